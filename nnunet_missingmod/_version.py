@@ -1,0 +1,3 @@
+"""The package version, read by setup.cfg without importing anything else."""
+
+__version__ = "0.1.0.dev0"

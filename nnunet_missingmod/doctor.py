@@ -1,0 +1,163 @@
+"""``nnunet_missingmod doctor``: what is wrong with an installation, each problem with the command that mends it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from nnunet_missingmod import __version__, host
+from nnunet_missingmod.console import say
+
+# nnU-Net's three folders: (variable, whether commands write there)
+NNUNET_FOLDERS = (("nnUNet_raw", False), ("nnUNet_preprocessed", True), ("nnUNet_results", True))
+HOST_RANGE = ((2, 8, 1), (2, 9))  # from, up to but not including; as in setup.cfg
+_LOW_DISK_BYTES = 5 * 1024**3
+_SEARCH_TIMEOUT_S = 300
+
+_SEARCH = """
+import nnunetv2
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as find
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer
+find_trainer("nnUNetTrainer")
+find_trainer("nnUNetTrainerModalityDropout")
+assert find(nnunetv2.__path__[0] + "/preprocessing", "MissingModPreprocessor", "nnunetv2.preprocessing")
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was found, and for a problem the command or step that mends it."""
+
+    text: str
+    fix: str | None = None
+
+
+def check_versions() -> Iterator[Finding]:
+    """Python, this package, and the packages whose versions matter."""
+    yield Finding(f"Python {platform.python_version()} at {sys.executable}")
+    yield Finding(f"nnunet_missingmod {__version__} at {Path(__file__).parent}")
+    for package in ("nnunetv2", "torch", "torchvision"):
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            yield Finding(f"{package} is not installed", f"{sys.executable} -m pip install {package}")
+            continue
+        if package == "nnunetv2" and not _in_host_range(found):
+            yield Finding(
+                f"nnunetv2 {found} is outside the supported range",
+                f'{sys.executable} -m pip install "nnunetv2>={_dotted(HOST_RANGE[0])},<{_dotted(HOST_RANGE[1])}"',
+            )
+        else:
+            yield Finding(f"{package} {found}")
+
+
+def check_attached() -> Iterator[Finding]:
+    """Where nnU-Net is, and whether it finds this package."""
+    try:
+        folder = host.host_folder()
+        missing = host.unattached()
+    except host.HostError as error:
+        yield Finding(str(error), f"{sys.executable} -m pip install nnunetv2")
+        return
+    yield Finding(f"nnunetv2 is at {folder}")
+    if not missing:
+        yield Finding("attached")
+        return
+    locked = [file.parent for file in missing if not os.access(file.parent, os.W_OK)]
+    if locked:
+        yield Finding("not attached", host.read_only_message(locked[0], PermissionError("no write access")))
+    else:
+        yield Finding("not attached", "nnunet_missingmod attach")
+
+
+def check_class_search() -> Iterator[Finding]:
+    """Whether nnU-Net's own search, in a fresh process as its workers are, finds its classes and ours."""
+    searched = subprocess.run(
+        [sys.executable, "-c", _SEARCH], capture_output=True, text=True, timeout=_SEARCH_TIMEOUT_S, check=False
+    )
+    if searched.returncode == 0:
+        yield Finding("nnU-Net's class search finds its own classes and ours")
+        return
+    reason = (searched.stderr.strip().splitlines() or ["no message"])[-1]
+    if "torchvision" in searched.stderr:
+        fix = f"{sys.executable} -m pip install --force-reinstall torch torchvision (both from one source)"
+    else:
+        fix = "mend what the message names, then run: nnunet_missingmod attach && nnunet_missingmod doctor"
+    yield Finding(f"nnU-Net's class search fails: {reason}", fix)
+
+
+def check_folders() -> Iterator[Finding]:
+    """nnU-Net's environment variables, the folders that they name, write access and free space."""
+    for variable, is_written in NNUNET_FOLDERS:
+        folder = os.environ.get(variable)
+        if not folder:
+            yield Finding(f"{variable} is not set", f"export {variable}=/a/folder/of/yours")
+        elif not Path(folder).is_dir():
+            yield Finding(f"{variable}={folder} does not exist", f"mkdir -p {folder}")
+        elif is_written and not os.access(folder, os.W_OK):
+            yield Finding(f"{variable}={folder} cannot be written to", f"chmod u+w {folder}, or choose another folder")
+        else:
+            free = shutil.disk_usage(folder).free
+            space = f"{free / 1024**3:.1f} GiB free"
+            if is_written and free < _LOW_DISK_BYTES:
+                yield Finding(f"{variable}={folder}, only {space}", "free some space, or choose another disk")
+            else:
+                yield Finding(f"{variable}={folder}, {space}")
+
+
+def check_device() -> Iterator[Finding]:
+    """Whether a GPU is there; its absence is no problem, CPU works with ``-device cpu``."""
+    try:
+        import torch
+    except Exception as error:  # a broken torch raises many kinds
+        yield Finding(f"torch cannot be imported: {error}", f"{sys.executable} -m pip install --force-reinstall torch")
+        return
+    if torch.cuda.is_available():
+        yield Finding(f"GPU: {torch.cuda.get_device_name()}")
+    else:
+        yield Finding("no CUDA GPU: give nnU-Net's commands -device cpu")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    check_versions,
+    check_attached,
+    check_class_search,
+    check_folders,
+    check_device,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``doctor``: there are none."""
+
+
+def run(_args: argparse.Namespace) -> int:
+    """Run every check; return 0 if all is well, 1 if there is a problem."""
+    problems = 0
+    for check in CHECKS:
+        for finding in check():
+            if finding.fix is None:
+                say(f"ok       {finding.text}")
+            else:
+                problems += 1
+                say(f"PROBLEM  {finding.text}")
+                say(f"         mend it: {finding.fix}")
+    say(f"{problems} problem{'s' * (problems != 1)} found." if problems else "All is well.")
+    return 1 if problems else 0
+
+
+def _in_host_range(found: str) -> bool:
+    numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
+    return HOST_RANGE[0] <= numbers < HOST_RANGE[1]
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))

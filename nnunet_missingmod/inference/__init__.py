@@ -1,0 +1,1 @@
+"""Prediction of cases with absent modalities."""

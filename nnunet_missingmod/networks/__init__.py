@@ -1,0 +1,1 @@
+"""Networks and network parts; torch only, never nnunetv2."""

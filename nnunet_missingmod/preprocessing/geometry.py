@@ -1,0 +1,65 @@
+"""Whether two images of a case lie on the same voxel grid, from the properties that nnU-Net's readers return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def describe(shape: Sequence[int], properties: Mapping[str, Any]) -> str:
+    """Return an image's geometry in words, for error messages."""
+    parts = [f"shape {tuple(int(n) for n in shape)}", f"spacing {_rounded(properties['spacing'])}"]
+    if "sitk_stuff" in properties:
+        parts += [f"{key} {_rounded(properties['sitk_stuff'][key])}" for key in ("origin", "direction")]
+    elif "nibabel_stuff" in properties:
+        parts.append(f"affine {_rounded(np.ravel(_affine(properties)))}")
+    return ", ".join(parts)
+
+
+def distance_voxels(shape: Sequence[int], first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """Return how far apart, in voxels, two images of the same shape place the same voxel.
+
+    The largest distance over the eight corners of the volume, in mm, divided by the smallest voxel extent. Readers
+    without a position in space (.png, .tif) are compared by their spacing: the largest relative difference times the
+    number of voxels along that axis. A 2D and a 3D image are infinitely far apart.
+    """
+    if len(_in_plane_spacing(first)) != len(_in_plane_spacing(second)):
+        return float("inf")
+    if "sitk_stuff" in first or "nibabel_stuff" in first:
+        apart_mm = np.linalg.norm(_corners_mm(shape, first) - _corners_mm(shape, second), axis=1).max()
+        return float(apart_mm / min(_in_plane_spacing(first)))
+    one, other = np.asarray(first["spacing"], float), np.asarray(second["spacing"], float)
+    return float((np.abs(one - other) / one * np.asarray(shape)).max())
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values)
+
+
+def _affine(properties: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    stuff = properties["nibabel_stuff"]
+    return np.asarray(stuff.get("reoriented_affine", stuff["original_affine"]), dtype=float)
+
+
+def _in_plane_spacing(properties: Mapping[str, Any]) -> Sequence[float]:
+    # nnU-Net gives a 2D image a third spacing of 999 times the others; the file's own has no such entry.
+    return properties["sitk_stuff"]["spacing"] if "sitk_stuff" in properties else properties["spacing"]
+
+
+def _corners_mm(shape: Sequence[int], properties: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Positions (2^D, D) of the corner voxels in mm; the array's axes are the file's in reverse order."""
+    if "sitk_stuff" in properties:
+        stuff = properties["sitk_stuff"]
+        spacing = np.asarray(stuff["spacing"], dtype=float)
+        origin = np.asarray(stuff["origin"], dtype=float)
+        matrix = np.asarray(stuff["direction"], dtype=float).reshape(len(spacing), len(spacing)) * spacing
+    else:
+        affine = _affine(properties)
+        matrix, origin = affine[:3, :3], affine[:3, 3]
+    extent = list(shape)[::-1][: len(origin)]
+    corners = np.array(list(product(*[(0, n - 1) for n in extent])), dtype=float)
+    return corners @ matrix.T + origin

@@ -1,0 +1,103 @@
+"""nnU-Net's preprocessor for cases that lack modalities: everything is the host's, except which channels are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunet_missingmod import absence, plans_block
+from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.preprocessing.case_files import assign_channels, case_name
+from nnunet_missingmod.preprocessing.read_case import admit, read_case
+
+_ARRAY_CASE = "(array)"
+
+
+class MissingModPreprocessor(DefaultPreprocessor):
+    """Preprocess cases of which any modalities but one may be absent.
+
+    Files get their channel from their ``_XXXX`` suffix. The case is cropped on the present channels, each is normalised
+    with its own channel's scheme and resampled by the host; then the absent ones are marked.
+    """
+
+    def run_case(
+        self,
+        image_files: list[str],
+        seg_file: str | None,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Read and preprocess one case, whose image files are those of the modalities it has.
+
+        Raises:
+            CaseRefusedError: see ``assign_channels``, ``read_case`` and ``admit``.
+        """
+        dataset = _loaded(dataset_json)
+        names = channel_names(dataset)
+        file_ending = dataset["file_ending"]
+        choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
+        reader = plans_manager.image_reader_writer_class()
+        files = assign_channels(image_files, names, file_ending)
+        case = case_name(image_files[0], file_ending)
+        data, properties, replaced = read_case(
+            files,
+            names,
+            reader,
+            case=case,
+            file_ending=file_ending,
+            geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
+        )
+        seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
+        properties["missingmod"] = {"case": case, "nonfinite_zeroed": replaced}
+        return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset)
+
+    def run_case_npy(
+        self,
+        data: np.ndarray,
+        seg: np.ndarray | None,
+        properties: dict[str, Any],
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Preprocess one case given as an array (J, X, Y, Z) in which a channel of NaN is absent.
+
+        Returns:
+            The preprocessed array with absent channels marked, the segmentation, and the properties; their
+            ``"missingmod"`` entry names the modalities present, those found blank, and counts replaced voxels.
+
+        Raises:
+            CaseRefusedError: see ``admit``.
+        """
+        dataset = _loaded(dataset_json)
+        choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
+        read = properties.get("missingmod", {"case": _ARRAY_CASE})
+        case = read["case"]
+        data = data.astype(np.float32)  # a copy: the caller's array is not marked
+        present, report = admit(
+            data,
+            channel_names(dataset),
+            case=case,
+            blank_is_absent=choices["blank_is_absent"],
+            nonfinite=choices["nonfinite"],
+            replaced=read.get("nonfinite_zeroed"),
+        )
+        properties["missingmod"] = {"case": case, **report}
+        # Zeros in absent channels leave the host's crop to the present ones; what normalisation and resampling make of
+        # them is overwritten.
+        data = absence.fill_case(data, present)
+        data, seg, properties = super().run_case_npy(
+            data, seg, properties, plans_manager, configuration_manager, dataset
+        )
+        absence.mark_case(data, present)
+        return data, seg, properties
+
+
+def _loaded(dataset_json: dict[str, Any] | str) -> dict[str, Any]:
+    loaded: dict[str, Any] = load_json(dataset_json) if isinstance(dataset_json, str) else dataset_json
+    return loaded

@@ -1,0 +1,180 @@
+"""nnU-Net's trainer, on cases that lack modalities: the hooks that every trainer of the menu shares."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import distributed as dist
+from torch import nn
+
+from nnunet_missingmod import absence, plans_block
+from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.networks.absence_fill import fill_absent_channels
+from nnunet_missingmod.training.modality_dropout import ModalityDropout
+from nnunet_missingmod.training.presence_transform import PresencePreservingTransform
+from nnunet_missingmod.training.validation_subsets import SubsetCycle, dice_by_count, restrict
+
+PREPROCESSOR = "MissingModPreprocessor"
+_HOST_PREPROCESSOR = "DefaultPreprocessor"
+_HOST_KEYS = (
+    "num_epochs",
+    "num_iterations_per_epoch",
+    "num_val_iterations_per_epoch",
+    "save_every",
+    "initial_lr",
+    "weight_decay",
+    "oversample_foreground_percent",
+)
+
+
+class MissingModTrainer(nnUNetTrainer):
+    """The base of this package's trainers; a subclass chooses by class attributes named as in ``plans_block.KEYS``.
+
+    The plans' ``"missingmod"`` block overrides the class attributes. The resolved choices and the absence-aware
+    preprocessor are written into the model folder's plans.json, so that stock ``nnUNetv2_predict`` uses them.
+    """
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
+    ) -> None:
+        plans = self._with_choices(plans, configuration)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.choices: dict[str, Any] = self.configuration_manager.configuration[plans_block.BLOCK]
+        for name in _HOST_KEYS:
+            if self.choices[name] is not None:
+                setattr(self, name, self.choices[name])
+        self.modality_names = channel_names(dataset_json)
+        self.dropout = self._build_dropout()
+        self.subset_cycle = self._build_subset_cycle()
+
+    @classmethod
+    def _with_choices(cls, plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+        """Return plans whose configuration has our preprocessor and a complete ``"missingmod"`` block.
+
+        Raises:
+            ValueError: the block is not accepted, or the plans name a preprocessor that this package would displace.
+        """
+        plans = deepcopy(plans)
+        resolved = PlansManager(plans).get_configuration(configuration).configuration
+        if resolved["preprocessor_name"] not in (_HOST_PREPROCESSOR, PREPROCESSOR):
+            raise ValueError(
+                f"The plans' preprocessor {resolved['preprocessor_name']!r} does not know absent modalities. Set "
+                f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{_HOST_PREPROCESSOR}".'
+            )
+        defaults = {key.name: getattr(cls, key.name) for key in plans_block.KEYS if hasattr(cls, key.name)}
+        plans["configurations"][configuration] |= {
+            "preprocessor_name": PREPROCESSOR,
+            plans_block.BLOCK: plans_block.resolve(resolved.get(plans_block.BLOCK), defaults),
+        }
+        return plans
+
+    def _build_dropout(self) -> ModalityDropout | None:
+        if self.choices["modality_dropout"] == "none":
+            return None
+        return ModalityDropout(
+            self.choices["modality_dropout"],
+            drop_probability=self.choices["modality_dropout_probability"],
+            seed=self.choices["modality_dropout_seed"],
+            rank=self.local_rank,
+        )
+
+    def _build_subset_cycle(self) -> SubsetCycle | None:
+        if self.choices["validation_subsets"] == "full":
+            return None
+        return SubsetCycle(
+            len(self.modality_names),
+            rank=self.local_rank,
+            world_size=dist.get_world_size() if self.is_ddp else 1,
+        )
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Build the network that the plans name, reading absent channels as zeros."""
+        return fill_absent_channels(
+            nnUNetTrainer.build_network_architecture(
+                plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+            )
+        )
+
+    @staticmethod
+    def get_training_transforms(*args: Any, **kwargs: Any) -> BasicTransform:
+        """Return nnU-Net's augmentation, which leaves absent channels absent."""
+        return PresencePreservingTransform(nnUNetTrainer.get_training_transforms(*args, **kwargs))
+
+    @staticmethod
+    def get_validation_transforms(*args: Any, **kwargs: Any) -> BasicTransform:
+        """Return nnU-Net's validation transforms, which leave absent channels absent."""
+        return PresencePreservingTransform(nnUNetTrainer.get_validation_transforms(*args, **kwargs))
+
+    def on_train_start(self) -> None:
+        """Start as nnU-Net does, and log the choices."""
+        super().on_train_start()
+        chosen = ", ".join(f"{name}={value}" for name, value in self.choices.items() if value is not None)
+        self.print_to_log_file(f"Modalities: {', '.join(self.modality_names)}. Choices: {chosen}")
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sequence of dropped modalities."""
+        super().on_train_epoch_start()
+        if self.dropout is not None:
+            self.dropout.start_epoch(self.current_epoch)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take nnU-Net's training step on a random subset of each case's modalities."""
+        if self.dropout is not None:
+            kept = self.dropout.sample(self._present(batch).numpy())
+            self._keep(batch, torch.from_numpy(kept))
+        return super().train_step(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Go to the epoch's place in the cycle of subsets."""
+        super().on_validation_epoch_start()
+        if self.subset_cycle is not None:
+            self.subset_cycle.start_epoch(self.current_epoch, batches_per_epoch=self.num_val_iterations_per_epoch)
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take nnU-Net's validation step, on the next subset of the cycle where there is one."""
+        if self.subset_cycle is None:
+            return super().validation_step(batch)
+        kept = restrict(self._present(batch).numpy(), self.subset_cycle.next_subset())
+        self._keep(batch, torch.from_numpy(kept))
+        # Cases that lack modalities themselves may leave a batch with unequal numbers: it counts as its smallest.
+        return {**super().validation_step(batch), "num_present": int(kept.sum(axis=1).min())}
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Log nnU-Net's pseudo Dice, and beside it the one per number of present modalities."""
+        super().on_validation_epoch_end(val_outputs)
+        if self.subset_cycle is None:
+            return
+        steps = [(o["num_present"], o["tp_hard"], o["fp_hard"], o["fn_hard"]) for o in val_outputs]
+        if self.is_ddp:
+            of_ranks: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(of_ranks, steps)
+            steps = [step for of_rank in of_ranks for step in of_rank]
+        for count, dice in dice_by_count(steps).items():
+            per_class = ", ".join(f"{value:.4f}" for value in dice)
+            self.print_to_log_file(f"Pseudo dice with {count} of {len(self.modality_names)} modalities [{per_class}]")
+
+    def _present(self, batch: dict[str, Any]) -> torch.Tensor:
+        """``present`` (B, J) of a batch as the loader returns it, on the CPU."""
+        return absence.read_uniform(batch["data"])[:, : len(self.modality_names)]
+
+    def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
+        """Mark what is not kept, after the transfer: ``kept`` is on the CPU, so a GPU is not waited for."""
+        batch["data"] = batch["data"].to(self.device, non_blocking=True)
+        absence.mark(batch["data"], kept)

@@ -1,0 +1,1 @@
+"""What follows -pl and -fpe, and the documentation of the plans "missingmod" block."""

@@ -1,0 +1,1 @@
+"""What follows -tr: one file per trainer, file name = class name."""
