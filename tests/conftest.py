@@ -36,7 +36,7 @@ class TinyDataset:
         return self.raw / "labelsTr" / f"{case}{self.dataset_json['file_ending']}"
 
 
-def make_architecture(dims: int, features: Sequence[int] = (4, 8), kind: str = "plain") -> dict[str, Any]:
+def make_architecture(dims: int, features: Sequence[int] = (4, 8, 8), kind: str = "plain") -> dict[str, Any]:
     stages = len(features)
     arguments = {
         "n_stages": stages,
