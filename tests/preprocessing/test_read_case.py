@@ -13,9 +13,7 @@ import tifffile
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from skimage import io
 
-from nnunet_missingmod.preprocessing import geometry
 from nnunet_missingmod.preprocessing.case_files import CaseRefusedError
-from nnunet_missingmod.preprocessing.file_integrity import count_hidden_nonfinite
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 
@@ -227,39 +225,3 @@ def test_3d_tif_files_and_their_truncation(make_tiny_dataset):
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 6 // 10])
     with pytest.raises(CaseRefusedError, match="scan_0000.tif"):
         run(tiny, [file])
-
-
-def test_distance_is_the_largest_over_the_corners_in_voxels():
-    one = {
-        "sitk_stuff": {"spacing": (2, 2, 4), "origin": (0, 0, 0), "direction": np.eye(3).ravel()},
-        "spacing": [4, 2, 2],
-    }
-    other = {**one, "sitk_stuff": {**one["sitk_stuff"], "spacing": (2, 2, 4.1)}}
-    # The far corner of 11 slices lies 10 * 0.1 mm off; the smallest voxel extent is 2 mm.
-    assert geometry.distance_voxels((11, 5, 5), one, other) == pytest.approx(0.5)
-    flat = {
-        "sitk_stuff": {"spacing": (2, 2), "origin": (0, 0), "direction": np.eye(2).ravel()},
-        "spacing": [1998, 2, 2],
-    }
-    assert geometry.distance_voxels((1, 5, 5), one, flat) == np.inf
-
-
-def test_distance_without_a_position_in_space_compares_spacings():
-    assert geometry.distance_voxels((10, 5, 5), {"spacing": (1, 1, 1)}, {"spacing": (1, 1, 1)}) == 0
-    assert geometry.distance_voxels((10, 5, 5), {"spacing": (1, 1, 1)}, {"spacing": (1.1, 1, 1)}) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("big_endian", [False, True])
-def test_announced_size_of_every_kind_of_nifti(tmp_path, version, big_endian):
-    import nibabel
-
-    kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
-    header = kind.header_class(endianness=">" if big_endian else "<")
-    header.set_data_dtype(np.int16)
-    file = tmp_path / "image.nii"
-    nibabel.save(kind(np.ones((3, 4, 5), np.int16), np.eye(4), header), file)
-    count_hidden_nonfinite(file)
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="truncated"):
-        count_hidden_nonfinite(file)

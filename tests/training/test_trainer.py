@@ -146,7 +146,9 @@ def test_choices_come_from_the_class_then_the_plans_and_are_written_into_the_mod
     trainer = make_trainer(nnUNetTrainerModalityDropout, tiny, modality_dropout="bernoulli", initial_lr=0.003)
     trainer.run_training()
     assert (trainer.num_epochs, trainer.initial_lr) == (1, 0.003)
-    written = json.loads((tiny.results / "nnUNetTrainerModalityDropout__nnUNetPlans__3d_fullres/plans.json").read_text())
+    written = json.loads(
+        (tiny.results / "nnUNetTrainerModalityDropout__nnUNetPlans__3d_fullres/plans.json").read_text()
+    )
     block = written["configurations"]["3d_fullres"]["missingmod"]
     assert block["modality_dropout"] == "bernoulli"
     assert block["validation_subsets"] == "cycle"

@@ -1,0 +1,1 @@
+"""Converters from public datasets' own folders to nnU-Net raw datasets."""

@@ -1,0 +1,1 @@
+"""The phantom dataset and the demonstration run."""

@@ -1,0 +1,110 @@
+"""Run nnU-Net's own commands, several side by side, each with a log file and a progress bar read from that log."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+_POLL_S = 0.5
+_LOG_TAIL_LINES = 15
+
+
+class CommandError(RuntimeError):
+    """A command failed; the message holds the end of its log and where all of it is."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line and how to follow it.
+
+    Attributes:
+        title: what the progress bar says.
+        argv: program and arguments.
+        log: file that receives everything it prints; appended to.
+        tick: regular expression; each match in the log is one step of progress.
+        ticks: number of steps expected.
+    """
+
+    title: str
+    argv: Sequence[str]
+    log: Path
+    tick: str
+    ticks: int
+
+
+def program(name: str) -> str:
+    """Return the path of a command of this Python's environment.
+
+    Raises:
+        CommandError: it is not installed.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise CommandError(
+            f"{name} is not found beside {sys.executable}. Run: {sys.executable} -m pip install nnunetv2"
+        )
+    return found
+
+
+def run_together(commands: Sequence[Command], environment: Mapping[str, str]) -> None:
+    """Run commands side by side until all have ended; if one fails, or at Ctrl-C, stop the others.
+
+    Raises:
+        CommandError: a command failed.
+    """
+    running: list[tuple[Command, subprocess.Popen[bytes], int, tqdm[None]]] = []
+    try:
+        for position, command in enumerate(commands):
+            command.log.parent.mkdir(parents=True, exist_ok=True)
+            with command.log.open("ab") as log:
+                start = log.tell()
+                process = subprocess.Popen(
+                    command.argv,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **environment},
+                    start_new_session=True,  # so that its workers are stopped with it
+                )
+            bar = tqdm(total=command.ticks, desc=command.title, position=position, mininterval=1, leave=True)
+            running.append((command, process, start, bar))
+        _follow(running)
+    finally:
+        for _, process, _, bar in running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+            bar.close()
+
+
+def _follow(running: Sequence[tuple[Command, subprocess.Popen[bytes], int, tqdm[None]]]) -> None:
+    while True:
+        ended = [process.poll() for _, process, _, _ in running]
+        for (command, _, start, bar), code in zip(running, ended, strict=True):
+            bar.update(min(_count_ticks(command, start), command.ticks) - bar.n)
+            if code == 0:
+                bar.update(command.ticks - bar.n)
+            elif code is not None:
+                lines = command.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+                shown = "\n".join(lines)
+                raise CommandError(f"{command.title} failed (exit {code}). The whole log: {command.log}\n{shown}")
+        if all(code == 0 for code in ended):
+            return
+        time.sleep(_POLL_S)
+
+
+def _count_ticks(command: Command, start: int) -> int:
+    with command.log.open("rb") as log:
+        log.seek(start)
+        return len(re.findall(command.tick.encode(), log.read()))

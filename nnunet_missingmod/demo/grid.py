@@ -1,0 +1,157 @@
+"""The voxel grid of a phantom: brain box, spacing and the zero canvas around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nnunet_missingmod.demo.random_fields import gaussian_random_field
+
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+# Bounding box of the average brain in mm, left-right, back-front, down-up.
+HEAD_MM: Spacing = (144.0, 178.0, 152.0)
+# Share of the brain box that the average brain may span; above it larger heads would be cut at the faces.
+FILL = 0.88
+DEFAULT_SIZE: Shape = (64, 72, 64)
+# Below this a tumour core is a voxel or two.
+SMALLEST_SIDE = 24
+# Zero margin on either side of the brain box, as a share of its side: the box then takes 58 % of the canvas.
+CANVAS_MARGIN = 0.1
+# nnU-Net normalises inside the brain only if cropping leaves less than this share of the volume.
+CROPPED_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lattice on which a case is drawn: ``size`` voxels of ``spacing_mm`` hold the brain, centred on ``canvas``."""
+
+    size: Shape
+    spacing_mm: Spacing
+    canvas: Shape
+
+    def axes_mm(self) -> list[NDArray[np.float32]]:
+        """Return the voxel centres along each axis in mm, 0 in the middle of the box."""
+        return [
+            ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32)
+            for n, step in zip(self.size, self.spacing_mm, strict=True)
+        ]
+
+    def points_mm(self) -> NDArray[np.float32]:
+        """Return the position of every voxel, (3, X, Y, Z) in mm."""
+        return np.stack(np.meshgrid(*self.axes_mm(), indexing="ij"))
+
+    def offsets_mm(self, centre: Sequence[int]) -> NDArray[np.float32]:
+        """Return the way from the voxel ``centre`` to every voxel, (3, X, Y, Z) in mm."""
+        start = np.array([axis[index] for axis, index in zip(self.axes_mm(), centre, strict=True)])
+        return self.points_mm() - start[:, None, None, None]
+
+    def sigma_voxels(self, sigma_mm: float, *, at_least: float = 0.0) -> Spacing:
+        """Return a length in mm as voxels of each axis, never below ``at_least`` voxels."""
+        x, y, z = (max(at_least, sigma_mm / step) for step in self.spacing_mm)
+        return x, y, z
+
+    def field(self, rng: np.random.Generator, sigma_mm: float, *, at_least: float = 0.0) -> NDArray[np.float32]:
+        """Return a Gaussian random field with correlation length ``sigma_mm``, at least ``at_least`` voxels."""
+        return gaussian_random_field(rng, self.size, sigma_voxels=self.sigma_voxels(sigma_mm, at_least=at_least))
+
+    def depth_mm(self, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return each inside voxel's distance to the nearest outside voxel in mm, 0 outside."""
+        return ndimage.distance_transform_edt(inside, sampling=self.spacing_mm).astype(np.float32)
+
+    def ball_mm(self, centre: Sequence[int]) -> NDArray[np.float32]:
+        """Return every voxel's distance to the voxel ``centre`` in mm."""
+        x, y, z = ((axis - axis[index]) ** 2 for axis, index in zip(self.axes_mm(), centre, strict=True))
+        return np.sqrt(x[:, None, None] + y[:, None] + z)
+
+    def pad(self, volume: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return the box's volume centred on the zero canvas."""
+        margins = [((c - n) // 2, c - n - (c - n) // 2) for c, n in zip(self.canvas, self.size, strict=True)]
+        return np.pad(volume, margins)
+
+
+def resolve_grid(
+    size: Sequence[int] | None = None,
+    spacing_mm: Sequence[float] | float | None = None,
+    canvas: Sequence[int] | None = None,
+) -> Grid:
+    """Return the grid for what the user gave; what is left out follows from the rest.
+
+    With a size alone the spacing is the finest isotropic one at which the head fits; with a spacing alone the size is
+    the smallest in which it fits; with neither the size is 64 x 72 x 64. Both are honoured if the head fits.
+    The canvas leaves a margin of a tenth of the box on every side unless it is given.
+
+    Args:
+        size: brain box (X, Y, Z) in voxels.
+        spacing_mm: voxel size in mm, one number or one for each axis.
+        canvas: volume (X, Y, Z) in voxels of the images.
+
+    Raises:
+        ValueError: a number is missing or too small, the head does not fit, or the canvas is too small for nnU-Net to
+            normalise within the brain.
+    """
+    spacing = None if spacing_mm is None else _spacing(spacing_mm)
+    if size is not None:
+        box = _shape("size", size)
+    elif spacing is not None:
+        x, y, z = (ceil(head / (FILL * step) - 1e-6) for head, step in zip(HEAD_MM, spacing, strict=True))
+        box = (x, y, z)
+    else:
+        box = DEFAULT_SIZE
+    if min(box) < SMALLEST_SIDE:
+        raise ValueError(
+            f"A brain box of {_times(box)} voxels is too coarse for a tumour: "
+            f"give a size of at least {SMALLEST_SIDE} on each axis, or a finer spacing."
+        )
+    # Rounded up to 0.01 mm, for a spacing that reads well.
+    needed = max(ceil(100 * head / (FILL * n) - 1e-6) / 100 for head, n in zip(HEAD_MM, box, strict=True))
+    if spacing is None:
+        spacing = (needed, needed, needed)
+    room = [n * step for n, step in zip(box, spacing, strict=True)]
+    if any(FILL * have < head - 1e-3 for have, head in zip(room, HEAD_MM, strict=True)):
+        raise ValueError(
+            f"The brain needs {_times(ceil(head / FILL) for head in HEAD_MM)} mm, but size {_times(box)} at spacing "
+            f"{_times(spacing)} mm gives {_times(room)} mm: leave out the size or the spacing, "
+            f"or give a spacing of at least {needed:.2f} mm."
+        )
+    return Grid(size=box, spacing_mm=spacing, canvas=_canvas(canvas, box))
+
+
+def _canvas(canvas: Sequence[int] | None, box: Shape) -> Shape:
+    if canvas is None:
+        x, y, z = (n + 2 * ceil(CANVAS_MARGIN * n) for n in box)
+        return x, y, z
+    volume = _shape("canvas", canvas)
+    if any(c < n for c, n in zip(volume, box, strict=True)) or prod(box) >= CROPPED_SHARE * prod(volume):
+        raise ValueError(
+            f"The canvas {_times(volume)} must hold the brain box {_times(box)}, which must take less than "
+            f"{CROPPED_SHARE:.0%} of it, else nnU-Net would not normalise inside the brain: give a larger canvas."
+        )
+    return volume
+
+
+def _shape(name: str, value: Sequence[int]) -> Shape:
+    if len(value) != 3 or any(int(n) != n or n < 1 for n in value):
+        raise ValueError(f"{name} takes three positive whole numbers X Y Z, got {tuple(value)}.")
+    x, y, z = (int(n) for n in value)
+    return x, y, z
+
+
+def _spacing(value: Sequence[float] | float) -> Spacing:
+    steps = (value,) * 3 if isinstance(value, int | float) else tuple(value)
+    if len(steps) == 1:
+        steps = steps * 3
+    if len(steps) != 3 or not all(0 < step < np.inf for step in steps):
+        raise ValueError(f"The spacing takes one or three positive numbers in mm, got {value}.")
+    x, y, z = (float(step) for step in steps)
+    return x, y, z
+
+
+def _times(numbers: object) -> str:
+    return " x ".join(f"{number:.4g}" for number in numbers)  # type: ignore[attr-defined]

@@ -1,0 +1,255 @@
+"""An nnU-Net raw dataset of phantoms: complete training cases, and test cases of which some lack modalities."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import multiprocessing
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from tqdm import tqdm
+
+from nnunet_missingmod.demo.contrast import MODALITIES
+from nnunet_missingmod.demo.grid import Grid, resolve_grid
+from nnunet_missingmod.demo.phantom_case import PhantomCase, draw_case
+from nnunet_missingmod.modalities import Subset, all_subsets
+
+logger = logging.getLogger(__name__)
+
+FILE_ENDING = ".nii.gz"
+# Raised whenever the same seed gives other cases than before, so that a resumed dataset never mixes two generators.
+GENERATOR_VERSION = 1
+TRAINING, TEST = 0, 1
+IMAGES_TR, LABELS_TR = "imagesTr", "labelsTr"
+IMAGES_TS, LABELS_TS, IMAGES_TS_COMPLETE = "imagesTs", "labelsTs", "imagesTs_complete"
+FOLDERS = (IMAGES_TR, LABELS_TR, IMAGES_TS, LABELS_TS, IMAGES_TS_COMPLETE)
+# Beside the image folders, because nnU-Net would take a half-written image there for a case.
+PARTIAL = ".partial"
+PARAMETERS, PRESENCE = "phantom.json", "imagesTs_presence.csv"
+
+LABELS: dict[str, Any] = {"background": 0, "NCR": 1, "ED": 2, "ET": 3}
+# Largest region first; the order paints oedema, then the core, then the enhancing part, which gives the labels back.
+REGIONS: dict[str, Any] = {
+    "background": 0, "whole_tumor": [1, 2, 3], "tumor_core": [1, 3], "enhancing_tumor": [3],
+}  # fmt: skip
+REGIONS_CLASS_ORDER = [2, 1, 3]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One case to write: which stream of the dataset's seed, its name, and the channels that imagesTs holds."""
+
+    folder: Path
+    case: str
+    seed: int
+    split: int
+    index: int
+    grid: Grid
+    kept: Subset
+
+    def image(self, folder: str, channel: int) -> Path:
+        return self.folder / folder / f"{self.case}_{channel:04d}{FILE_ENDING}"
+
+    def files(self) -> list[Path]:
+        labels = LABELS_TR if self.split == TRAINING else LABELS_TS
+        images = IMAGES_TR if self.split == TRAINING else IMAGES_TS_COMPLETE
+        files = [self.image(images, channel) for channel in range(len(MODALITIES))]
+        if self.split == TEST:
+            files += [self.image(IMAGES_TS, channel) for channel in self.kept]
+        return [*files, self.folder / labels / f"{self.case}{FILE_ENDING}"]
+
+
+def write_dataset(
+    output: Path,
+    *,
+    dataset_id: int = 501,
+    name: str = "Phantom",
+    cases: int = 48,
+    test_cases: int = 16,
+    size: Sequence[int] | None = None,
+    spacing_mm: Sequence[float] | float | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    regions: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write the dataset ``output/DatasetXXX_name`` and return its folder.
+
+    ``imagesTr``, ``labelsTr``: complete training cases. ``imagesTs``: test cases of which all but some lack modalities;
+    ``imagesTs_complete`` holds all their files, ``labelsTs`` their labels, ``imagesTs_presence.csv`` who has what.
+    ``phantom.json`` records what was asked for: a second call with the same parameters completes what is missing.
+    ``dataset.json`` comes last, so a half-written dataset is never taken for a whole one.
+    Files do not depend on ``jobs``.
+
+    Args:
+        output: folder of raw datasets, nnU-Net's ``nnUNet_raw``.
+        dataset_id: nnU-Net's number of the dataset, 1 to 999.
+        name: the dataset's name after the number.
+        cases: training cases.
+        test_cases: test cases.
+        size: brain box (X, Y, Z) in voxels.
+        spacing_mm: voxel size in mm, one number or one for each axis; see ``resolve_grid``.
+        seed: every case follows from it and the case's number, whatever the number of cases.
+        jobs: processes.
+        regions: declare nnU-Net regions (whole tumor, tumor core, enhancing tumor) instead of labels.
+        overwrite: delete what an earlier call with other parameters wrote.
+
+    Raises:
+        ValueError: a number is out of range, the number is taken by another dataset, or the folder holds a dataset with
+            other parameters or of another origin.
+    """
+    if not 1 <= dataset_id <= 999 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError(
+            f"A dataset has a number from 1 to 999 and a name of letters, digits, _ and -, got {dataset_id}, {name!r}."
+        )
+    if cases < 1 or test_cases < 0 or jobs < 1 or seed < 0:
+        raise ValueError(
+            "A dataset takes at least 1 training case, 0 test cases, 1 job and seed 0, "
+            f"got cases {cases}, test cases {test_cases}, jobs {jobs}, seed {seed}."
+        )
+    grid = resolve_grid(size, spacing_mm)
+    parameters = {
+        "generator_version": GENERATOR_VERSION, "cases": cases, "test_cases": test_cases, "seed": seed,
+        "regions": regions, **asdict(grid),
+    }  # fmt: skip
+    folder = Path(output) / f"Dataset{dataset_id:03d}_{name}"
+    _claim(folder, parameters, overwrite=overwrite)
+    subsets = modalities_of_test_cases(test_cases, len(MODALITIES), seed=seed)
+    tasks = [_Task(folder, f"phantom-train-{i + 1:03d}", seed, TRAINING, i, grid, ()) for i in range(cases)]
+    tasks += [_Task(folder, f"phantom-test-{i + 1:03d}", seed, TEST, i, grid, kept) for i, kept in enumerate(subsets)]
+    missing = [task for task in tasks if not all(file.is_file() for file in task.files())]
+    if len(missing) < len(tasks):
+        logger.info("%d of %d cases are already there.", len(tasks) - len(missing), len(tasks))
+    start = time.monotonic()
+    for _ in tqdm(_run(missing, jobs), total=len(missing), desc="phantoms", unit="case"):
+        pass
+    if missing:
+        seconds = (time.monotonic() - start) / len(missing)
+        logger.info("%d cases written to %s, %.2f s per case with %d job(s).", len(missing), folder, seconds, jobs)
+    _write_presence(folder / PRESENCE, tasks[cases:])
+    _write_text(folder / "dataset.json", json.dumps(_dataset_json(name, cases, regions), indent=2))
+    (folder / PARTIAL).rmdir()
+    return folder
+
+
+def modalities_of_test_cases(count: int, num_modalities: int, *, seed: int) -> list[Subset]:
+    """Return the channels that each of ``count`` test cases keeps.
+
+    The first case is complete, the next ones take one subset of each smaller size, then come the remaining subsets in
+    random order, then all of this again; so every size occurs from ``num_modalities`` cases on and every subset from
+    ``2**num_modalities - 1`` on. A single case is not complete.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(TEST + 1,)))
+    shuffled = all_subsets(num_modalities)
+    shuffled = [shuffled[i] for i in rng.permutation(len(shuffled))]
+    one_per_size = [next(s for s in shuffled if len(s) == kept) for kept in range(num_modalities, 0, -1)]
+    order = one_per_size + [subset for subset in shuffled if subset not in one_per_size]
+    if count == 1 and num_modalities > 1:
+        return [order[1]]
+    return [order[i % len(order)] for i in range(count)]
+
+
+def _run(tasks: Sequence[_Task], jobs: int) -> Iterator[None]:
+    if jobs == 1 or len(tasks) < 2:
+        yield from map(_write_case, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=min(jobs, len(tasks)), mp_context=context) as pool:
+        try:
+            yield from pool.map(_write_case, tasks)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_case(task: _Task) -> None:
+    stream = np.random.SeedSequence(task.seed, spawn_key=(task.split, task.index))
+    case = draw_case(stream, task.grid)
+    volumes: list[np.ndarray] = [case.images[modality].astype(np.int16) for modality in MODALITIES]
+    volumes += [*(volumes[channel] for channel in task.kept), case.labels]
+    for file, volume in zip(task.files(), volumes, strict=True):
+        _write_volume(file, volume, case)
+
+
+def _write_volume(file: Path, volume: np.ndarray, case: PhantomCase) -> None:
+    image = SimpleITK.GetImageFromArray(volume.transpose(2, 1, 0))  # SimpleITK takes (Z, Y, X)
+    image.SetSpacing(case.spacing_mm)
+    partial = file.parents[1] / PARTIAL / f"{file.parent.name}-{file.name}"
+    SimpleITK.WriteImage(image, str(partial), useCompression=True)
+    partial.replace(file)
+
+
+def _claim(folder: Path, parameters: dict[str, Any], *, overwrite: bool) -> None:
+    """Make the dataset's folders, or refuse a folder that holds something else."""
+    parameters = json.loads(json.dumps(parameters))
+    number = folder.name.split("_")[0]
+    others = sorted(other.name for other in folder.parent.glob(f"{number}_*") if other.name != folder.name)
+    if others:
+        raise ValueError(f"{folder.parent} has {others[0]} with the same number: give another --dataset-id.")
+    record = folder / PARAMETERS
+    if any(path.is_file() for path in folder.rglob("*")):
+        if not record.is_file():
+            raise ValueError(
+                f"{folder} holds files that were not written by this command, and they are never overwritten: "
+                "give another --dataset-id or --name."
+            )
+        recorded = json.loads(record.read_text())
+        if recorded != parameters and not overwrite:
+            differences = ", ".join(
+                f"{key} {recorded.get(key)} there and {parameters.get(key)} asked for"
+                for key in sorted(recorded.keys() | parameters.keys())
+                if recorded.get(key) != parameters.get(key)
+            )
+            raise ValueError(
+                f"{folder} holds phantoms made with other parameters ({differences}): "
+                "repeat those, give another --dataset-id, or give --overwrite to delete them."
+            )
+        if overwrite:
+            for path in (folder / "dataset.json", folder / PRESENCE):
+                path.unlink(missing_ok=True)
+            for child in FOLDERS:
+                shutil.rmtree(folder / child, ignore_errors=True)
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    for child in (*FOLDERS, PARTIAL):
+        (folder / child).mkdir(parents=True, exist_ok=True)
+    _write_text(record, json.dumps(parameters, indent=2))
+
+
+def _dataset_json(name: str, cases: int, regions: bool) -> dict[str, Any]:
+    return {
+        "channel_names": {str(channel): modality for channel, modality in enumerate(MODALITIES)},
+        "labels": REGIONS if regions else LABELS,
+        **({"regions_class_order": REGIONS_CLASS_ORDER} if regions else {}),
+        "numTraining": cases,
+        "file_ending": FILE_ENDING,
+        "name": name,
+        "description": "Synthetic brain-tumour phantoms made by nnunet_missingmod. No patient data; "
+        "scores on them say nothing about accuracy on patients.",
+        "licence": "Synthetic data; the anatomy derives from the ICBM 152 average brain, (C) 1993-2009 Louis Collins, "
+        "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University.",
+    }
+
+
+def _write_presence(path: Path, tasks: Sequence[_Task]) -> None:
+    partial = path.parent / PARTIAL / path.name
+    with partial.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["case", *MODALITIES])
+        rows.writerows([task.case, *(int(c in task.kept) for c in range(len(MODALITIES)))] for task in tasks)
+    partial.replace(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.parent / PARTIAL / path.name
+    partial.write_text(text + "\n")
+    partial.replace(path)

@@ -1,0 +1,113 @@
+"""What a demo run is made of, where its files lie, and whether a folder holds the same demo."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nnunet_missingmod.demo.commands import CommandError
+
+DATASET_ID = 501
+DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
+CONFIGURATION = "3d_fullres"
+PLANS = "DemoPlans"
+BASELINE = "nnUNetTrainerZeroFill"
+TRAINERS = {BASELINE: "zero fill", "nnUNetTrainerModalityDropout": "modality dropout"}
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The parameters of a demo; two runs with the same ones make the same data and train the same models.
+
+    Attributes:
+        size: voxels of the box that holds a phantom's brain.
+        widths: features per stage of the U-Net.
+        iterations: training steps per epoch, of ``epochs``.
+    """
+
+    cases: int = 48
+    test_cases: int = 12
+    size: tuple[int, int, int] = (40, 48, 40)
+    widths: tuple[int, ...] = (12, 24, 48, 96)
+    epochs: int = 8
+    iterations: int = 50
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DemoFolder:
+    """Where the files of a demo lie."""
+
+    root: Path
+
+    @property
+    def dataset(self) -> Path:
+        """The raw dataset."""
+        return self.root / "nnUNet_raw" / DATASET
+
+    @property
+    def preprocessed(self) -> Path:
+        """The preprocessed dataset."""
+        return self.root / "nnUNet_preprocessed" / DATASET
+
+    def model(self, trainer: str) -> Path:
+        """The model folder of a trainer."""
+        return self.root / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{CONFIGURATION}"
+
+    def predictions(self, trainer: str) -> Path:
+        """Where the predictions of a trainer's model go."""
+        return self.root / "predictions" / trainer
+
+    @property
+    def subsets(self) -> Path:
+        """Input of prediction: every subset of every test case."""
+        return self.root / "predictions" / "input"
+
+    def log(self, name: str) -> Path:
+        """The log file of a command."""
+        return self.root / "logs" / f"{name}.txt"
+
+    def marker(self, step: str) -> Path:
+        """A file that is there once a step is done."""
+        return self.root / "logs" / f"{step}.done"
+
+    def environment(self, processes: int) -> dict[str, str]:
+        """Return environment variables for commands of which ``processes`` run side by side."""
+        cores = os.cpu_count() or 1
+        return {
+            "nnUNet_raw": str(self.root / "nnUNet_raw"),
+            "nnUNet_preprocessed": str(self.root / "nnUNet_preprocessed"),
+            "nnUNet_results": str(self.root / "nnUNet_results"),
+            # With two cores, workers for augmentation take from training what they give.
+            "nnUNet_n_proc_DA": "0" if cores <= 2 else str(min(6, cores // processes)),
+            "nnUNet_def_n_proc": str(max(1, min(4, cores // processes))),
+            # More threads than cores, spinning, cost several times more than they bring.
+            "OMP_NUM_THREADS": str(max(1, cores // processes)),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def claim(self, settings: DemoSettings) -> bool:
+        """Record the settings in a new folder; return whether the folder held this very demo already.
+
+        Raises:
+            CommandError: the folder holds something else.
+        """
+        record = self.root / "demo.json"
+        wanted = json.loads(json.dumps(asdict(settings)))
+        if record.exists():
+            found = json.loads(record.read_text(encoding="utf-8"))
+            if found != wanted:
+                differing = ", ".join(
+                    f"{key} {found.get(key)} there, {wanted.get(key)} asked for"
+                    for key in sorted({*found, *wanted})
+                    if found.get(key) != wanted.get(key)
+                )
+                raise CommandError(f"{self.root} holds another demo: {differing}. Choose another --output.")
+            return True
+        if self.root.exists() and any(self.root.iterdir()):
+            raise CommandError(f"{self.root} holds other files. Choose an empty or new folder as --output.")
+        self.root.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(wanted), encoding="utf-8")
+        return False

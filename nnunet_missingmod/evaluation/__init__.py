@@ -1,0 +1,1 @@
+"""Scores, tables and figures: folders and CSV in, files out; never imports nnunetv2."""

@@ -1,0 +1,71 @@
+"""Label maps from files, as nnU-Net or any other method wrote them, and whether two of them lie on one grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+# Relative: NIfTI headers hold float32, and writers round differently.
+_SPACING_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label map (integers, axes as SimpleITK gives them: Z Y X) with its voxel spacing in the same order."""
+
+    labels: NDArray[Any]
+    spacing_mm: tuple[float, ...]
+
+
+def as_label_map(image: sitk.Image, *, source: Path) -> NDArray[Any]:
+    """Return the voxels of an image as integers.
+
+    Raises:
+        ValueError: a voxel is not a whole number, as in a map of probabilities.
+    """
+    voxels = sitk.GetArrayFromImage(image)
+    if np.issubdtype(voxels.dtype, np.integer):
+        return voxels
+    with np.errstate(invalid="ignore"):
+        labels = np.nan_to_num(voxels).astype(np.int64)
+    if not np.array_equal(labels, voxels):
+        raise ValueError(f"{source} is no label map: it holds values that are not whole numbers.")
+    return labels
+
+
+def read_label_map(path: Path) -> LabelFile:
+    """Read a label map.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or holds values that are not whole numbers.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist.")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read as an image.") from error
+    return LabelFile(as_label_map(image, source=path), tuple(reversed(image.GetSpacing())))
+
+
+def check_same_grid(prediction: LabelFile, reference: LabelFile, *, case: str) -> None:
+    """Refuse two label maps that do not lie on one grid; spacing may differ by a thousandth.
+
+    Raises:
+        ValueError: shape or spacing differs; both are named.
+    """
+    if prediction.labels.shape != reference.labels.shape:
+        raise ValueError(
+            f"{case}: the prediction has shape {prediction.labels.shape}, the reference {reference.labels.shape}: "
+            "predictions are scored on the original geometry, export them to it."
+        )
+    if not np.allclose(prediction.spacing_mm, reference.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0):
+        raise ValueError(
+            f"{case}: the prediction has spacing {prediction.spacing_mm} mm, the reference {reference.spacing_mm} mm: "
+            "predictions are scored on the original geometry, export them to it."
+        )

@@ -1,0 +1,171 @@
+"""Tidy scores of prediction files: one row per model, case, subset of modalities and region, kept in a CSV file.
+
+Prediction files and a folder of references come in; tables and figures are made from the rows, so that every method is
+scored by this one piece of code.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.evaluation.label_maps import check_same_grid, read_label_map
+from nnunet_missingmod.evaluation.metrics import BothEmpty, region_dice
+from nnunet_missingmod.modalities import all_subsets, subset_name
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The score of one region of one prediction; ``subset`` is the `subset_name` of what the model was given."""
+
+    model: str
+    case: str
+    subset: str
+    num_present: int
+    region: str
+    dice: float
+
+
+_COLUMNS = tuple(field.name for field in fields(ScoreRow))
+
+
+class Scoring(NamedTuple):
+    """Rows of what could be scored; why each of the others could not, by (case, subset name)."""
+
+    rows: list[ScoreRow]
+    refused: dict[tuple[str, str], str]
+
+
+def score_predictions(
+    predictions: Mapping[tuple[str, str], Path],
+    references: Path,
+    regions: Mapping[str, Sequence[int]],
+    *,
+    model: str,
+    modalities: Sequence[str],
+    file_ending: str = ".nii.gz",
+    ignore_label: int | None = None,
+    both_empty: BothEmpty = "one",
+    jobs: int = 1,
+) -> Scoring:
+    """Score prediction files, keyed by (case, subset name), against ``references/<case><file_ending>``.
+
+    A file that is missing or unreadable, or that lies on another grid than its reference, is refused by name and costs
+    no other. Rows are ordered by case, then as the subsets are in `all_subsets`, then as ``regions``. ``jobs`` counts
+    threads, which suffice: reading files and comparing voxels run outside of Python's lock.
+
+    Raises:
+        ValueError: a subset name is none of the modalities', there are no regions, or ``jobs`` is below 1.
+    """
+    if not regions:
+        raise ValueError("There are no regions to score: see dataset_regions.")
+    if jobs < 1:
+        raise ValueError(f"jobs counts threads, 1 or more, got {jobs}.")
+    sizes = {subset_name(subset, modalities): len(subset) for subset in all_subsets(len(modalities))}
+    by_case: defaultdict[str, dict[str, Path]] = defaultdict(dict)
+    for case, subset in predictions:
+        if subset not in sizes:
+            raise ValueError(
+                f"{case}: {subset!r} is no subset of {', '.join(modalities)}; expected for example {list(sizes)[-1]!r}."
+            )
+    order = {name: position for position, name in enumerate(sizes)}
+    for case, subset in sorted(predictions, key=lambda key: (key[0], order[key[1]])):
+        by_case[case][subset] = predictions[case, subset]
+
+    score = partial(
+        _score_case,
+        references=references,
+        regions=regions,
+        file_ending=file_ending,
+        ignore_label=ignore_label,
+        both_empty=both_empty,
+    )
+    scoring = Scoring([], {})
+    with ThreadPoolExecutor(jobs) as pool:
+        results = pool.map(score, by_case, by_case.values())
+        for case, (scores, refused) in zip(by_case, tqdm(results, "scoring", len(by_case), disable=None), strict=True):
+            scoring.refused.update({(case, subset): reason for subset, reason in refused.items()})
+            scoring.rows.extend(
+                ScoreRow(model, case, subset, sizes[subset], region, value)
+                for subset, by_region in scores.items()
+                for region, value in by_region.items()
+            )
+    return scoring
+
+
+def _score_case(
+    case: str,
+    files: Mapping[str, Path],
+    *,
+    references: Path,
+    regions: Mapping[str, Sequence[int]],
+    file_ending: str,
+    ignore_label: int | None,
+    both_empty: BothEmpty,
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Score every subset's file of one case; the reference is read once."""
+    try:
+        reference = read_label_map(references / f"{case}{file_ending}")
+    except ValueError as error:
+        return {}, {subset: f"{case}: its reference: {error}" for subset in files}
+    scores: dict[str, dict[str, float]] = {}
+    refused: dict[str, str] = {}
+    for subset, file in files.items():
+        try:
+            prediction = read_label_map(file)
+            check_same_grid(prediction, reference, case=case)
+        except ValueError as error:
+            refused[subset] = f"{case} with {subset}: {error}"
+            continue
+        scores[subset] = region_dice(
+            prediction.labels, reference.labels, regions, ignore_label=ignore_label, both_empty=both_empty
+        )
+    return scores, refused
+
+
+def write_scores(rows: Iterable[ScoreRow], path: Path) -> None:
+    """Write rows as a CSV file with a header, scores in full precision and NaN as ``nan``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(astuple(row) for row in rows)
+    write_text(path, text.getvalue())
+
+
+def read_scores(path: Path) -> list[ScoreRow]:
+    """Read what `write_scores` wrote; further columns are ignored.
+
+    Raises:
+        ValueError: a column is missing, or a line cannot be read; its number is named.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or [])]
+        if missing:
+            raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
+        rows: list[ScoreRow] = []
+        try:
+            rows.extend(
+                ScoreRow(
+                    model=line["model"],
+                    case=line["case"],
+                    subset=line["subset"],
+                    num_present=int(line["num_present"]),
+                    region=line["region"],
+                    dice=float(line["dice"]),
+                )
+                for line in reader
+            )
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
+    return rows

@@ -1,0 +1,1 @@
+"""Loss functions; torch only, never nnunetv2."""

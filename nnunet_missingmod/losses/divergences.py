@@ -1,0 +1,154 @@
+"""Divergences between posteriors at every voxel, picked by name: one interface for all that a trainer may choose.
+
+Every function takes log-probabilities with the classes along ``dim`` and returns the shape without ``dim``. ``D(p:q)``
+has its textbook order; the order in which student and teacher enter is decided in ``posterior_divergence``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nnunet_missingmod.losses.holder import (
+    holder_divergence,
+    holder_divergence_to_label,
+    holder_pseudo_divergence,
+    holder_pseudo_divergence_to_label,
+    log_probability_of_label,
+)
+from nnunet_missingmod.losses.precision import at_least_float32
+
+# 1 + chi^2 from which Neyman's chi^2 continues linearly in its logarithm. q^2 / p has no bound (exp(160) for logits of
+# +-80, beyond float32), and a gradient above 65504 cannot be handed back to float16 logits.
+NEYMAN_LINEAR_FROM = 1e4
+
+
+def kullback_leibler(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
+    """Kullback-Leibler divergence ``KL(p:q) = sum p log(p / q)``, in nats."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim)
+
+
+def kullback_leibler_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
+    """``KL(y:p) = -log p_y``, the cross-entropy; the other order, ``KL(p:y)``, is infinite."""
+    return -log_probability_of_label(log_p, label, dim=dim)
+
+
+def total_variation(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
+    """Total variation ``(1/2) sum |p - q|``, between 0 and 1."""
+    return (log_p.exp() - log_q.exp()).abs().sum(dim) / 2
+
+
+def total_variation_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
+    """Total variation to a one-hot label: ``1 - p_y``."""
+    return -torch.expm1(log_probability_of_label(log_p, label, dim=dim))
+
+
+def squared_hellinger(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
+    """Squared Hellinger distance ``(1/2) sum (sqrt p - sqrt q)^2``, between 0 and 1."""
+    return ((log_p / 2).exp() - (log_q / 2).exp()).square().sum(dim) / 2
+
+
+def squared_hellinger_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
+    """Squared Hellinger distance to a one-hot label: ``1 - sqrt p_y``."""
+    return -torch.expm1(log_probability_of_label(log_p, label, dim=dim) / 2)
+
+
+def neyman_chi_squared(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
+    """Neyman's chi^2 ``sum (p - q)^2 / p = sum q^2 / p - 1``.
+
+    Exact up to ``NEYMAN_LINEAR_FROM``, from there on linear in ``log sum q^2 / p`` with the same slope.
+    """
+    return _expm1_continued(torch.logsumexp(2 * log_q - log_p, dim))
+
+
+def neyman_chi_squared_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
+    """Neyman's chi^2 to a one-hot label, ``1 / p_y - 1``, continued as `neyman_chi_squared` is."""
+    return _expm1_continued(-log_probability_of_label(log_p, label, dim=dim))
+
+
+def jensen_shannon(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
+    """Jensen-Shannon divergence ``(KL(p:m) + KL(q:m)) / 2`` with ``m = (p + q) / 2``: nats, between 0 and log 2."""
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return (kullback_leibler(log_p, log_m, dim=dim) + kullback_leibler(log_q, log_m, dim=dim)) / 2
+
+
+def jensen_shannon_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
+    """Jensen-Shannon divergence to a one-hot label: ``log 2 + (p_y log p_y - (1 + p_y) log(1 + p_y)) / 2``."""
+    log_p_y = log_probability_of_label(log_p, label, dim=dim)
+    p_y = log_p_y.exp()
+    return math.log(2) + (p_y * log_p_y - (1 + p_y) * torch.log1p(p_y)) / 2
+
+
+class _Forms(NamedTuple):
+    between: Callable[..., Tensor]
+    to_label: Callable[..., Tensor]
+    parameters: tuple[str, ...] = ()
+
+
+# The names land in plans JSON: they are never renamed.
+_FORMS: Mapping[str, _Forms] = {
+    "holder_pseudo": _Forms(holder_pseudo_divergence, holder_pseudo_divergence_to_label, ("alpha",)),
+    "holder_proper": _Forms(holder_divergence, holder_divergence_to_label, ("alpha", "gamma")),
+    "kullback_leibler": _Forms(kullback_leibler, kullback_leibler_to_label),
+    "total_variation": _Forms(total_variation, total_variation_to_label),
+    "squared_hellinger": _Forms(squared_hellinger, squared_hellinger_to_label),
+    "neyman_chi_squared": _Forms(neyman_chi_squared, neyman_chi_squared_to_label),
+    "jensen_shannon": _Forms(jensen_shannon, jensen_shannon_to_label),
+}
+DIVERGENCE_NAMES = tuple(_FORMS)
+
+
+def divergence(name: str, log_p: Tensor, log_q: Tensor, *, dim: int = 1, **parameters: float) -> Tensor:
+    """Return the divergence ``D(p:q)`` called ``name`` at every voxel, non-negative up to rounding.
+
+    Args:
+        name: one of ``DIVERGENCE_NAMES``.
+        log_p, log_q: finite log-probabilities of one shape, classes along ``dim``; half precision is widened.
+        parameters: ``alpha`` of ``holder_pseudo``; ``alpha`` and ``gamma`` of ``holder_proper``; none of the others.
+
+    Returns:
+        The shape of ``log_p`` without ``dim``, float32 or wider.
+
+    Raises:
+        ValueError: the name, a parameter or its value is not known, or the shapes differ.
+    """
+    forms = _look_up(name, parameters)
+    if log_p.shape != log_q.shape:
+        raise ValueError(f"p and q must have one shape, got {tuple(log_p.shape)} and {tuple(log_q.shape)}.")
+    return forms.between(at_least_float32(log_p), at_least_float32(log_q), dim=dim, **parameters)
+
+
+def divergence_to_label(name: str, log_p: Tensor, label: Tensor, *, dim: int = 1, **parameters: float) -> Tensor:
+    """Return the divergence called ``name`` between ``p`` and the one-hot posterior of a label, in closed form.
+
+    ``D(p:y)``, but ``KL(y:p)`` for ``kullback_leibler``. Arguments as for `divergence`, and
+
+    Args:
+        label: class index at every voxel, int64, the shape of ``log_p`` without ``dim``.
+
+    Raises:
+        ValueError: the name, a parameter or its value is not known, or the shapes do not fit.
+    """
+    forms = _look_up(name, parameters)
+    expected = log_p.movedim(dim, 0).shape[1:]
+    if label.shape != expected:
+        raise ValueError(f"Labels must have shape {tuple(expected)}, got {tuple(label.shape)}.")
+    return forms.to_label(at_least_float32(log_p), label, dim=dim, **parameters)
+
+
+def _look_up(name: str, parameters: Mapping[str, float]) -> _Forms:
+    if name not in _FORMS:
+        raise ValueError(f"There is no divergence called {name!r}; choose one of {', '.join(DIVERGENCE_NAMES)}.")
+    unknown = sorted(set(parameters) - set(_FORMS[name].parameters))
+    if unknown:
+        raise ValueError(f"Divergence {name!r} takes the parameters {list(_FORMS[name].parameters)}, got {unknown}.")
+    return _FORMS[name]
+
+
+def _expm1_continued(log_ratio: Tensor) -> Tensor:
+    knee = math.log(NEYMAN_LINEAR_FROM)
+    return torch.expm1(log_ratio.clamp(max=knee)) + NEYMAN_LINEAR_FROM * torch.relu(log_ratio - knee)

@@ -1,0 +1,58 @@
+"""What the networks of this package need from a backbone, and the names of what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch.nn.modules.conv import _ConvNd
+
+# nn.Conv3d or nn.Conv2d.
+ConvOp = Callable[..., _ConvNd]
+
+# A tensor (B, K, *spatial), or with deep supervision a list of them, full resolution first.
+Logits = torch.Tensor | list[torch.Tensor]
+
+
+class Backbone(Protocol):
+    """A U-Net in two halves, as ``dynamic_network_architectures`` builds PlainConvUNet and ResidualEncoderUNet.
+
+    ``encoder(x)`` returns the list of skips, full resolution first and bottleneck last; ``decoder(skips)`` returns
+    logits. The encoder states its ``output_channels`` per level and its ``conv_op``; both halves count their own
+    convolution outputs for the planner.
+    """
+
+    encoder: Any
+    decoder: Any
+
+
+class Features(NamedTuple):
+    """What ``forward(x, return_features=True)`` adds to the logits.
+
+    Attributes:
+        latents: (B, J, C, *spatial), the channel encoder's output; an absent modality holds a constant that depends on
+            no image.
+        present: (B, J) bool, on the device of the latents.
+        encoder: per level, full resolution first, (B, C_k, *spatial_k): what the decoder sees of the present
+            modalities together.
+    """
+
+    latents: torch.Tensor
+    present: torch.Tensor
+    encoder: list[torch.Tensor]
+
+
+def map_logits(function: Callable[[torch.Tensor], torch.Tensor], logits: Logits) -> Logits:
+    """Apply ``function`` to the logits, or to each output of deep supervision."""
+    if isinstance(logits, torch.Tensor):
+        return function(logits)
+    return [function(output) for output in logits]
+
+
+def count_outputs(channels: int, input_size: Sequence[int]) -> int:
+    """Return the number of values in ``channels`` feature maps of one sample of size ``input_size``."""
+    values = channels
+    for size in input_size:
+        values *= int(size)
+    return values

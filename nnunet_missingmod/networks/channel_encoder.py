@@ -1,0 +1,119 @@
+"""Channel encoder: each modality's image becomes a latent of its own before modalities meet.
+
+A single convolution T per modality (``separate``), or one for all of them (``shared``, T* of the paper). This is where
+absent modalities leave the computation: their images are replaced before the convolution, so that no NaN enters
+arithmetic, and their latents after it, so that neither weights nor bias see them.
+
+Source: Liu et al., MedMAP: Promoting Incomplete Multi-modal Brain Tumor Segmentation with Alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from nnunet_missingmod.networks.backbone import ConvOp, count_outputs
+
+KINDS = ("none", "separate", "shared")
+ABSENT_FILLS = ("zero", "learned")
+
+
+class ChannelEncoder(nn.Module):
+    """z_j = T_j(x_j): images (B, J, *spatial) to latents (B, J, C, *spatial) of the same spatial size.
+
+    ========== ============================ ===============
+    kind       T_j                          C
+    ========== ============================ ===============
+    none       identity                     1
+    separate   one convolution a modality   width
+    shared     one convolution for all      J * width
+    ========== ============================ ===============
+
+    The shared kind is J times as wide so that its width matches what the separate encoders have in all. There is no
+    non-linearity: the backbone begins with a convolution and a normalisation of its own.
+
+    Args:
+        num_modalities: J.
+        kind: one of ``KINDS``.
+        width: see the table; must be 1 for ``none``.
+        kernel_size: odd, per axis or one for all. 3 by default, the smallest that sees a neighbourhood; plans with
+            thick slices start with a kernel of (1, 3, 3) and this one should then be the same.
+        conv_op: ``nn.Conv3d`` or ``nn.Conv2d``, as the backbone's.
+        absent_fill: what an absent modality's latent holds. ``zero``; or ``learned``, a constant per modality and
+            latent channel, initialised to zero.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        num_modalities: int,
+        kind: str,
+        *,
+        width: int = 1,
+        kernel_size: int | Sequence[int] = 3,
+        conv_op: ConvOp = nn.Conv3d,
+        absent_fill: str = "zero",
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"Channel encoder must be one of {', '.join(KINDS)}, got {kind!r}.")
+        if absent_fill not in ABSENT_FILLS:
+            raise ValueError(f"absent_fill must be one of {', '.join(ABSENT_FILLS)}, got {absent_fill!r}.")
+        if num_modalities < 1:
+            raise ValueError(f"A channel encoder needs one modality or more, got {num_modalities}.")
+        if width < 1 or (kind == "none" and width != 1):
+            raise ValueError(f"Width must be 1 or more, and 1 for the kind none, got {width} for {kind}.")
+        kernel = [kernel_size] if isinstance(kernel_size, int) else [int(size) for size in kernel_size]
+        if any(size < 1 or size % 2 == 0 for size in kernel):
+            raise ValueError(f"kernel_size must be odd so that latents keep the size of the image, got {kernel_size}.")
+        self.num_modalities = num_modalities
+        self.kind = kind
+        self.absent_fill = absent_fill
+        self.out_channels = {"none": 1, "separate": width, "shared": num_modalities * width}[kind]
+        # The separate encoders are the groups of one convolution: one kernel launch, and one parameter that takes part
+        # in every step whichever modalities are there, as distributed training demands.
+        groups = num_modalities if kind == "separate" else 1
+        self.conv = (
+            None
+            if kind == "none"
+            else conv_op(
+                groups,
+                groups * self.out_channels,
+                tuple(kernel) if len(kernel) > 1 else kernel[0],
+                padding="same",
+                groups=groups,
+            )
+        )
+        self.absent_latent = (
+            nn.Parameter(torch.zeros(num_modalities, self.out_channels)) if absent_fill == "learned" else None
+        )
+
+    def forward(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return latents (B, J, C, *spatial).
+
+        Args:
+            images: (B, J, *spatial); whatever an absent channel holds is not used.
+            present: (B, J) bool on the same device.
+        """
+        spatial = images.shape[2:]
+        there = present.reshape(*present.shape, *[1] * len(spatial))
+        images = torch.where(there, images, 0.0)
+        if self.conv is None:
+            encoded = images
+        elif self.kind == "shared":
+            encoded = self.conv(images.reshape(-1, 1, *spatial))  # (B * J, C, *spatial)
+        else:
+            encoded = self.conv(images)  # (B, J * C, *spatial)
+        latents = encoded.reshape(*present.shape, self.out_channels, *spatial)  # (B, J, C, *spatial)
+        if self.absent_latent is None:
+            return torch.where(there.unsqueeze(2), latents, 0.0)
+        constant = self.absent_latent.to(latents.dtype).reshape(1, *self.absent_latent.shape, *[1] * len(spatial))
+        return torch.where(there.unsqueeze(2), latents, constant)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Return the number of convolution outputs for one sample of size ``input_size``, all modalities present."""
+        return 0 if self.conv is None else count_outputs(self.num_modalities * self.out_channels, input_size)

@@ -1,0 +1,81 @@
+"""What the early and the parallel network have in common: a channel encoder before a backbone of the plans' choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnunet_missingmod import absence
+from nnunet_missingmod.networks.backbone import Backbone
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+
+
+class MultimodalNetwork(nn.Module):
+    """Base of the networks whose input is J modalities, absent ones marked, then channels that are never absent.
+
+    ``encoder`` and ``decoder`` are the backbone's, so that nnU-Net's ``network.decoder.deep_supervision = enabled``
+    works.
+
+    Args:
+        channel_encoder: knows J.
+        backbone: already built and initialised.
+    """
+
+    def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
+        super().__init__()
+        self.channel_encoder = channel_encoder
+        self.backbone = backbone
+
+    @property
+    def num_modalities(self) -> int:
+        """J."""
+        return self.channel_encoder.num_modalities
+
+    @property
+    def encoder(self) -> Any:
+        """The backbone's encoder."""
+        return self.backbone.encoder
+
+    @property
+    def decoder(self) -> Any:
+        """The backbone's decoder."""
+        return self.backbone.decoder
+
+    def split_input(
+        self, x: torch.Tensor, present: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the images (B, J, *spatial), the channels after them (B, E, *spatial), and ``present`` (B, J).
+
+        Args:
+            x: (B, J + E, *spatial).
+            present: (B, J) bool on any device, true for no channel that is marked; or None: read from the marks in
+                ``x``.
+
+        Raises:
+            ValueError: there are fewer than J channels, or ``present`` is not (B, J).
+        """
+        size = (x.shape[0], self.num_modalities)
+        if x.shape[1] < self.num_modalities:
+            raise ValueError(f"This network wants a channel for each of {size[1]} modalities, got {x.shape[1]} in all.")
+        images, extra = x[:, : size[1]], x[:, size[1] :]
+        if present is None:
+            return images, extra, absence.read(images)
+        if present.shape != size or present.dtype != torch.bool:
+            raise ValueError(f"present must be bool of shape {size}, got {present.dtype} {tuple(present.shape)}.")
+        return images, extra, present
+
+    @staticmethod
+    def append(latents: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
+        """Return the channels of both, (N, C, *spatial) and (N, E, *spatial); no copy where E = 0."""
+        return torch.cat([latents, extra.to(latents.dtype)], dim=1) if extra.shape[1] else latents
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Return the number of convolution outputs for one complete sample, by which nnU-Net's planner judges memory.
+
+        Args:
+            input_size: (X, Y, Z) or (X, Y), without batch and channels.
+        """
+        raise NotImplementedError

@@ -1,0 +1,132 @@
+"""Parallel network: one backbone for every modality, run for the present ones only.
+
+A prediction takes time in proportion to the modalities that are there. A branch is one (sample, modality) pair, and the
+branches of a batch are the rows of one larger batch, so their number changes from step to step: under
+``torch.compile`` let the batch dimension be dynamic.
+
+Source: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs, map_logits
+from nnunet_missingmod.networks.branches import Branches, find_pairs
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.fusion import AttentionFusion, MeanFusion, mean_fusion
+from nnunet_missingmod.networks.modality_norm import use_modality_norms
+from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
+
+FUSED_AT = ("logits", "features")
+FEATURE_FUSIONS = ("mean", "attention")
+
+
+class ParallelNetwork(MultimodalNetwork):
+    """The same backbone for each present modality, with normalisation parameters per modality, then fusion.
+
+    Fused at ``logits``: encoder and decoder run per branch, and the present branches' logits are averaged. Fused at
+    ``features``: the encoder runs per branch, each of its levels is fused, and the decoder runs once per sample.
+
+    Args:
+        channel_encoder: J modalities to C latent channels each. It must fill with zeros: what it puts in place of an
+            absent modality is never looked at here.
+        backbone: built for C input channels, plus those after the modalities (a previous stage's segmentation), which
+            every branch of a sample gets. Its instance normalisations are replaced and keep their initial values.
+        fused_at: ``logits`` or ``features``.
+        feature_fusion: ``mean`` or ``attention`` (see ``fusion``); the fusion at logits is always the mean.
+
+    Raises:
+        ValueError: an option is out of its range, or the backbone normalises other than by instance.
+    """
+
+    def __init__(
+        self, channel_encoder: ChannelEncoder, backbone: Backbone, *, fused_at: str, feature_fusion: str = "mean"
+    ) -> None:
+        super().__init__(channel_encoder, backbone)
+        if fused_at not in FUSED_AT:
+            raise ValueError(f"fused_at must be one of {', '.join(FUSED_AT)}, got {fused_at!r}.")
+        if feature_fusion not in FEATURE_FUSIONS:
+            raise ValueError(f"feature_fusion must be one of {', '.join(FEATURE_FUSIONS)}, got {feature_fusion!r}.")
+        if feature_fusion != "mean" and fused_at == "logits":
+            raise ValueError(f"Logits are fused by their mean, got feature_fusion {feature_fusion!r}.")
+        if channel_encoder.absent_fill != "zero":
+            raise ValueError("Absent modalities have no branch: use absent_fill 'zero' with the parallel network.")
+        self.fused_at = fused_at
+        self.modality = use_modality_norms(self if fused_at == "logits" else self.encoder, self.num_modalities)
+        self.fusions = nn.ModuleList()
+        if fused_at == "features":
+            self.fusions.extend(
+                AttentionFusion(channels, self.num_modalities, self.encoder.conv_op)
+                if feature_fusion == "attention"
+                else MeanFusion()
+                for channels in self.encoder.output_channels
+            )
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        present: torch.Tensor | None = None,
+        *,
+        return_features: bool = False,
+        return_branches: bool = False,
+    ) -> Logits | tuple[Logits, Features] | Branches:
+        """Return logits, and with ``return_features`` what led to them, or instead the branches before their fusion.
+
+        A sample without any modality gets finite logits that mean nothing.
+
+        Args:
+            x: (B, J + E, *spatial), absent modalities marked.
+            present: (B, J) bool: which modalities to use. By default those without the mark. On the CPU it saves
+                waiting for the GPU.
+            return_features: also return ``Features``.
+            return_branches: return ``Branches`` instead. Here and not in a method of its own so that it passes through
+                the wrappers of distributed training.
+
+        Raises:
+            ValueError: branches are asked of a network that is fused at features.
+        """
+        images, extra, present = self.split_input(x, present)
+        pairs = find_pairs(present, x.device)
+        latents = self.channel_encoder(images, pairs.present)
+        rows = self.append(pairs.gather(latents), extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
+        if self.fused_at == "features":
+            if return_branches:
+                raise ValueError("Branches have no logits in a network fused at features: use fused_at='logits'.")
+            with self.modality.set(pairs.modality):
+                levels = self.encoder(rows)
+            fused = [
+                fusion(pairs.scatter(level), pairs.present) for fusion, level in zip(self.fusions, levels, strict=True)
+            ]
+            logits: Logits = self.decoder(fused)
+            return (logits, Features(latents, pairs.present, fused)) if return_features else logits
+        with self.modality.set(pairs.modality):
+            levels = self.encoder(rows)
+            branch_logits: Logits = self.decoder(levels)
+        if return_branches:
+            return Branches(branch_logits, levels, latents, pairs)
+
+        def fuse(branch_rows: torch.Tensor) -> torch.Tensor:
+            return mean_fusion(pairs.scatter(branch_rows), pairs.present)
+
+        logits = map_logits(fuse, branch_logits)
+        if not return_features:
+            return logits
+        return logits, Features(latents, pairs.present, [fuse(level) for level in levels])
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Return the convolution outputs of the channel encoder, J branches, the fusions and the decoder."""
+        outputs = self.channel_encoder.compute_conv_feature_map_size(input_size)
+        outputs += self.num_modalities * int(self.encoder.compute_conv_feature_map_size(input_size))
+        decoders = self.num_modalities if self.fused_at == "logits" else 1
+        outputs += decoders * int(self.decoder.compute_conv_feature_map_size(input_size))
+        size = list(input_size)
+        fusion: Any
+        for level, fusion in enumerate(self.fusions):
+            size = [length // stride for length, stride in zip(size, self.encoder.strides[level], strict=True)]
+            outputs += count_outputs(fusion.outputs_per_voxel(), size)
+        return outputs

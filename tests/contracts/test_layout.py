@@ -1,0 +1,73 @@
+"""The tree: tests mirror it, the package list is complete, names that land in users' files are frozen."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+from nnunet_missingmod import cli, host, plans_block
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "nnunet_missingmod"
+
+# Names that land in checkpoints, result folders or plans JSON are never renamed once released.
+FROZEN_CLASSES = {"MissingModPreprocessor", "nnUNetTrainerModalityDropout", "nnUNetTrainerZeroFill"}
+FROZEN_KEYS = {
+    "num_epochs",
+    "num_iterations_per_epoch",
+    "num_val_iterations_per_epoch",
+    "save_every",
+    "initial_lr",
+    "weight_decay",
+    "oversample_foreground_percent",
+    "modality_dropout",
+    "modality_dropout_probability",
+    "modality_dropout_seed",
+    "validation_subsets",
+    "blank_is_absent",
+    "nonfinite",
+    "geometry_tolerance_voxels",
+}
+
+
+def test_every_module_has_a_test_file_in_the_same_place():
+    without = [
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if not file.name.startswith("_")
+        and not (ROOT / "tests" / file.relative_to(PACKAGE).parent / f"test_{file.name}").exists()
+    ]
+    assert not without
+
+
+def test_package_list_is_complete():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    folders = {file.parent for file in PACKAGE.rglob("*.py")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert listed == found | {"nnunet_missingmod.trainers", "nnunet_missingmod.plans"}
+
+
+def test_every_trainer_file_holds_the_class_of_its_name_and_is_in_the_class_table():
+    files = {file.stem for file in (ROOT / "trainers").glob("*.py")} - {"__init__"}
+    in_table = {name for name, module in host.CLASS_TABLE.items() if module.startswith("nnunet_missingmod.trainers.")}
+    assert files == in_table
+    for name in files:
+        assert host.CLASS_TABLE[name] == f"nnunet_missingmod.trainers.{name}"
+
+
+def test_persisted_names_are_frozen():
+    assert set(host.CLASS_TABLE) >= FROZEN_CLASSES
+    assert {key.name for key in plans_block.KEYS} >= FROZEN_KEYS
+    assert plans_block.BLOCK == "missingmod"
+
+
+def test_every_command_has_its_functions():
+    from importlib import import_module
+
+    for module_name, prefix, _ in cli.COMMANDS.values():
+        module = import_module(f"nnunet_missingmod.{module_name}")
+        named = f"_{prefix}" if prefix else ""
+        assert callable(getattr(module, f"add{named}_arguments"))
+        assert callable(getattr(module, f"run{named}"))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.networks.branches import find_pairs, fuse_subsets
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+
+PRESENT = torch.tensor([[True, True, True], [False, True, True]])
+
+
+@pytest.fixture
+def network(backbone: Callable[..., Any]) -> ParallelNetwork:
+    inner = backbone(3, deep_supervision=True)
+    return ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), inner, fused_at="logits").double()
+
+
+def batch() -> torch.Tensor:
+    return torch.randn(2, 3, 16, 16, dtype=torch.float64).masked_fill(~PRESENT[..., None, None], float("nan"))
+
+
+@pytest.mark.parametrize("present", [PRESENT, torch.ones(2, 3, dtype=torch.bool), torch.eye(3, dtype=torch.bool)])
+def test_pairs_gather_what_is_there_and_scatter_it_back(present: torch.Tensor) -> None:
+    pairs = find_pairs(present, torch.device("cpu"))
+    values = torch.randn(*present.shape, 4)
+    rows = pairs.gather(values)
+    expected = [values[b, j] for b in range(len(present)) for j in range(3) if present[b, j]]
+    assert torch.equal(rows, torch.stack(expected))
+    assert torch.equal(pairs.scatter(rows), values * present[..., None])
+
+
+def test_one_pair_stands_in_where_nothing_is_present() -> None:
+    pairs = find_pairs(torch.zeros(2, 3, dtype=torch.bool), torch.device("cpu"))
+    assert pairs.sample.tolist() == pairs.modality.tolist() == [0]
+    assert not pairs.present.any()
+
+
+def test_each_subset_equals_a_pass_of_its_own(network: ParallelNetwork) -> None:
+    x = batch()
+    seen = []
+    for output in fuse_subsets(network(x, return_branches=True), all_subsets(3), return_features=True):
+        kept = PRESENT & torch.tensor([j in output.subset for j in range(3)])
+        assert torch.equal(output.present, kept)
+        logits, features = network(x, kept, return_features=True)
+        there = kept.any(1)
+        for fused, expected in zip([*output.logits, *output.encoder], [*logits, *features.encoder], strict=True):
+            torch.testing.assert_close(fused[there], expected[there])
+            assert (fused[~there] == 0).all()
+        seen.append(output.subset)
+    assert seen == all_subsets(3)
+
+
+def test_gradient_through_leaves_is_that_of_the_sum_over_subsets(network: ParallelNetwork) -> None:
+    x, direct = batch(), copy.deepcopy(network)
+
+    def loss(output: Any) -> torch.Tensor:
+        return sum((value**2).mean() for value in [*output.logits, output.encoder[-1]])
+
+    branches = direct(x, return_branches=True)
+    sum(loss(output) for output in fuse_subsets(branches, all_subsets(3), return_features=True)).backward()
+    branches = network(x, return_branches=True)
+    leaves = branches.detached()
+    for output in fuse_subsets(leaves, all_subsets(3), return_features=True):
+        loss(output).backward()
+    branches.backward_from(leaves)
+    for parameter, expected in zip(network.parameters(), direct.parameters(), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, expected.grad)
+
+
+def test_a_subsets_output_is_freed_before_the_next_is_computed(network: ParallelNetwork) -> None:
+    leaves = network(batch(), return_branches=True).detached()
+    count = 0
+    for output in fuse_subsets(leaves, all_subsets(3)):
+        output.logits[0].sum().backward()
+        references = [weakref.ref(logits) for logits in output.logits]
+        del output
+        assert all(reference() is None for reference in references)
+        count += 1
+    assert count == 7
+
+
+@pytest.mark.parametrize("subset", [(), (3,), (-1,)])
+def test_subsets_outside_the_modalities_are_refused(network: ParallelNetwork, subset: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"channels 0\.\.2, got"):
+        next(fuse_subsets(network(batch(), return_branches=True), [subset]))

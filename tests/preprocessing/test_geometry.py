@@ -1,0 +1,44 @@
+"""How far apart two images place the same voxel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnunet_missingmod.preprocessing import geometry
+
+
+def test_distance_is_the_largest_over_the_corners_in_voxels():
+    one = {
+        "sitk_stuff": {"spacing": (2, 2, 4), "origin": (0, 0, 0), "direction": np.eye(3).ravel()},
+        "spacing": [4, 2, 2],
+    }
+    other = {**one, "sitk_stuff": {**one["sitk_stuff"], "spacing": (2, 2, 4.1)}}
+    # The far corner of 11 slices lies 10 * 0.1 mm off; the smallest voxel extent is 2 mm.
+    assert geometry.distance_voxels((11, 5, 5), one, other) == pytest.approx(0.5)
+    flat = {
+        "sitk_stuff": {"spacing": (2, 2), "origin": (0, 0), "direction": np.eye(2).ravel()},
+        "spacing": [1998, 2, 2],
+    }
+    assert geometry.distance_voxels((1, 5, 5), one, flat) == np.inf
+
+
+def test_distance_without_a_position_in_space_compares_spacings():
+    assert geometry.distance_voxels((10, 5, 5), {"spacing": (1, 1, 1)}, {"spacing": (1, 1, 1)}) == 0
+    assert geometry.distance_voxels((10, 5, 5), {"spacing": (1, 1, 1)}, {"spacing": (1.1, 1, 1)}) == pytest.approx(1)
+
+
+def test_distance_of_affines_is_that_of_the_corners():
+    one = {"nibabel_stuff": {"original_affine": np.diag([2.0, 2, 2, 1])}, "spacing": [2, 2, 2]}
+    shifted = np.diag([2.0, 2, 2, 1])
+    shifted[:3, 3] = (0, 3, 4)
+    other = {"nibabel_stuff": {"original_affine": shifted}, "spacing": [2, 2, 2]}
+    assert geometry.distance_voxels((5, 5, 5), one, other) == pytest.approx(5 / 2)
+    assert geometry.distance_voxels((5, 5, 5), one, one) == 0
+
+
+def test_description_holds_shape_spacing_and_position():
+    sitk_stuff = {"spacing": (1, 2, 3), "origin": (4, 5, 6), "direction": np.eye(3).ravel()}
+    described = geometry.describe((7, 8, 9), {"spacing": [3, 2, 1], "sitk_stuff": sitk_stuff})
+    assert described.startswith("shape (7, 8, 9), spacing (3.0, 2.0, 1.0), origin (4.0, 5.0, 6.0), direction (1.0,")
+    assert geometry.describe((1, 8, 9), {"spacing": (999, 1, 1)}) == "shape (1, 8, 9), spacing (999.0, 1.0, 1.0)"

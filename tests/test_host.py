@@ -1,0 +1,159 @@
+"""Attach, check, detach on a stand-in host; what the bridge answers, also when this package is broken or gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from nnunet_missingmod import host
+from nnunet_missingmod.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A folder laid out like nnunetv2's."""
+    folder = tmp_path / "nnunetv2"
+    for scanned in host.SCANNED_FOLDERS:
+        (folder / scanned).mkdir(parents=True)
+    monkeypatch.setattr(host, "host_folder", lambda: folder)
+    return folder
+
+
+def load_bridge():
+    module = types.ModuleType("bridge")
+    exec(host.BRIDGE, module.__dict__)
+    return module
+
+
+def test_attach_check_detach_leave_nothing(stand_in, capsys):
+    before = sorted(stand_in.rglob("*"))
+    assert main(["attach", "--check"]) == 1
+    assert main(["attach"]) == 0
+    assert main(["attach", "--check"]) == 0
+    written = [file for file in stand_in.rglob("*") if file.is_file()]
+    assert sorted(written) == sorted(host.bridge_files())
+    assert {file.read_text() for file in written} == {host.BRIDGE}
+    assert main(["attach"]) == 0
+    assert main(["detach"]) == 0
+    assert sorted(stand_in.rglob("*")) == before
+    assert "detached" in capsys.readouterr().out
+
+
+def test_a_bridge_of_another_version_is_replaced(stand_in):
+    host.attach()
+    host.bridge_files()[0].write_text("old")
+    assert host.unattached() == [host.bridge_files()[0]]
+    assert host.attach() == [host.bridge_files()[0]]
+
+
+def test_compiled_bridges_are_removed_too(stand_in):
+    host.attach()
+    cache = host.bridge_files()[0].parent / "__pycache__"
+    cache.mkdir()
+    (cache / "missingmod_bridge.cpython-311.pyc").touch()
+    (cache / "other.cpython-311.pyc").touch()
+    host.detach()
+    assert [file.name for file in cache.iterdir()] == ["other.cpython-311.pyc"]
+
+
+def test_a_host_that_cannot_be_written_to_is_refused_with_the_ways_out(stand_in, monkeypatch, capsys):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(host.tempfile, "mkstemp", refuse)
+    assert main(["attach"]) == 1
+    message = capsys.readouterr().err
+    assert "Permission denied" in message
+    assert "--system-site-packages" in message
+    assert "nnUNet_extTrainer=" in message
+    assert not host.bridge_files()[0].exists()
+
+
+def test_a_failed_write_leaves_no_half_file(stand_in, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(host.Path, "replace", fail)
+    with pytest.raises(host.HostError, match="No space left"):
+        host.attach()
+    assert not [file for file in stand_in.rglob("*") if file.is_file()]
+
+
+def test_missing_host_is_said_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(host.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(host.HostError, match="pip install nnunetv2"):
+        host.host_folder()
+
+
+def test_bridge_answers_for_our_classes_only():
+    bridge = load_bridge()
+    for name in host.CLASS_TABLE:
+        assert getattr(bridge, name).__name__ == name
+    assert not hasattr(bridge, "nnUNetTrainerDA5")
+    assert not hasattr(bridge, "nnUNetTrainer")
+    assert not hasattr(bridge, "__path__")
+
+
+@pytest.mark.parametrize("error", [ImportError, SyntaxError, RuntimeError])
+def test_bridge_is_silent_when_this_package_is_broken(monkeypatch, error):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "nnunet_missingmod.host":
+                raise error("broken")
+
+    monkeypatch.delitem(sys.modules, "nnunet_missingmod.host")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    bridge = load_bridge()
+    assert not hasattr(bridge, "nnUNetTrainerDA5")
+    assert not hasattr(bridge, "nnUNetTrainerZeroFill")
+
+
+_SEARCH = """
+import sys
+import nnunetv2
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as find
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer
+assert nnunetv2.__path__[0] == sys.argv[1], nnunetv2.__path__
+for name in ("nnUNetTrainer", "nnUNetTrainerDA5"):
+    assert find_trainer(name).__module__.startswith("nnunetv2."), name
+def preprocessor(name):
+    return find(nnunetv2.__path__[0] + "/preprocessing", name, "nnunetv2.preprocessing")
+assert preprocessor("DefaultPreprocessor").__module__.startswith("nnunetv2.")
+print("FOUND", preprocessor("MissingModPreprocessor"))
+"""
+
+
+@pytest.mark.slow
+def test_stock_classes_are_found_before_during_and_after_attach_and_with_a_broken_plugin(tmp_path):
+    import shutil
+
+    folder = tmp_path / "site" / "nnunetv2"
+    source = host.host_folder()
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", host.BRIDGE_NAME))
+    broken = tmp_path / "broken" / "nnunet_missingmod"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('broken')")
+
+    def run(*argv, path=()):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, folder.parent]))}
+        done = subprocess.run(
+            [sys.executable, *argv], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    search = ("-c", _SEARCH, str(folder))
+    assert "FOUND None" in run(*search)
+    run("-m", "nnunet_missingmod.cli", "attach")
+    assert "FOUND <class 'nnunet_missingmod" in run(*search)
+    assert "FOUND None" in run(*search, path=[broken.parent])
+    run("-m", "nnunet_missingmod.cli", "detach")
+    assert "FOUND None" in run(*search)
+    assert not list(folder.rglob("*missingmod*"))

@@ -1,0 +1,84 @@
+"""The plans' block: class attributes, then the block; what is unknown or out of range is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nnunet_missingmod.plans_block import KEYS, resolve
+
+README = Path(__file__).parents[1] / "plans" / "README.md"
+
+REFUSED = {
+    "num_epochs": [0, -1, 1.5, "3", True],
+    "num_iterations_per_epoch": [0],
+    "num_val_iterations_per_epoch": [0],
+    "save_every": [0],
+    "initial_lr": [0, -0.1, "fast", float("nan")],
+    "weight_decay": [-1],
+    "oversample_foreground_percent": [1.1, -0.1],
+    "modality_dropout": ["unifrom", None, 1],
+    "modality_dropout_probability": [1, -0.1, "half"],
+    "modality_dropout_seed": [-1, 0.5],
+    "validation_subsets": ["all"],
+    "blank_is_absent": ["yes", 1, None],
+    "nonfinite": ["keep"],
+    "geometry_tolerance_voxels": [-1, float("inf")],
+}
+ACCEPTED = {
+    "num_epochs": 1,
+    "num_iterations_per_epoch": 1,
+    "num_val_iterations_per_epoch": 1,
+    "save_every": 1,
+    "initial_lr": 1e-3,
+    "weight_decay": 0,
+    "oversample_foreground_percent": 0.5,
+    "modality_dropout": "bernoulli",
+    "modality_dropout_probability": 0,
+    "modality_dropout_seed": 7,
+    "validation_subsets": "cycle",
+    "blank_is_absent": False,
+    "nonfinite": "zero",
+    "geometry_tolerance_voxels": 0,
+}
+
+
+def test_the_block_goes_before_the_class_and_the_class_before_the_key():
+    assert resolve(None)["modality_dropout"] == "none"
+    assert resolve({}, {"modality_dropout": "uniform"})["modality_dropout"] == "uniform"
+    assert (
+        resolve({"modality_dropout": "bernoulli"}, {"modality_dropout": "uniform"})["modality_dropout"] == "bernoulli"
+    )
+
+
+def test_what_was_resolved_is_json_and_resolves_to_itself():
+    resolved = resolve(ACCEPTED)
+    assert resolve(json.loads(json.dumps(resolved))) == resolved
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_values_out_of_range_are_refused_with_what_is_allowed(key):
+    assert resolve({key.name: ACCEPTED[key.name]})[key.name] == ACCEPTED[key.name]
+    for value in REFUSED[key.name]:
+        with pytest.raises(ValueError) as caught:
+            resolve({key.name: value})
+        assert f"{key.name} must be {key.allowed}, got" in str(caught.value)
+
+
+def test_null_keeps_nnunets_own_value():
+    assert resolve({"num_epochs": None})["num_epochs"] is None
+
+
+def test_unknown_key_is_refused_with_the_nearest_known_one():
+    with pytest.raises(ValueError, match=r"unknown key 'modality_droput'; the nearest known one is 'modality_dropout'"):
+        resolve({"modality_droput": "uniform"})
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_the_readme_documents_the_key_its_default_and_its_range(key):
+    default = "nnU-Net's" if key.default is None else json.dumps(key.default)
+    row = f"| `{key.name}` | {default} | {key.allowed.replace(chr(34), '`')} | {key.meaning} |"
+    row = row.replace("``", "`")
+    assert row in README.read_text(encoding="utf-8")
