@@ -109,7 +109,8 @@ def detach() -> list[Path]:
 
 def read_only_message(folder: Path, error: OSError) -> str:
     """Return what to do where nnU-Net's folders cannot be written to."""
-    trainers = Path(__file__).parent / "trainers"
+    menu = importlib.util.find_spec("nnunet_missingmod.trainers")
+    trainers = Path(menu.origin).parent if menu is not None and menu.origin else "the trainers folder of this package"
     return (
         f"Cannot write into {folder}: {error}. Either run this once with the rights of the folder's owner; or put a "
         f"writable nnunetv2 before the read-only one: {sys.executable} -m venv --system-site-packages ENV && "

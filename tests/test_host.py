@@ -141,8 +141,8 @@ def test_stock_classes_are_found_before_during_and_after_attach_and_with_a_broke
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise RuntimeError('broken')")
 
-    def run(*argv, path=()):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, folder.parent]))}
+    def run(*argv, path=(), **variables):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, folder.parent])), **variables}
         done = subprocess.run(
             [sys.executable, *argv], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
         )
@@ -151,6 +151,10 @@ def test_stock_classes_are_found_before_during_and_after_attach_and_with_a_broke
 
     search = ("-c", _SEARCH, str(folder))
     assert "FOUND None" in run(*search)
+    by_variable = "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer;"
+    by_variable += "print(find_trainer('nnUNetTrainerZeroFill').__mro__)"
+    trainers = str(ROOT / "trainers")
+    assert "nnunet_missingmod.training.trainer" in run("-c", by_variable, nnUNet_extTrainer=trainers)
     run("-m", "nnunet_missingmod.cli", "attach")
     assert "FOUND <class 'nnunet_missingmod" in run(*search)
     assert "FOUND None" in run(*search, path=[broken.parent])

@@ -1,4 +1,4 @@
-"""Run nnU-Net's own commands, several side by side, each with a log file and a progress bar read from that log."""
+"""Run nnU-Net's own commands, each with a log file and a progress bar read from that log."""
 
 from __future__ import annotations
 
@@ -57,51 +57,38 @@ def program(name: str) -> str:
     return found
 
 
-def run_together(commands: Sequence[Command], environment: Mapping[str, str]) -> None:
-    """Run commands side by side until all have ended; if one fails, or at Ctrl-C, stop the others.
+def run_command(command: Command, environment: Mapping[str, str]) -> None:
+    """Run a command until it has ended; at Ctrl-C stop it and its workers.
 
     Raises:
-        CommandError: a command failed.
+        CommandError: it failed.
     """
-    running: list[tuple[Command, subprocess.Popen[bytes], int, tqdm[None]]] = []
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    with command.log.open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            command.argv,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+            start_new_session=True,  # so that its workers are stopped with it
+        )
     try:
-        for position, command in enumerate(commands):
-            command.log.parent.mkdir(parents=True, exist_ok=True)
-            with command.log.open("ab") as log:
-                start = log.tell()
-                process = subprocess.Popen(
-                    command.argv,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env={**os.environ, **environment},
-                    start_new_session=True,  # so that its workers are stopped with it
-                )
-            bar = tqdm(total=command.ticks, desc=command.title, position=position, mininterval=1, leave=True)
-            running.append((command, process, start, bar))
-        _follow(running)
-    finally:
-        for _, process, _, bar in running:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-            bar.close()
-
-
-def _follow(running: Sequence[tuple[Command, subprocess.Popen[bytes], int, tqdm[None]]]) -> None:
-    while True:
-        ended = [process.poll() for _, process, _, _ in running]
-        for (command, _, start, bar), code in zip(running, ended, strict=True):
-            bar.update(min(_count_ticks(command, start), command.ticks) - bar.n)
+        with tqdm(total=command.ticks, desc=command.title, mininterval=1) as bar:
+            while (code := process.poll()) is None:
+                bar.update(min(_count_ticks(command, start), command.ticks) - bar.n)
+                time.sleep(_POLL_S)
             if code == 0:
                 bar.update(command.ticks - bar.n)
-            elif code is not None:
-                lines = command.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-                shown = "\n".join(lines)
-                raise CommandError(f"{command.title} failed (exit {code}). The whole log: {command.log}\n{shown}")
-        if all(code == 0 for code in ended):
-            return
-        time.sleep(_POLL_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    if code:
+        lines = command.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        shown = "\n".join(lines)
+        raise CommandError(f"{command.title} failed (exit {code}). The whole log: {command.log}\n{shown}")
 
 
 def _count_ticks(command: Command, start: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import fields
@@ -11,10 +12,11 @@ from pathlib import Path
 
 from nnunet_missingmod import host, plans_block
 from nnunet_missingmod.console import say
-from nnunet_missingmod.demo.commands import Command, CommandError, program, run_together
+from nnunet_missingmod.demo.commands import Command, CommandError, program, run_command
 from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, TRAINERS, DemoFolder, DemoSettings
 
 _STEPS = 6
+_FEW_CORES = 2
 _VALIDATION_BATCHES = 15  # one per subset of four modalities
 
 
@@ -110,7 +112,7 @@ def _plan_and_preprocess(folder: DemoFolder, settings: DemoSettings) -> None:
             tick=r" \d+/\d+ \[",
             ticks=2 * settings.cases,
         )
-        run_together([command], folder.environment(1))
+        run_command(command, folder.environment)
         folder.marker("plan_and_preprocess").touch()
     plans = json.loads((folder.preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans["plans_name"] = PLANS
@@ -131,8 +133,7 @@ def _plan_and_preprocess(folder: DemoFolder, settings: DemoSettings) -> None:
 
 
 def _train(folder: DemoFolder, settings: DemoSettings, device: str) -> None:
-    say(f"[3/{_STEPS}] nnUNetv2_train, both trainers side by side")
-    commands = []
+    say(f"[3/{_STEPS}] nnUNetv2_train, the same budget for both trainers")
     for trainer, title in TRAINERS.items():
         fold = folder.model(trainer) / "fold_0"
         if (fold / "validation" / "summary.json").exists():
@@ -142,9 +143,10 @@ def _train(folder: DemoFolder, settings: DemoSettings, device: str) -> None:
             *("-tr", trainer, "-p", PLANS, "-device", device),
         ]
         argv += ["--c"] if any(fold.glob("checkpoint_*.pth")) else []
-        commands.append(Command(title, argv, folder.log(trainer), tick="Epoch time", ticks=settings.epochs))
-    if commands:
-        run_together(commands, folder.environment(len(commands)))
+        command = Command(title, argv, folder.log(trainer), tick="Epoch time", ticks=settings.epochs)
+        # With few cores, augmentation workers take from training what they give (the planner, though, fails on 0).
+        workers = {"nnUNet_n_proc_DA": "0"} if (os.cpu_count() or 1) <= _FEW_CORES else {}
+        run_command(command, {**folder.environment, **workers})
 
 
 def _write_inputs(folder: DemoFolder) -> dict[tuple[str, str], str]:
@@ -163,7 +165,6 @@ def _write_inputs(folder: DemoFolder) -> dict[tuple[str, str], str]:
 
 def _predict(folder: DemoFolder, stems: dict[tuple[str, str], str], device: str) -> None:
     say(f"[5/{_STEPS}] nnUNetv2_predict, {len(stems)} incomplete cases per model")
-    commands = []
     for trainer, title in TRAINERS.items():
         target = folder.predictions(trainer)
         to_do = sum(not (target / f"{stem}.nii.gz").exists() for stem in stems.values())
@@ -174,6 +175,5 @@ def _predict(folder: DemoFolder, stems: dict[tuple[str, str], str], device: str)
             *("-d", str(DATASET_ID), "-c", CONFIGURATION, "-f", "0", "-tr", trainer, "-p", PLANS, "-device", device),
             *("-npp", "1", "-nps", "1", "--disable_tta", "--disable_progress_bar", "--continue_prediction"),
         ]
-        commands.append(Command(title, argv, folder.log(f"predict_{trainer}"), tick=r"Predicting phantom", ticks=to_do))
-    if commands:
-        run_together(commands, folder.environment(len(commands)))
+        log = folder.log(f"predict_{trainer}")
+        run_command(Command(title, argv, log, tick="Predicting phantom", ticks=to_do), folder.environment)

@@ -73,18 +73,16 @@ class DemoFolder:
         """A file that is there once a step is done."""
         return self.root / "logs" / f"{step}.done"
 
-    def environment(self, processes: int) -> dict[str, str]:
-        """Return environment variables for commands of which ``processes`` run side by side."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables for nnU-Net's commands."""
         cores = os.cpu_count() or 1
         return {
             "nnUNet_raw": str(self.root / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.root / "nnUNet_preprocessed"),
             "nnUNet_results": str(self.root / "nnUNet_results"),
-            # With two cores, workers for augmentation take from training what they give.
-            "nnUNet_n_proc_DA": "0" if cores <= 2 else str(min(6, cores // processes)),
-            "nnUNet_def_n_proc": str(max(1, min(4, cores // processes))),
-            # More threads than cores, spinning, cost several times more than they bring.
-            "OMP_NUM_THREADS": str(max(1, cores // processes)),
+            "nnUNet_n_proc_DA": str(min(6, cores)),
+            "nnUNet_def_n_proc": str(min(4, cores)),
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -106,12 +106,12 @@ class Branches(NamedTuple):
 
 
 class SubsetOutput(NamedTuple):
-    """The parallel network's output had only ``subset`` been there.
+    """The parallel network's output, had only ``subset`` been there.
 
     Attributes:
         subset: channels.
-        present: (B, J) bool, the subset without what is absent in a sample. A row with nothing left has zero logits
-            and should not count in a loss.
+        present: (B, J) bool, what each sample has of the subset; a sample that has none of it keeps all it has, so
+            that every row of the logits means something.
         logits: (B, K, *spatial), or the list of them with deep supervision.
         encoder: per level (B, C_k, *spatial_k); empty unless asked for.
     """
@@ -144,7 +144,9 @@ def fuse_subsets(
         row[list(subset)] = True
     members = members.to(pairs.present.device, non_blocking=True)
     for row, subset in zip(members, subsets, strict=True):
-        yield _fuse_subset(branches, subset, pairs.present & row, return_features=return_features)
+        kept = pairs.present & row
+        kept = torch.where(kept.any(1, keepdim=True), kept, pairs.present)
+        yield _fuse_subset(branches, subset, kept, return_features=return_features)
 
 
 def _fuse_subset(branches: Branches, subset: Subset, kept: torch.Tensor, *, return_features: bool) -> SubsetOutput:

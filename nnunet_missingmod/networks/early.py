@@ -55,7 +55,9 @@ class EarlyFusionNetwork(MultimodalNetwork):
             with self.condition.set(present):
                 skips = self.encoder(inputs)
                 logits = self.decoder(skips)
-        return (logits, Features(latents, present, skips)) if return_features else logits
+        if return_features or self.trains_on("features"):
+            return logits, Features(latents, present, skips)
+        return logits
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the channel encoder's and the backbone's convolution outputs."""

@@ -22,7 +22,14 @@ class MultimodalNetwork(nn.Module):
     Args:
         channel_encoder: knows J.
         backbone: already built and initialised.
+
+    Attributes:
+        training_output: what ``forward(x)`` returns while the network is in training mode, for losses that need more
+            than logits from a training loop that calls ``network(x)``: ``"logits"`` (the default), ``"features"`` or
+            ``"branches"``. Evaluation mode returns logits.
     """
+
+    training_output = "logits"
 
     def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
         super().__init__()
@@ -43,6 +50,10 @@ class MultimodalNetwork(nn.Module):
     def decoder(self) -> Any:
         """The backbone's decoder."""
         return self.backbone.decoder
+
+    def trains_on(self, output: str) -> bool:
+        """Return whether ``forward(x)`` is to return this kind of output now."""
+        return self.training and self.training_output == output
 
     def split_input(
         self, x: torch.Tensor, present: torch.Tensor | None

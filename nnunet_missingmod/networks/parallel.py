@@ -90,6 +90,8 @@ class ParallelNetwork(MultimodalNetwork):
         Raises:
             ValueError: branches are asked of a network that is fused at features.
         """
+        return_features = return_features or self.trains_on("features")
+        return_branches = return_branches or self.trains_on("branches")
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device)
         latents = self.channel_encoder(images, pairs.present)

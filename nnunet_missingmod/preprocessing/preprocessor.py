@@ -44,7 +44,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         reader = plans_manager.image_reader_writer_class()
         files = assign_channels(image_files, names, file_ending)
         case = case_name(image_files[0], file_ending)
-        data, properties, replaced = read_case(
+        raw = read_case(
             files,
             names,
             reader,
@@ -53,8 +53,12 @@ class MissingModPreprocessor(DefaultPreprocessor):
             geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
         )
         seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
-        properties["missingmod"] = {"case": case, "nonfinite_zeroed": replaced}
-        return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset)
+        raw.properties[plans_block.BLOCK] = {
+            "case": case,
+            "nonfinite_zeroed": raw.replaced,
+            "grid_distance_voxels": raw.distances_voxels,
+        }
+        return self.run_case_npy(raw.data, seg, raw.properties, plans_manager, configuration_manager, dataset)
 
     def run_case_npy(
         self,
@@ -68,15 +72,16 @@ class MissingModPreprocessor(DefaultPreprocessor):
         """Preprocess one case given as an array (J, X, Y, Z) in which a channel of NaN is absent.
 
         Returns:
-            The preprocessed array with absent channels marked, the segmentation, and the properties; their
-            ``"missingmod"`` entry names the modalities present, those found blank, and counts replaced voxels.
+            The preprocessed array with absent channels marked, the segmentation, and the properties. Their
+            ``"missingmod"`` entry names the modalities present and those found blank, and records how many voxels were
+            set to 0 and which files lie off the first one's grid within the tolerance.
 
         Raises:
             CaseRefusedError: see ``admit``.
         """
         dataset = _loaded(dataset_json)
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
-        read = properties.get("missingmod", {"case": _ARRAY_CASE})
+        read = properties.get(plans_block.BLOCK, {"case": _ARRAY_CASE})
         case = read["case"]
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
         present, report = admit(
@@ -87,7 +92,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
             nonfinite=choices["nonfinite"],
             replaced=read.get("nonfinite_zeroed"),
         )
-        properties["missingmod"] = {"case": case, **report}
+        properties[plans_block.BLOCK] = {**read, **report}
         # Zeros in absent channels leave the host's crop to the present ones; what normalisation and resampling make of
         # them is overwritten.
         data = absence.fill_case(data, present)

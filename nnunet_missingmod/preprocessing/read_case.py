@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,22 @@ from nnunet_missingmod.preprocessing.file_integrity import count_hidden_nonfinit
 logger = logging.getLogger(__name__)
 
 Image = npt.NDArray[np.float32]
+
+
+class RawCase(NamedTuple):
+    """What was read of one case.
+
+    Attributes:
+        data: (J, X, Y, Z), float32; absent channels hold the absence mark.
+        properties: of the first file present, for nnU-Net's exporter.
+        replaced: {name: number} of the NaN and infinite voxels that the reader has already replaced by 0.
+        distances_voxels: {name: distance} of modalities whose grid differs from the first's, within the tolerance.
+    """
+
+    data: Image
+    properties: dict[str, Any]
+    replaced: dict[str, int]
+    distances_voxels: dict[str, float]
 
 
 class ImageReader(Protocol):
@@ -35,7 +51,7 @@ def read_case(
     case: str,
     file_ending: str,
     geometry_tolerance_voxels: float,
-) -> tuple[Image, dict[str, Any], dict[str, int]]:
+) -> RawCase:
     """Read the files of a case into an array (J, X, Y, Z), float32, whose absent channels hold the absence mark.
 
     A single file ``_0000`` that holds all J channels (an RGB image) is a complete case, as in nnU-Net.
@@ -45,10 +61,6 @@ def read_case(
         names: the J modality names in channel order.
         geometry_tolerance_voxels: see ``geometry.distance_voxels``.
 
-    Returns:
-        The array, the properties of the first file present, and {name: number} of the NaN and infinite voxels that the
-        reader has already replaced by 0.
-
     Raises:
         CaseRefusedError: a file is truncated, damaged, not an image or has several channels, or two files differ in
             shape, spacing, origin or direction.
@@ -56,6 +68,7 @@ def read_case(
     images: dict[int, Image] = {}
     properties: dict[int, dict[str, Any]] = {}
     replaced: dict[str, int] = {}
+    distances: dict[str, float] = {}
     for channel, file in files.items():
         images[channel], properties[channel], hidden = _read_image(file, names[channel], reader, case)
         if hidden:
@@ -63,7 +76,7 @@ def read_case(
 
     first = next(iter(files))
     if list(files) == [0] and len(images[0]) == len(names):
-        return images[0], properties[0], replaced
+        return RawCase(images[0], properties[0], replaced, distances)
     for channel, file in files.items():
         if len(images[channel]) != 1:
             raise CaseRefusedError(
@@ -71,7 +84,7 @@ def read_case(
                 f"{file.name} ({names[channel]}) holds {len(images[channel])} channels, one is expected. "
                 f"Save each modality as its own file: {describe_channels(names, file_ending)}.",
             )
-        _check_same_grid(
+        apart = _check_same_grid(
             images[first].shape[1:],
             images[channel].shape[1:],
             properties[first],
@@ -80,10 +93,12 @@ def read_case(
             tolerance_voxels=geometry_tolerance_voxels,
             case=case,
         )
+        if apart > 0:
+            distances[names[channel]] = apart
     data = np.full((len(names), *images[first].shape[1:]), absence.ABSENT, dtype=np.float32)
     for channel, image in images.items():
         data[channel] = image[0]
-    return data, properties[first], replaced
+    return RawCase(data, properties[first], replaced, distances)
 
 
 def admit(
@@ -171,20 +186,17 @@ def _check_same_grid(
     described: tuple[str, str],
     tolerance_voxels: float,
     case: str,
-) -> None:
+) -> float:
+    """Return how many voxels the two grids are apart, which is within the tolerance."""
     apart = float("inf")
     if tuple(shape) == tuple(other_shape):
         apart = geometry.distance_voxels(shape, properties, other_properties)
-    if apart > 0:
-        both = (
+    if apart > tolerance_voxels:
+        raise CaseRefusedError(
+            case,
+            f"two modalities lie on different voxel grids ({apart:.3g} voxels apart). "
             f"{described[0]}: {geometry.describe(shape, properties)}; "
-            f"{described[1]}: {geometry.describe(other_shape, other_properties)}"
+            f"{described[1]}: {geometry.describe(other_shape, other_properties)}. Resample one onto the other, or, if "
+            'only the header is wrong, raise "geometry_tolerance_voxels" in the plans\' "missingmod" block.',
         )
-        if apart > tolerance_voxels:
-            raise CaseRefusedError(
-                case,
-                f"two modalities lie on different voxel grids ({apart:.3g} voxels apart). {both}. Resample one onto "
-                'the other, or, if only the header is wrong, raise "geometry_tolerance_voxels" in the plans\' '
-                '"missingmod" block.',
-            )
-        logger.info("Case %r: accepted with geometries %.3g voxels apart. %s", case, apart, both)
+    return apart

@@ -112,7 +112,13 @@ def test_segmentation_of_the_previous_stage_is_cropped_with_the_case(make_tiny_d
 def test_properties_say_what_was_present(make_tiny_dataset):
     tiny = make_tiny_dataset()
     report = run_files(tiny, tiny.images("case_000")[2:])[2]["missingmod"]
-    assert report == {"case": "case_000", "present": ["T1ce", "T2"], "blank": [], "nonfinite_zeroed": {}}
+    assert report == {
+        "case": "case_000",
+        "present": ["T1ce", "T2"],
+        "blank": [],
+        "nonfinite_zeroed": {},
+        "grid_distance_voxels": {},
+    }
 
 
 def test_saved_training_case_keeps_the_mark(make_tiny_dataset, preprocess):

@@ -182,7 +182,8 @@ def test_rounding_of_the_origin_is_accepted_and_the_tolerance_can_be_raised(make
     rewrite_origin(tiny.image("case_000", 1), (0, 0, 1e-3))
     run(tiny, tiny.images("case_000"))
     rewrite_origin(tiny.image("case_000", 1), (0, 0, 3.0))
-    run(tiny, tiny.images("case_000"), {"geometry_tolerance_voxels": 3.5})
+    _, _, properties = run(tiny, tiny.images("case_000"), {"geometry_tolerance_voxels": 3.5})
+    assert properties["missingmod"]["grid_distance_voxels"] == {"T1": 3.0}
 
 
 def test_file_of_several_channels_is_refused(make_tiny_dataset):

@@ -1,0 +1,204 @@
+"""One training step's loss: what network and teacher returned becomes named terms, and those one scalar.
+
+Pure: tensors and losses in, tensors out. The trainer (``method_trainer``) decides what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
+from nnunet_missingmod.losses.mutual_information import MutualInformationLoss
+from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLoss
+from nnunet_missingmod.losses.weighted_sum import weighted_sum
+from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.networks.backbone import Features, Logits
+from nnunet_missingmod.networks.branches import Branches, SubsetOutput
+from nnunet_missingmod.networks.fusion import mean_fusion
+from nnunet_missingmod.training.subset_objective import mean_over_subsets
+
+TERM_NAMES = ("segmentation", "alignment", "divergence", "mutual_information")
+
+# nnU-Net's loss of an output and its target, either of them a list with deep supervision.
+SegmentationLoss = Callable[[Logits, "Tensor | list[Tensor]"], Tensor]
+
+
+class TeacherOutput(NamedTuple):
+    """What a full-modality network says of the batch before dropout.
+
+    Attributes:
+        logits: (B, K, *spatial).
+        encoder: per level (B, C_k, *spatial_k).
+        complete: (B,) bool: samples that have every modality. The teacher's word on the others does not count.
+    """
+
+    logits: Tensor
+    encoder: list[Tensor]
+    complete: Tensor
+
+
+class StepTerms(nn.Module):
+    """The terms of a training step, each at its weight; holds what learns beside the network.
+
+    Args:
+        segmentation: nnU-Net's loss.
+        weights: of each term in use, by name; ``"segmentation"`` always, the others where their loss is given.
+        alignment: of the latents.
+        divergence: of the posteriors from ``divergence_target``, ``"teacher"`` or ``"label"``.
+        mutual_information: with the features of ``mutual_information_source``, ``"teacher"`` or ``"self"``.
+        levels: the encoder levels that ``mutual_information`` is about.
+        ignore_label: its value in the target of a softmax head; for regions the target's last channel marks it.
+
+    Raises:
+        ValueError: the weights do not name the terms in use.
+    """
+
+    def __init__(
+        self,
+        segmentation: SegmentationLoss,
+        *,
+        weights: Mapping[str, float],
+        alignment: AnchorAlignmentLoss | None = None,
+        divergence: PosteriorDivergenceLoss | None = None,
+        divergence_target: str = "teacher",
+        mutual_information: MutualInformationLoss | None = None,
+        mutual_information_source: str = "teacher",
+        levels: Sequence[int] = (),
+        ignore_label: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.segmentation = segmentation
+        self.alignment = alignment
+        self.divergence = divergence
+        self.divergence_target = divergence_target
+        self.mutual_information = mutual_information
+        self.mutual_information_source = mutual_information_source
+        self.levels = tuple(levels)
+        self.ignore_label = ignore_label
+        self.weights = dict(weights)
+        used = {name for name in TERM_NAMES if getattr(self, name) is not None}
+        if set(weights) != used:
+            raise ValueError(f"There must be a weight for each of {sorted(used)}, got {sorted(weights)}.")
+
+    def forward(
+        self,
+        output: tuple[Logits, Features] | Branches,
+        target: Tensor | list[Tensor],
+        teacher: TeacherOutput | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum, and each term's value, detached.
+
+        Args:
+            output: of the network: with its features, for the subset that was sampled; or its branches, for the mean
+                over all subsets.
+            target: as nnU-Net's loss takes it.
+            teacher: for the terms that have one.
+        """
+        if isinstance(output, Branches):
+            return self._over_all_subsets(output, target, teacher)
+        logits, features = output
+        terms = {"segmentation": self.segmentation(logits, target)}
+        if self.alignment is not None:
+            terms["alignment"] = self.alignment(features.latents, features.present)
+        if self.divergence is not None:
+            terms["divergence"] = self._divergence(logits, target, teacher)
+        if self.mutual_information is not None:
+            assert teacher is not None
+            terms["mutual_information"] = self.mutual_information(
+                self._select(features.encoder), self._select(teacher.encoder), sample_weights=teacher.complete
+            )
+        return weighted_sum(terms, self.weights), _detached(terms)
+
+    def _over_all_subsets(
+        self, branches: Branches, target: Tensor | list[Tensor], teacher: TeacherOutput | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        present = branches.pairs.present
+        branches = branches._replace(encoder=self._select(branches.encoder))
+        full = [] if teacher is None else self._select(teacher.encoder)
+        if self.mutual_information_source == "self":
+            full = [mean_fusion(branches.pairs.scatter(level.detach()), present) for level in branches.encoder]
+        weights = {name: weight for name, weight in self.weights.items() if name != "alignment"}
+
+        def evaluate(output: SubsetOutput) -> tuple[Tensor, Mapping[str, Tensor]]:
+            terms = {"segmentation": self.segmentation(output.logits, target)}
+            if self.divergence is not None:
+                terms["divergence"] = self._divergence(output.logits, target, teacher)
+            if self.mutual_information is not None:
+                # Features of the full set have nothing to learn from themselves.
+                counted = (output.present != present).any(1) if teacher is None else teacher.complete
+                terms["mutual_information"] = self.mutual_information(output.encoder, full, sample_weights=counted)
+            return weighted_sum(terms, weights), terms
+
+        heads = [] if self.mutual_information is None else list(self.mutual_information.parameters())
+        total, values = mean_over_subsets(branches, all_subsets(present.shape[1]), evaluate, parameters=heads)
+        if self.alignment is not None:
+            alignment = self.alignment(branches.latents, present)
+            total = total + self.weights["alignment"] * alignment
+            values |= _detached({"alignment": alignment})
+        return total, values
+
+    def _divergence(self, logits: Logits, target: Tensor | list[Tensor], teacher: TeacherOutput | None) -> Tensor:
+        assert self.divergence is not None
+        logits = _full_resolution(logits)
+        labels, valid = self._labels(_full_resolution(target))
+        if self.divergence_target == "label":
+            value: Tensor = self.divergence(logits, labels=labels, valid=valid)
+        else:
+            assert teacher is not None
+            value = self.divergence(logits, teacher_logits=teacher.logits, valid=valid, sample_weights=teacher.complete)
+        return value
+
+    def _labels(self, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the labels and where they count, (B, 1, *spatial); None for everywhere."""
+        assert self.divergence is not None
+        if self.ignore_label is None:
+            return target, None
+        if self.divergence.head == "regions":
+            return target[:, :-1], ~target[:, -1:].bool()
+        return target, target != self.ignore_label
+
+    def _select(self, encoder: list[Tensor]) -> list[Tensor]:
+        return [encoder[level] for level in self.levels]
+
+
+class StepLoss:
+    """What stands in the place of nnU-Net's loss: `StepTerms` in training, nnU-Net's own loss in validation.
+
+    Attributes:
+        terms: `StepTerms`, or what wraps it for distributed training.
+        teacher_output: set by the trainer before each step, for the terms that need it.
+        values: one dict of detached terms per step since the trainer last emptied it.
+    """
+
+    def __init__(self, segmentation: SegmentationLoss, terms: nn.Module) -> None:
+        self.segmentation = segmentation
+        self.terms = terms
+        self.teacher_output: TeacherOutput | None = None
+        self.values: list[dict[str, Tensor]] = []
+
+    def __call__(self, output: Logits | tuple[Logits, Features] | Branches, target: Tensor | list[Tensor]) -> Tensor:
+        """Return the loss of what the network returned in training or in evaluation mode."""
+        if isinstance(output, Tensor | list):
+            return self.segmentation(output, target)
+        total, values = self.terms(output, target, self.teacher_output)
+        self.teacher_output = None
+        self.values.append(values)
+        loss: Tensor = total
+        return loss
+
+
+def mean_values(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Return the mean of each term over the steps; one transfer from the device per term."""
+    return {name: float(torch.stack([step[name].float() for step in values]).mean()) for name in values[0]}
+
+
+def _detached(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _full_resolution(outputs: Tensor | list[Tensor]) -> Tensor:
+    return outputs if isinstance(outputs, Tensor) else outputs[0]

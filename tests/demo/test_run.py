@@ -1,0 +1,78 @@
+"""The demo's steps up to nnU-Net's commands; the whole of it runs in tests/end_to_end/test_demo.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_missingmod import host
+from nnunet_missingmod.cli import main
+from nnunet_missingmod.demo import run
+from nnunet_missingmod.demo.commands import CommandError
+from nnunet_missingmod.demo.settings import CONFIGURATION, PLANS, DemoFolder, DemoSettings
+
+
+def test_demo_without_attach_says_so_and_makes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / "bridge"])
+    assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
+    assert "nnunet_missingmod attach" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.fixture
+def planned(tmp_path):
+    folder = DemoFolder(tmp_path)
+    folder.preprocessed.mkdir(parents=True)
+    folder.marker("plan_and_preprocess").parent.mkdir()
+    folder.marker("plan_and_preprocess").touch()
+    stock = {
+        "plans_name": "nnUNetPlans",
+        "configurations": {
+            CONFIGURATION: {"architecture": {"arch_kwargs": {"n_stages": 3, "features_per_stage": [32, 64, 128]}}}
+        },
+    }
+    (folder.preprocessed / "nnUNetPlans.json").write_text(json.dumps(stock))
+    return folder
+
+
+def test_demo_plans_are_the_stock_plans_with_other_widths_and_length(planned):
+    run._plan_and_preprocess(planned, DemoSettings(widths=(4, 8, 8), epochs=3, iterations=7))
+    plans = json.loads((planned.preprocessed / f"{PLANS}.json").read_text())
+    assert plans["plans_name"] == PLANS
+    chosen = plans["configurations"][CONFIGURATION]
+    assert chosen["architecture"]["arch_kwargs"] == {"n_stages": 3, "features_per_stage": [4, 8, 8]}
+    assert (chosen["missingmod"]["num_epochs"], chosen["missingmod"]["num_iterations_per_epoch"]) == (3, 7)
+
+
+def test_widths_must_fit_the_planned_stages(planned):
+    with pytest.raises(CommandError, match="3 stages for this size, 4 widths"):
+        run._plan_and_preprocess(planned, DemoSettings())
+
+
+def test_finished_steps_start_no_command(planned, monkeypatch):
+    def refuse(*_args):
+        raise AssertionError("a command was started")
+
+    monkeypatch.setattr(run, "run_command", refuse)
+    settings = DemoSettings(widths=(4, 8, 8))
+    stems = {("case", "T1"): "case__1"}
+    for trainer in run.TRAINERS:
+        (planned.model(trainer) / "fold_0" / "validation").mkdir(parents=True)
+        (planned.model(trainer) / "fold_0" / "validation" / "summary.json").touch()
+        planned.predictions(trainer).mkdir(parents=True)
+        (planned.predictions(trainer) / "case__1.nii.gz").touch()
+    run._plan_and_preprocess(planned, settings)
+    run._train(planned, settings, "cpu")
+    run._predict(planned, stems, "cpu")
+
+
+def test_training_that_was_cut_off_is_continued(planned, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "run_command", lambda command, environment: seen.append(command.argv))
+    monkeypatch.setattr(run, "program", lambda name: name)
+    fold = planned.model("nnUNetTrainerZeroFill") / "fold_0"
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_latest.pth").touch()
+    run._train(planned, DemoSettings(), "cpu")
+    assert [argv[-1] == "--c" for argv in seen] == [True, False]
