@@ -15,6 +15,7 @@ COMMANDS = {
     "attach": ("host", "attach", "make nnU-Net find this package's trainers (once per environment)"),
     "detach": ("host", "detach", "undo attach"),
     "doctor": ("doctor", "", "say what is wrong with the installation and how to mend it"),
+    "trainers": ("trainer_list", "", "list what may follow -tr, with one line each"),
     "phantom": ("demo.phantom", "", "write a synthetic BraTS-like nnU-Net raw dataset"),
     "convert-brats": ("datasets.brats", "", "convert a BraTS folder (2018-2021, 2023+) into an nnU-Net raw dataset"),
     "demo": ("demo.run", "", "phantom, training, prediction, table and figures, in one folder"),

@@ -22,10 +22,37 @@ HOST = "nnunetv2"
 BRIDGE_NAME = "missingmod_bridge.py"
 SCANNED_FOLDERS = ("training/nnUNetTrainer", "experiment_planning", "preprocessing")
 
+# In the order in which `nnunet_missingmod trainers` lists them: baselines, methods, ablations.
+_TRAINERS = (
+    "nnUNetTrainerZeroFill",
+    "nnUNetTrainerModalityDropout",
+    "nnUNetTrainerMedMAPTeacher",
+    "nnUNetTrainerHolderMI",
+    "nnUNetTrainerMedMAP",
+    "nnUNetTrainerSharedBackbone",
+    "nnUNetTrainerHolderMIParallel",
+    "nnUNetTrainerRDL",
+    "nnUNetTrainerHolderMIAnchorModality",
+    "nnUNetTrainerHolderMIAnchorNormal",
+    "nnUNetTrainerHolderMIAnchorNone",
+    "nnUNetTrainerHolderMIEncoderSeparate",
+    "nnUNetTrainerHolderMIEncoderNone",
+    "nnUNetTrainerHolderMIWithoutMI",
+    "nnUNetTrainerHolderMIWithoutHolder",
+    "nnUNetTrainerHolderMIHolderPseudo",
+    "nnUNetTrainerHolderMIKullbackLeibler",
+    "nnUNetTrainerHolderMITotalVariation",
+    "nnUNetTrainerHolderMISquaredHellinger",
+    "nnUNetTrainerHolderMINeymanChiSquared",
+    "nnUNetTrainerHolderMIJensenShannon",
+    "nnUNetTrainerRDLAlpha105",
+    "nnUNetTrainerRDLAlpha108",
+    "nnUNetTrainerRDLAlpha115",
+    "nnUNetTrainerRDLAlpha120",
+)
 CLASS_TABLE = {
     "MissingModPreprocessor": "nnunet_missingmod.preprocessing.preprocessor",
-    "nnUNetTrainerModalityDropout": "nnunet_missingmod.trainers.nnUNetTrainerModalityDropout",
-    "nnUNetTrainerZeroFill": "nnunet_missingmod.trainers.nnUNetTrainerZeroFill",
+    **{name: f"nnunet_missingmod.trainers.{name}" for name in _TRAINERS},
 }
 
 BRIDGE = '''\

@@ -149,7 +149,7 @@ METHOD_KEYS: tuple[Key, ...] = (
         "depth",
         '"depth", or a list of numbers of at least 0, one per encoder level, shallowest first',
         lambda v: v == "depth" or (isinstance(v, list) and len(v) > 0 and all(map(is_weight, v)) and sum(v) > 0),
-        "Share of each encoder level in the term, `depth` doubling from level to level; those of weight 0 are not used.",
+        "Share of each encoder level in the term, doubling from level to level with `depth`; weight 0 leaves one out.",
     ),
     Key(
         "distillation_warmup_epochs",

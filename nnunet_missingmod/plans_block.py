@@ -44,6 +44,20 @@ def resolve(
     return resolved
 
 
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return ``"key was ..., is ..."`` for each choice that must stay the same while a training is continued.
+
+    Those are of network, losses, teacher and dropout; lengths, rates and the treatment of files may change.
+    Keys that one side does not have are not compared.
+    """
+    keys = [key.name for key in KEYS if key in METHOD_KEYS or key.name.startswith("modality_dropout")]
+    return [
+        f"{name} was {then[name]!r}, is {now[name]!r}"
+        for name in keys
+        if name in then and name in now and then[name] != now[name]
+    ]
+
+
 def _refuse_unknown(block: Mapping[str, Any]) -> None:
     for name in block:
         if name in _KEY_BY_NAME:

@@ -61,6 +61,13 @@ TRAINING_KEYS: tuple[Key, ...] = (
     ),
     Key("save_every", None, "integer, at least 1", is_count, "Epochs between two `checkpoint_latest` (nnU-Net: 50)."),
     Key("initial_lr", None, "number above 0", lambda v: is_number(v) and v > 0, "Learning rate (nnU-Net: 0.01)."),
+    Key(
+        "momentum",
+        None,
+        "number from 0 up to, not including, 1",
+        lambda v: is_number(v) and 0 <= v < 1,
+        "Of SGD (nnU-Net: 0.99, which needs many thousands of steps; 0.9 learns faster in short trainings).",
+    ),
     Key("weight_decay", None, "number, at least 0", lambda v: is_number(v) and v >= 0, "Of SGD (nnU-Net: 3e-5)."),
     Key(
         "oversample_foreground_percent",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_missingmod.plans_block import KEYS, resolve
+from nnunet_missingmod.plans_block import COMMON_KEYS, KEYS, differences, resolve
 
 README = Path(__file__).parents[1] / "plans" / "README.md"
 
@@ -17,6 +17,7 @@ REFUSED = {
     "num_val_iterations_per_epoch": [0],
     "save_every": [0],
     "initial_lr": [0, -0.1, "fast", float("nan")],
+    "momentum": [1, -0.1],
     "weight_decay": [-1],
     "oversample_foreground_percent": [1.1, -0.1],
     "modality_dropout": ["unifrom", None, 1],
@@ -26,6 +27,29 @@ REFUSED = {
     "blank_is_absent": ["yes", 1, None],
     "nonfinite": ["keep"],
     "geometry_tolerance_voxels": [-1, float("inf")],
+    "network": ["late", None],
+    "channel_encoder": ["own"],
+    "channel_encoder_width": [0],
+    "absent_fill": ["mean"],
+    "presence_conditioning": [1],
+    "fused_at": ["both"],
+    "feature_fusion": ["max"],
+    "subset_objective": ["all"],
+    "alignment_anchor": ["flair"],
+    "anchor_modality": [3],
+    "alignment_weight": [-1],
+    "mixture_learning_rate_factor": [-1, True],
+    "divergence": ["holder", "kl"],
+    "divergence_target": ["labels"],
+    "divergence_weight": [-0.5, "one"],
+    "divergence_alpha": [1, 0, -2],
+    "divergence_gamma": [0],
+    "divergence_temperature": [0],
+    "mutual_information": [True],
+    "mutual_information_weight": [-1],
+    "mutual_information_level_weights": ["deep", [], [-1, 1], [0, 0], 3],
+    "distillation_warmup_epochs": [-1, 0.5],
+    "teacher": ["", None, 5],
 }
 ACCEPTED = {
     "num_epochs": 1,
@@ -33,6 +57,7 @@ ACCEPTED = {
     "num_val_iterations_per_epoch": 1,
     "save_every": 1,
     "initial_lr": 1e-3,
+    "momentum": 0.9,
     "weight_decay": 0,
     "oversample_foreground_percent": 0.5,
     "modality_dropout": "bernoulli",
@@ -42,6 +67,29 @@ ACCEPTED = {
     "blank_is_absent": False,
     "nonfinite": "zero",
     "geometry_tolerance_voxels": 0,
+    "network": "parallel",
+    "channel_encoder": "shared",
+    "channel_encoder_width": 2,
+    "absent_fill": "learned",
+    "presence_conditioning": True,
+    "fused_at": "features",
+    "feature_fusion": "attention",
+    "subset_objective": "enumerate",
+    "alignment_anchor": "mixture",
+    "anchor_modality": "T1",
+    "alignment_weight": 0,
+    "mixture_learning_rate_factor": 1,
+    "divergence": "holder_proper",
+    "divergence_target": "label",
+    "divergence_weight": 0.5,
+    "divergence_alpha": 0.5,
+    "divergence_gamma": 1,
+    "divergence_temperature": 4,
+    "mutual_information": "self",
+    "mutual_information_weight": 2,
+    "mutual_information_level_weights": [0, 1, 2.5],
+    "distillation_warmup_epochs": 10,
+    "teacher": "nnUNetTrainer",
 }
 
 
@@ -65,6 +113,22 @@ def test_values_out_of_range_are_refused_with_what_is_allowed(key):
         with pytest.raises(ValueError) as caught:
             resolve({key.name: value})
         assert f"{key.name} must be {key.allowed}, got" in str(caught.value)
+
+
+def test_keys_that_a_trainer_does_not_use_are_left_out_but_not_refused():
+    assert set(resolve({"network": "parallel"}, keys=COMMON_KEYS)) == {key.name for key in COMMON_KEYS}
+    with pytest.raises(ValueError, match="the nearest known one is 'network'"):
+        resolve({"netwrok": "parallel"}, keys=COMMON_KEYS)
+
+
+def test_what_may_not_change_while_a_training_is_continued_is_listed_with_both_values():
+    then = resolve({"modality_dropout_seed": 1, "divergence": "jensen_shannon", "num_epochs": 10})
+    now = resolve({"modality_dropout_seed": 2, "num_epochs": 20, "nonfinite": "zero"})
+    assert differences(then, now) == [
+        "modality_dropout_seed was 1, is 2",
+        "divergence was 'jensen_shannon', is 'none'",
+    ]
+    assert differences({}, now) == []
 
 
 def test_null_keeps_nnunets_own_value():

@@ -17,7 +17,7 @@ from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, TR
 
 _STEPS = 6
 _FEW_CORES = 2
-_VALIDATION_BATCHES = 15  # one per subset of four modalities
+_VALIDATION_BATCHES = 30  # two per subset of four modalities
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=int, default=defaults["cases"], help="training cases")
     parser.add_argument("--test-cases", type=int, default=defaults["test_cases"], help="test cases")
     parser.add_argument("--size", type=int, nargs=3, default=defaults["size"], help="voxels of the brain's box")
-    parser.add_argument("--widths", type=int, nargs="+", default=defaults["widths"], help="features per stage")
+    parser.add_argument("--width", type=int, default=defaults["width"], help="features of the U-Net's first stage")
+    parser.add_argument("--batch-size", type=int, default=defaults["batch_size"], help="slices per training step")
     parser.add_argument("--epochs", type=int, default=defaults["epochs"], help="epochs of each training")
     parser.add_argument("--iterations", type=int, default=defaults["iterations"], help="training steps per epoch")
     parser.add_argument("--seed", type=int, default=defaults["seed"], help="seed of the phantoms")
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         cases=args.cases,
         test_cases=args.test_cases,
         size=tuple(args.size),
-        widths=tuple(args.widths),
+        width=args.width,
+        batch_size=args.batch_size,
         epochs=args.epochs,
         iterations=args.iterations,
         seed=args.seed,
@@ -118,16 +120,16 @@ def _plan_and_preprocess(folder: DemoFolder, settings: DemoSettings) -> None:
     plans["plans_name"] = PLANS
     chosen = plans["configurations"][CONFIGURATION]
     arguments = chosen["architecture"]["arch_kwargs"]
-    if len(settings.widths) != arguments["n_stages"]:
-        raise CommandError(
-            f"nnU-Net plans {arguments['n_stages']} stages for this size, {len(settings.widths)} widths were given."
-        )
-    arguments["features_per_stage"] = list(settings.widths)
+    arguments["features_per_stage"] = [settings.width * 2**stage for stage in range(arguments["n_stages"])]
+    chosen["batch_size"] = settings.batch_size
     chosen[plans_block.BLOCK] = {
         "num_epochs": settings.epochs,
         "num_iterations_per_epoch": settings.iterations,
         "num_val_iterations_per_epoch": _VALIDATION_BATCHES,
         "save_every": 1,
+        # nnU-Net's own 0.99 and 0.01 are made for a hundred times as many steps.
+        "momentum": 0.9,
+        "initial_lr": 0.03,
     }
     (folder.preprocessed / f"{PLANS}.json").write_text(json.dumps(plans, indent=2), encoding="utf-8")
 

@@ -6,7 +6,7 @@ Pure: tensors and losses in, tensors out. The trainer (``method_trainer``) decid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from nnunet_missingmod.training.subset_objective import mean_over_subsets
 TERM_NAMES = ("segmentation", "alignment", "divergence", "mutual_information")
 
 # nnU-Net's loss of an output and its target, either of them a list with deep supervision.
-SegmentationLoss = Callable[[Logits, "Tensor | list[Tensor]"], Tensor]
+SegmentationLoss = Callable[..., Tensor]
 
 
 class TeacherOutput(NamedTuple):
@@ -128,8 +128,12 @@ class StepTerms(nn.Module):
             if self.divergence is not None:
                 terms["divergence"] = self._divergence(output.logits, target, teacher)
             if self.mutual_information is not None:
-                # Features of the full set have nothing to learn from themselves.
-                counted = (output.present != present).any(1) if teacher is None else teacher.complete
+                if self.mutual_information_source == "self":
+                    # Features of the full set have nothing to learn from themselves.
+                    counted = (output.present != present).any(1)
+                else:
+                    assert teacher is not None
+                    counted = teacher.complete
                 terms["mutual_information"] = self.mutual_information(output.encoder, full, sample_weights=counted)
             return weighted_sum(terms, weights), terms
 
@@ -182,13 +186,21 @@ class StepLoss:
 
     def __call__(self, output: Logits | tuple[Logits, Features] | Branches, target: Tensor | list[Tensor]) -> Tensor:
         """Return the loss of what the network returned in training or in evaluation mode."""
-        if isinstance(output, Tensor | list):
-            return self.segmentation(output, target)
-        total, values = self.terms(output, target, self.teacher_output)
-        self.teacher_output = None
-        self.values.append(values)
+        if _is_training_output(output):
+            total, values = self.terms(output, target, self.teacher_output)
+            self.teacher_output = None
+            self.values.append(values)
+        else:
+            total = self.segmentation(output, target)
         loss: Tensor = total
         return loss
+
+
+def _is_training_output(
+    output: Logits | tuple[Logits, Features] | Branches,
+) -> TypeGuard[tuple[Logits, Features] | Branches]:
+    # Not by the type of the logits: a compiled network may return its list of outputs as a tuple.
+    return isinstance(output, Branches) or isinstance(output[-1], Features)
 
 
 def mean_values(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

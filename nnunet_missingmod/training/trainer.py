@@ -37,7 +37,13 @@ class MissingModTrainer(nnUNetTrainer):
 
     The plans' ``"missingmod"`` block overrides the class attributes. The resolved choices and the absence-aware
     preprocessor are written into the model folder's plans.json, so that stock ``nnUNetv2_predict`` uses them.
+
+    Attributes:
+        block_keys: the keys of the block that this trainer uses; it leaves the others to the trainers it shares its
+            plans with.
     """
+
+    block_keys = plans_block.COMMON_KEYS
 
     def __init__(
         self,
@@ -71,12 +77,20 @@ class MissingModTrainer(nnUNetTrainer):
                 f"The plans' preprocessor {resolved['preprocessor_name']!r} does not know absent modalities. Set "
                 f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{_HOST_PREPROCESSOR}".'
             )
-        defaults = {key.name: getattr(cls, key.name) for key in plans_block.KEYS if hasattr(cls, key.name)}
+        defaults = {key.name: getattr(cls, key.name) for key in cls.block_keys if hasattr(cls, key.name)}
         plans["configurations"][configuration] |= {
             "preprocessor_name": PREPROCESSOR,
-            plans_block.BLOCK: plans_block.resolve(resolved.get(plans_block.BLOCK), defaults),
+            plans_block.BLOCK: plans_block.resolve(resolved.get(plans_block.BLOCK), defaults, keys=cls.block_keys),
         }
         return plans
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """Return nnU-Net's optimiser and schedule, with the momentum of the choices where they name one."""
+        optimizer, scheduler = super().configure_optimizers()
+        if self.choices["momentum"] is not None:
+            for group in optimizer.param_groups:
+                group["momentum"] = self.choices["momentum"]
+        return optimizer, scheduler
 
     def _build_dropout(self) -> ModalityDropout | None:
         if self.choices["modality_dropout"] == "none":
@@ -121,6 +135,24 @@ class MissingModTrainer(nnUNetTrainer):
     def get_validation_transforms(*args: Any, **kwargs: Any) -> BasicTransform:
         """Return nnU-Net's validation transforms, which leave absent channels absent."""
         return PresencePreservingTransform(nnUNetTrainer.get_validation_transforms(*args, **kwargs))
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        """Continue as nnU-Net does, with the choices that the training was started with.
+
+        Raises:
+            ValueError: network, losses, dropout or teacher were chosen otherwise then; the message says how.
+        """
+        if isinstance(filename_or_checkpoint, str):
+            # Mapped, not read: nnU-Net reads it in a moment.
+            checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False, mmap=True)
+            then = checkpoint["init_args"]["plans"]["configurations"][self.configuration_name].get(plans_block.BLOCK)
+            changed = plans_block.differences(then or {}, self.choices)
+            if changed:
+                raise ValueError(
+                    f"{filename_or_checkpoint} was trained with other choices: {'; '.join(changed)}. Set them back in "
+                    f'the "{plans_block.BLOCK}" block of the plans, or train anew without --c.'
+                )
+        super().load_checkpoint(filename_or_checkpoint)
 
     def on_train_start(self) -> None:
         """Start as nnU-Net does, and log the choices."""

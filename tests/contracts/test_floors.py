@@ -15,10 +15,16 @@ TORCH = {"torch", "dynamic_network_architectures"}
 FLOOR_0 = {"nnunet_missingmod.modalities", "nnunet_missingmod._version", "nnunet_missingmod.console"}
 RULES = {
     "modalities.py": (HOST | TORCH, FLOOR_0),
-    "plans_block.py": (HOST | TORCH, FLOOR_0),
+    "plans_block.py": (
+        HOST | TORCH,
+        FLOOR_0 | {"nnunet_missingmod.plans_keys", "nnunet_missingmod.method_keys"},
+    ),
+    "plans_keys.py": (HOST | TORCH, FLOOR_0),
+    "method_keys.py": (HOST | TORCH, FLOOR_0 | {"nnunet_missingmod.plans_keys"}),
+    "trainer_list.py": (HOST | TORCH | {"numpy"}, FLOOR_0 | {"nnunet_missingmod.host"}),
     "console.py": (HOST | TORCH, FLOOR_0),
     "host.py": (HOST | TORCH | {"numpy"}, FLOOR_0),
-    "cli.py": (HOST | TORCH | {"numpy"}, FLOOR_0 | {"nnunet_missingmod"}),
+    "cli.py": (HOST | TORCH | {"numpy"}, FLOOR_0 | {"nnunet_missingmod.__version__"}),
     "absence.py": (HOST | {"dynamic_network_architectures"}, FLOOR_0),
     "preprocessing/case_files.py": (HOST | TORCH, FLOOR_0),
     "preprocessing/file_integrity.py": (HOST | TORCH, FLOOR_0),
@@ -30,6 +36,10 @@ RULES = {
     "losses": (HOST, FLOOR_0 | {"nnunet_missingmod.losses"}),
     "training/modality_dropout.py": (HOST, None),
     "training/validation_subsets.py": (HOST, None),
+    "training/step.py": (HOST, None),
+    "training/subset_objective.py": (HOST, None),
+    "training/method_choices.py": (HOST | TORCH, FLOOR_0),
+    "training/teacher_folder.py": (HOST | TORCH, FLOOR_0),
 }
 
 

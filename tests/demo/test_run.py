@@ -9,7 +9,6 @@ import pytest
 from nnunet_missingmod import host
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.demo import run
-from nnunet_missingmod.demo.commands import CommandError
 from nnunet_missingmod.demo.settings import CONFIGURATION, PLANS, DemoFolder, DemoSettings
 
 
@@ -37,17 +36,13 @@ def planned(tmp_path):
 
 
 def test_demo_plans_are_the_stock_plans_with_other_widths_and_length(planned):
-    run._plan_and_preprocess(planned, DemoSettings(widths=(4, 8, 8), epochs=3, iterations=7))
+    run._plan_and_preprocess(planned, DemoSettings(width=4, batch_size=2, epochs=3, iterations=7))
     plans = json.loads((planned.preprocessed / f"{PLANS}.json").read_text())
     assert plans["plans_name"] == PLANS
     chosen = plans["configurations"][CONFIGURATION]
-    assert chosen["architecture"]["arch_kwargs"] == {"n_stages": 3, "features_per_stage": [4, 8, 8]}
+    assert chosen["architecture"]["arch_kwargs"] == {"n_stages": 3, "features_per_stage": [4, 8, 16]}
+    assert chosen["batch_size"] == 2
     assert (chosen["missingmod"]["num_epochs"], chosen["missingmod"]["num_iterations_per_epoch"]) == (3, 7)
-
-
-def test_widths_must_fit_the_planned_stages(planned):
-    with pytest.raises(CommandError, match="3 stages for this size, 4 widths"):
-        run._plan_and_preprocess(planned, DemoSettings())
 
 
 def test_finished_steps_start_no_command(planned, monkeypatch):
@@ -55,7 +50,7 @@ def test_finished_steps_start_no_command(planned, monkeypatch):
         raise AssertionError("a command was started")
 
     monkeypatch.setattr(run, "run_command", refuse)
-    settings = DemoSettings(widths=(4, 8, 8))
+    settings = DemoSettings()
     stems = {("case", "T1"): "case__1"}
     for trainer in run.TRAINERS:
         (planned.model(trainer) / "fold_0" / "validation").mkdir(parents=True)

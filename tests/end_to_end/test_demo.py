@@ -17,7 +17,7 @@ from nnunet_missingmod.cli import main
 def test_demo_goes_from_nothing_to_the_table_and_resumes(tmp_path):
     was_attached = not host.unattached()
     assert main(["attach"]) == 0
-    arguments = ["--cases", "5", "--test-cases", "1", "--size", "28", "28", "28", "--widths", "4", "8", "8"]
+    arguments = ["--cases", "5", "--test-cases", "1", "--size", "28", "28", "28", "--width", "4"]
     arguments += ["--epochs", "1", "--iterations", "2", "--output", str(tmp_path / "demo")]
 
     def demo():

@@ -122,6 +122,23 @@ def test_a_refused_case_says_why_on_the_stock_path(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_flagship_learns_from_its_teacher_and_predicts_without_it(world, incomplete):
+    train = ("nnUNetv2_train", 501, "3d_fullres", 0, "-device", "cpu", "-tr")
+    said = call(*train, "nnUNetTrainerHolderMI", check=False)
+    assert "nnUNetv2_train Dataset501_Phantom 3d_fullres 0 -tr nnUNetTrainerMedMAPTeacher" in said
+    call(*train, "nnUNetTrainerMedMAPTeacher")
+    said = call(*train, "nnUNetTrainerHolderMI")
+    assert all(term in said for term in ("segmentation", "alignment", "divergence", "mutual_information"))
+    teacher = world / "nnUNet_results/Dataset501_Phantom/nnUNetTrainerMedMAPTeacher__nnUNetPlans__3d_fullres"
+    shutil.rmtree(teacher)
+    call("nnUNetv2_train", 501, "3d_fullres", 0, "-device", "cpu", "-tr", "nnUNetTrainerHolderMI", "--val")
+    target = world / "by_the_flagship"
+    model = ("-d", 501, "-c", "3d_fullres", "-tr", "nnUNetTrainerHolderMI", "-f", 0, "-device", "cpu")
+    call("nnUNetv2_predict", "-i", incomplete, "-o", target, *model, "-npp", 1, "-nps", 1)
+    assert {file.name for file in target.glob("*.nii.gz")} == {f"{case}.nii.gz" for case in SENT}
+
+
+@pytest.mark.slow
 def test_continued_training_validation_and_sharing_of_the_model(world, incomplete, predicted):
     model = world / f"nnUNet_results/Dataset501_Phantom/{TRAINER}__nnUNetPlans__3d_fullres"
     checkpoint = model / "fold_0/checkpoint_final.pth"

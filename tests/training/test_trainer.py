@@ -143,9 +143,12 @@ def test_choices_come_from_the_class_then_the_plans_and_are_written_into_the_mod
 ):
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
-    trainer = make_trainer(nnUNetTrainerModalityDropout, tiny, modality_dropout="bernoulli", initial_lr=0.003)
+    trainer = make_trainer(
+        nnUNetTrainerModalityDropout, tiny, modality_dropout="bernoulli", initial_lr=0.003, momentum=0.9
+    )
     trainer.run_training()
     assert (trainer.num_epochs, trainer.initial_lr) == (1, 0.003)
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.9
     written = json.loads(
         (tiny.results / "nnUNetTrainerModalityDropout__nnUNetPlans__3d_fullres/plans.json").read_text()
     )

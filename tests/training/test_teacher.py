@@ -1,0 +1,145 @@
+"""Loading a teacher: what is torn, hostile or does not fit is refused, and nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nnunet_missingmod.training.teacher import Teacher, load_teacher
+from nnunet_missingmod.training.teacher_folder import Student, TeacherError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset, preprocess):
+    dataset = make_tiny_dataset()
+    preprocess(dataset, "3d_fullres")
+    return dataset
+
+
+@pytest.fixture
+def student(tiny):
+    return Student(
+        tiny.results.parent,
+        tiny.plans,
+        tiny.dataset_json,
+        "3d_fullres",
+        tiny.plans["configurations"]["3d_fullres"],
+        0,
+    )
+
+
+@pytest.fixture
+def checkpoint(tiny, train_teacher):
+    return Path(train_teacher(tiny).output_folder) / "checkpoint_final.pth"
+
+
+def test_a_finished_teacher_says_what_its_trainer_said(tiny, train_teacher, student):
+    trained = train_teacher(tiny)
+    teacher = load_teacher(student, "auto", device=CPU)
+    data = torch.randn(1, 4, 16, 16, 16)
+    said = teacher(data, torch.tensor([True]))
+    trained.set_deep_supervision_enabled(False)
+    with torch.no_grad():
+        logits, features = trained.network.eval()(data, return_features=True)
+    assert torch.equal(said.logits, logits)
+    for ours, theirs in zip(said.encoder, features.encoder, strict=True):
+        assert torch.equal(ours, theirs)
+    assert teacher.encoder_channels() == (4, 8, 8)
+    assert teacher.source.startswith("nnUNetTrainerMedMAPTeacher in ")
+
+
+def test_a_torn_checkpoint_is_refused_by_name(student, checkpoint):
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(TeacherError, match=r"checkpoint_final\.pth .*Train it again with: nnUNetv2_train"):
+        load_teacher(student, "auto", device=CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_what_is_no_checkpoint_is_refused(student, checkpoint, content):
+    checkpoint.write_bytes(content)
+    with pytest.raises(TeacherError, match="Train it again with"):
+        load_teacher(student, "auto", device=CPU)
+
+
+class Hostile:
+    """What unpickles by running a command."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        import os
+
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_hostile_checkpoint_is_refused_and_not_executed(student, checkpoint, tmp_path):
+    loaded = torch.load(checkpoint, weights_only=False)
+    marker = tmp_path / "executed"
+    torch.save({**loaded, "logging": Hostile(marker)}, checkpoint)
+    with pytest.raises(TeacherError, match="was not executed"):
+        load_teacher(student, "auto", device=CPU)
+    assert not marker.exists()
+
+
+def test_a_file_of_bare_weights_is_refused(student, checkpoint):
+    torch.save({"network_weights": {}}, checkpoint)
+    with pytest.raises(TeacherError, match="it has no init_args, trainer_name"):
+        load_teacher(student, "auto", device=CPU)
+
+
+def test_weights_that_do_not_fit_are_refused(student, checkpoint):
+    loaded = torch.load(checkpoint, weights_only=False)
+    loaded["network_weights"].popitem()
+    torch.save(loaded, checkpoint)
+    with pytest.raises(TeacherError, match="do not fit its plans"):
+        load_teacher(student, "auto", device=CPU)
+
+
+# nnU-Net's search imports every variant of its trainers, and what they import is not ours to mend.
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_trainer_that_is_not_installed_is_named(student, checkpoint):
+    loaded = torch.load(checkpoint, weights_only=False)
+    torch.save({**loaded, "trainer_name": "nnUNetTrainerOfSomebody"}, checkpoint)
+    with pytest.raises(TeacherError, match="nnUNetTrainerOfSomebody, which is not installed"):
+        load_teacher(student, "auto", device=CPU)
+
+
+def test_plans_without_the_configuration_are_refused(student, checkpoint):
+    file = checkpoint.parents[1] / "plans.json"
+    plans = json.loads(file.read_text())
+    plans["configurations"] = {"2d": plans["configurations"]["2d"]}
+    file.write_text(json.dumps(plans))
+    with pytest.raises(TeacherError, match="knows no configuration 3d_fullres; its plans have 2d"):
+        load_teacher(student, "auto", device=CPU)
+
+
+def test_another_fold_is_refused_even_under_the_right_name(student, checkpoint):
+    loaded = torch.load(checkpoint, weights_only=False)
+    loaded["init_args"]["fold"] = 4
+    torch.save(loaded, checkpoint)
+    with pytest.raises(TeacherError, match="fold: teacher 4, student 0"):
+        load_teacher(student, "auto", device=CPU)
+
+
+def test_a_teacher_is_no_module_and_frozen():
+    network = nn.Linear(2, 2)
+    teacher = Teacher(network, "here")
+    assert not isinstance(teacher, nn.Module)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_the_fingerprint_tells_weights_apart():
+    network = nn.Linear(2, 2)
+    first = Teacher(network, "here").fingerprint
+    assert Teacher(network, "there").fingerprint == first
+    with torch.no_grad():
+        network.weight[0, 0] += 1e-3
+    assert Teacher(network, "here").fingerprint != first
