@@ -2,8 +2,8 @@
 
     python benchmarks/fusion_study.py [--steps 400] [--seeds 1] [--threads 2]
 
-Every network has the same widths, channel encoder, batches, dropped modalities and optimiser (nnU-Net's: SGD with
-momentum 0.99, Dice and cross-entropy). Prints the mean Dice over the regions WT, TC and ET and over test cases, by
+Every network has the same widths, channel encoder, batches, dropped modalities, loss (Dice and cross-entropy) and
+optimiser (SGD with momentum 0.9 and learning rate 0.03: nnU-Net's 0.99 and 0.01 need many times the steps). Prints the mean Dice over the regions WT, TC and ET and over test cases, by
 number of present modalities and over all 15 subsets; a region that is empty in reference and prediction counts as 1.
 One small study on synthetic images: it tells gross differences, no more.
 """
@@ -103,7 +103,7 @@ def train(network: MultimodalNetwork, images: torch.Tensor, labels: torch.Tensor
     loss = DC_and_CE_loss(
         {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}, {}, dice_class=MemoryEfficientSoftDiceLoss
     )
-    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5)
+    optimizer = torch.optim.SGD(network.parameters(), 0.03, momentum=0.9, nesterov=True, weight_decay=3e-5)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, steps, power=0.9)
     network.train()
     for _ in range(steps):
