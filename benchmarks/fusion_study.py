@@ -3,8 +3,9 @@
     python benchmarks/fusion_study.py [--steps 400] [--seeds 1] [--threads 2]
 
 Every network has the same widths, channel encoder, batches, dropped modalities, loss (Dice and cross-entropy) and
-optimiser (SGD with momentum 0.9 and learning rate 0.03: nnU-Net's 0.99 and 0.01 need many times the steps). Prints the mean Dice over the regions WT, TC and ET and over test cases, by
-number of present modalities and over all 15 subsets; a region that is empty in reference and prediction counts as 1.
+optimiser (SGD with momentum 0.9 and learning rate 0.03: nnU-Net's 0.99 and 0.01 need many times the steps). Prints the
+mean Dice over the regions WT, TC and ET and over test cases, by number of present modalities and over all 15 subsets; a
+region that is empty in reference and prediction counts as 1.
 One small study on synthetic images: it tells gross differences, no more.
 """
 
