@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,18 @@ class TinyDataset:
 
     def label(self, case: str) -> Path:
         return self.raw / "labelsTr" / f"{case}{self.dataset_json['file_ending']}"
+
+
+@pytest.fixture(scope="session")
+def attached() -> Iterator[None]:
+    """Let nnU-Net find our classes; afterwards it is as it was."""
+    from nnunet_missingmod import host
+
+    was_attached = not host.unattached()
+    host.attach()
+    yield
+    if not was_attached:
+        host.detach()
 
 
 def make_architecture(dims: int, features: Sequence[int] = (4, 8, 8), kind: str = "plain") -> dict[str, Any]:

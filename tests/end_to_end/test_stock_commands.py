@@ -14,9 +14,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from nnunet_missingmod import host
-from nnunet_missingmod.cli import main
-
 TRAINER = "nnUNetTrainerModalityDropout"
 MODEL = ("-d", "501", "-c", "3d_fullres", "-tr", TRAINER, "-p", "nnUNetPlans")
 
@@ -36,7 +33,7 @@ def call(*command, check=True):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, attached):
     """Environment variables, phantom, plans and a trained model."""
     root = tmp_path_factory.mktemp("world")
     patch = pytest.MonkeyPatch()
@@ -45,15 +42,11 @@ def world(tmp_path_factory):
         patch.setenv(variable, str(root / variable))
     for variable in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc", "OMP_NUM_THREADS"):
         patch.setenv(variable, "1")
-    was_attached = not host.unattached()
-    assert main(["attach"]) == 0
     call("nnunet_missingmod", "phantom", "--cases", 6, "--test-cases", 3, "--size", 28, 28, 28)
     call("nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "3d_fullres", "-np", 1, "-npfp", 1)
     set_block(root, num_epochs=1)
     call("nnUNetv2_train", 501, "3d_fullres", 0, "-tr", TRAINER, "-device", "cpu")
     yield root
-    if not was_attached:
-        assert main(["detach"]) == 0
     patch.undo()
 
 

@@ -51,6 +51,7 @@ def assert_same(left, right):
         assert torch.equal(value, right[name]), name
 
 
+@pytest.mark.usefixtures("attached")
 @pytest.mark.parametrize("name", METHODS)
 def test_trains_continues_and_predicts_with_absent_modalities_without_its_teacher(
     make_tiny_dataset, preprocess, make_method, train_teacher, name, capsys

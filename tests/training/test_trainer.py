@@ -58,6 +58,7 @@ def test_zero_fill_has_exactly_the_weights_of_stock_nnunet_after_some_steps(
         assert torch.equal(stock[name], ours[name]), name
 
 
+@pytest.mark.usefixtures("attached")
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres", "3d_resenc", "3d_lowres"])
 def test_dropout_trains_validates_and_predicts(make_tiny_dataset, preprocess, configuration, capsys):
     tiny = make_tiny_dataset()
