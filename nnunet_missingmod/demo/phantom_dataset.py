@@ -22,6 +22,7 @@ from tqdm import tqdm
 from nnunet_missingmod.demo.contrast import MODALITIES
 from nnunet_missingmod.demo.grid import Grid, resolve_grid
 from nnunet_missingmod.demo.phantom_case import PhantomCase, draw_case
+from nnunet_missingmod.evaluation.atomic_file import write_text
 from nnunet_missingmod.modalities import Subset, all_subsets
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def write_dataset(
         seconds = (time.monotonic() - start) / len(missing)
         logger.info("%d cases written to %s, %.2f s per case with %d job(s).", len(missing), folder, seconds, jobs)
     _write_presence(folder / PRESENCE, tasks[cases:])
-    _write_text(folder / "dataset.json", json.dumps(_dataset_json(name, cases, regions), indent=2))
+    write_text(folder / "dataset.json", json.dumps(_dataset_json(name, cases, regions), indent=2) + "\n")
     (folder / PARTIAL).rmdir()
     return folder
 
@@ -222,7 +223,7 @@ def _claim(folder: Path, parameters: dict[str, Any], *, overwrite: bool) -> None
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     for child in (*FOLDERS, PARTIAL):
         (folder / child).mkdir(parents=True, exist_ok=True)
-    _write_text(record, json.dumps(parameters, indent=2))
+    write_text(record, json.dumps(parameters, indent=2) + "\n")
 
 
 def _dataset_json(name: str, cases: int, regions: bool) -> dict[str, Any]:
@@ -246,10 +247,4 @@ def _write_presence(path: Path, tasks: Sequence[_Task]) -> None:
         rows = csv.writer(file)
         rows.writerow(["case", *MODALITIES])
         rows.writerows([task.case, *(int(c in task.kept) for c in range(len(MODALITIES)))] for task in tasks)
-    partial.replace(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.parent / PARTIAL / path.name
-    partial.write_text(text + "\n")
     partial.replace(path)

@@ -14,6 +14,7 @@ from nnunet_missingmod import host, plans_block
 from nnunet_missingmod.console import say
 from nnunet_missingmod.demo.commands import Command, CommandError, program, run_command
 from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, TRAINERS, DemoFolder, DemoSettings
+from nnunet_missingmod.evaluation.atomic_file import write_text
 
 _STEPS = 6
 _FEW_CORES = 2
@@ -131,7 +132,7 @@ def _plan_and_preprocess(folder: DemoFolder, settings: DemoSettings) -> None:
         "momentum": 0.9,
         "initial_lr": 0.03,
     }
-    (folder.preprocessed / f"{PLANS}.json").write_text(json.dumps(plans, indent=2), encoding="utf-8")
+    write_text(folder.preprocessed / f"{PLANS}.json", json.dumps(plans, indent=2))
 
 
 def _train(folder: DemoFolder, settings: DemoSettings, device: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nnunet_missingmod.demo.commands import CommandError
+from nnunet_missingmod.evaluation.atomic_file import write_text
 
 DATASET_ID = 501
 DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
@@ -109,5 +110,5 @@ class DemoFolder:
         if self.root.exists() and any(self.root.iterdir()):
             raise CommandError(f"{self.root} holds other files. Choose an empty or new folder as --output.")
         self.root.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(wanted), encoding="utf-8")
+        write_text(record, json.dumps(wanted))
         return False

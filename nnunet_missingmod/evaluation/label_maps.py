@@ -38,18 +38,27 @@ def as_label_map(image: sitk.Image, *, source: Path) -> NDArray[Any]:
     return labels
 
 
+def read_image(path: Path) -> sitk.Image:
+    """Read an image file.
+
+    Raises:
+        ValueError: the file is missing or unreadable.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist.")
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read as an image.") from error
+
+
 def read_label_map(path: Path) -> LabelFile:
     """Read a label map.
 
     Raises:
         ValueError: the file is missing or unreadable, or holds values that are not whole numbers.
     """
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist.")
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} cannot be read as an image.") from error
+    image = read_image(path)
     return LabelFile(as_label_map(image, source=path), tuple(reversed(image.GetSpacing())))
 
 

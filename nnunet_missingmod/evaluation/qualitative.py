@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.figures import INK, save_png
-from nnunet_missingmod.evaluation.label_maps import as_label_map
+from nnunet_missingmod.evaluation.label_maps import as_label_map, read_image
 from nnunet_missingmod.evaluation.metrics import BothEmpty, LabelMap, region_dice, region_mask
 
 # From Okabe and Ito's palette, safe for colour-blind readers; regions beyond the sixth begin anew.
@@ -146,12 +146,7 @@ def _read_labels(path: Path) -> LabelMap:
 
 
 def _read_oriented(path: Path) -> sitk.Image:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist.")
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} cannot be read as an image.") from error
+    image = read_image(path)
     return sitk.DICOMOrient(image, "LPS") if image.GetDimension() == 3 else image
 
 
