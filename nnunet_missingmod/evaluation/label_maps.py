@@ -12,14 +12,20 @@ from numpy.typing import NDArray
 
 # Relative: NIfTI headers hold float32, and writers round differently.
 _SPACING_TOLERANCE = 1e-3
+# Of direction cosines: an oblique scan may be off by rounding, a flipped or swapped axis is off by one.
+_DIRECTION_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A label map (integers, axes as SimpleITK gives them: Z Y X) with its voxel spacing in the same order."""
+    """A label map (integers, axes as SimpleITK gives them: Z Y X) with its voxel spacing in the same order.
+
+    ``direction`` holds the direction cosines as SimpleITK gives them, or None if they are not known.
+    """
 
     labels: NDArray[Any]
     spacing_mm: tuple[float, ...]
+    direction: tuple[float, ...] | None = None
 
 
 def as_label_map(image: sitk.Image, *, source: Path) -> NDArray[Any]:
@@ -59,14 +65,14 @@ def read_label_map(path: Path) -> LabelFile:
         ValueError: the file is missing or unreadable, or holds values that are not whole numbers.
     """
     image = read_image(path)
-    return LabelFile(as_label_map(image, source=path), tuple(reversed(image.GetSpacing())))
+    return LabelFile(as_label_map(image, source=path), tuple(reversed(image.GetSpacing())), image.GetDirection())
 
 
 def check_same_grid(prediction: LabelFile, reference: LabelFile, *, case: str) -> None:
-    """Refuse two label maps that do not lie on one grid; spacing may differ by a thousandth.
+    """Refuse two label maps that do not lie on one grid; spacing may differ by a thousandth, directions by rounding.
 
     Raises:
-        ValueError: shape or spacing differs; both are named.
+        ValueError: shape, spacing or direction differs; both are named.
     """
     if prediction.labels.shape != reference.labels.shape:
         raise ValueError(
@@ -78,3 +84,15 @@ def check_same_grid(prediction: LabelFile, reference: LabelFile, *, case: str) -
             f"{case}: the prediction has spacing {prediction.spacing_mm} mm, the reference {reference.spacing_mm} mm: "
             "predictions are scored on the original geometry, export them to it."
         )
+    if prediction.direction is None or reference.direction is None:
+        return
+    if not np.allclose(prediction.direction, reference.direction, rtol=0, atol=_DIRECTION_TOLERANCE):
+        raise ValueError(
+            f"{case}: the prediction's axes point along {_rounded(prediction.direction)}, the reference's along "
+            f"{_rounded(reference.direction)}: one of them is flipped or lost its header. Write the prediction with "
+            "the header of the case's images."
+        )
+
+
+def _rounded(direction: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(cosine, 2) + 0.0 for cosine in direction)

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from nnunet_missingmod.evaluation.figures import INK, save_png
+from nnunet_missingmod.evaluation.canvas import INK, save_png
 from nnunet_missingmod.evaluation.label_maps import as_label_map, read_image
 from nnunet_missingmod.evaluation.metrics import BothEmpty, LabelMap, region_dice, region_mask
 

@@ -1,7 +1,7 @@
-"""Tidy scores of prediction files: one row per model, case, subset of modalities and region, kept in a CSV file.
+"""Tidy scores of predictions: one row per model, fold, case, subset of modalities and region, kept in a CSV file.
 
-Prediction files and a folder of references come in; tables and figures are made from the rows, so that every method is
-scored by this one piece of code.
+Label maps or their files come in; tables, figures and statistics are made from the rows, so that every method is scored
+by this one piece of code. Rows hold raw measurements; what an empty mask scores is decided when they are aggregated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,24 +19,54 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.evaluation.case_scorer import CaseScorer, RegionScore
 from nnunet_missingmod.evaluation.label_maps import check_same_grid, read_label_map
-from nnunet_missingmod.evaluation.metrics import BothEmpty, region_dice
+from nnunet_missingmod.evaluation.surface import DEFAULT_TOLERANCE_MM
 from nnunet_missingmod.modalities import all_subsets, subset_name
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """The score of one region of one prediction; ``subset`` is the `subset_name` of what the model was given."""
+    """The measurements of one region of one prediction.
+
+    ``model`` names what is compared; ``fold`` tells its runs apart (a fold, a seed), and is what one likes if there is
+    one run; ``subset`` is the `subset_name` of what the model was given. The measurements are those of `RegionScore`.
+    """
 
     model: str
+    fold: str
     case: str
     subset: str
     num_present: int
     region: str
     dice: float
+    hd95_mm: float
+    nsd: float
+    nsd_tolerance_mm: float
+    reference_voxels: int
+    predicted_voxels: int
+    diagonal_mm: float
 
 
 _COLUMNS = tuple(field.name for field in fields(ScoreRow))
+_READ = {"str": str, "int": int, "float": float}
+_PARSERS = {field.name: _READ[str(field.type)] for field in fields(ScoreRow)}
+
+
+def score_rows(
+    scores: Mapping[str, RegionScore],
+    *,
+    model: str,
+    fold: str,
+    case: str,
+    subset: Sequence[int],
+    modalities: Sequence[str],
+) -> list[ScoreRow]:
+    """Return the rows of what `CaseScorer.score` measured; ``subset`` holds channels, ``modalities`` names them."""
+    name = subset_name(subset, modalities)
+    return [
+        ScoreRow(model, fold, case, name, len(set(subset)), region, **asdict(score)) for region, score in scores.items()
+    ]
 
 
 class Scoring(NamedTuple):
@@ -52,17 +82,19 @@ def score_predictions(
     regions: Mapping[str, Sequence[int]],
     *,
     model: str,
+    fold: str = "",
     modalities: Sequence[str],
     file_ending: str = ".nii.gz",
     ignore_label: int | None = None,
-    both_empty: BothEmpty = "one",
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     jobs: int = 1,
 ) -> Scoring:
     """Score prediction files, keyed by (case, subset name), against ``references/<case><file_ending>``.
 
     A file that is missing or unreadable, or that lies on another grid than its reference, is refused by name and costs
-    no other. Rows are ordered by case, then as the subsets are in `all_subsets`, then as ``regions``. ``jobs`` counts
-    threads, which suffice: reading files and comparing voxels run outside of Python's lock.
+    no other. Rows are ordered by case, then as the subsets are in `all_subsets`, then as ``regions``; ``tolerance_mm``
+    is that of the surface Dice. ``jobs`` counts threads, which suffice: reading files, comparing voxels and measuring
+    distances run outside of Python's lock.
 
     Raises:
         ValueError: a subset name is none of the modalities', there are no regions, or ``jobs`` is below 1.
@@ -71,14 +103,15 @@ def score_predictions(
         raise ValueError("There are no regions to score: see dataset_regions.")
     if jobs < 1:
         raise ValueError(f"jobs counts threads, 1 or more, got {jobs}.")
-    sizes = {subset_name(subset, modalities): len(subset) for subset in all_subsets(len(modalities))}
+    channels = {subset_name(subset, modalities): subset for subset in all_subsets(len(modalities))}
     by_case: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     for case, subset in predictions:
-        if subset not in sizes:
+        if subset not in channels:
+            example = list(channels)[-1]
             raise ValueError(
-                f"{case}: {subset!r} is no subset of {', '.join(modalities)}; expected for example {list(sizes)[-1]!r}."
+                f"{case}: {subset!r} is no subset of {', '.join(modalities)}; expected for example {example!r}."
             )
-    order = {name: position for position, name in enumerate(sizes)}
+    order = {name: position for position, name in enumerate(channels)}
     for case, subset in sorted(predictions, key=lambda key: (key[0], order[key[1]])):
         by_case[case][subset] = predictions[case, subset]
 
@@ -88,18 +121,18 @@ def score_predictions(
         regions=regions,
         file_ending=file_ending,
         ignore_label=ignore_label,
-        both_empty=both_empty,
+        tolerance_mm=tolerance_mm,
     )
     scoring = Scoring([], {})
     with ThreadPoolExecutor(jobs) as pool:
         results = pool.map(score, by_case, by_case.values())
         for case, (scores, refused) in zip(by_case, tqdm(results, "scoring", len(by_case), disable=None), strict=True):
             scoring.refused.update({(case, subset): reason for subset, reason in refused.items()})
-            scoring.rows.extend(
-                ScoreRow(model, case, subset, sizes[subset], region, value)
-                for subset, by_region in scores.items()
-                for region, value in by_region.items()
-            )
+            for subset, by_region in scores.items():
+                given = channels[subset]
+                scoring.rows.extend(
+                    score_rows(by_region, model=model, fold=fold, case=case, subset=given, modalities=modalities)
+                )
     return scoring
 
 
@@ -111,14 +144,17 @@ def _score_case(
     regions: Mapping[str, Sequence[int]],
     file_ending: str,
     ignore_label: int | None,
-    both_empty: BothEmpty,
-) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """Score every subset's file of one case; the reference is read once."""
+    tolerance_mm: float,
+) -> tuple[dict[str, dict[str, RegionScore]], dict[str, str]]:
+    """Score every subset's file of one case; the reference is read and prepared once."""
     try:
         reference = read_label_map(references / f"{case}{file_ending}")
     except ValueError as error:
         return {}, {subset: f"{case}: its reference: {error}" for subset in files}
-    scores: dict[str, dict[str, float]] = {}
+    scorer = CaseScorer(
+        reference.labels, reference.spacing_mm, regions, ignore_label=ignore_label, tolerance_mm=tolerance_mm
+    )
+    scores: dict[str, dict[str, RegionScore]] = {}
     refused: dict[str, str] = {}
     for subset, file in files.items():
         try:
@@ -127,14 +163,12 @@ def _score_case(
         except ValueError as error:
             refused[subset] = f"{case} with {subset}: {error}"
             continue
-        scores[subset] = region_dice(
-            prediction.labels, reference.labels, regions, ignore_label=ignore_label, both_empty=both_empty
-        )
+        scores[subset] = scorer.score(prediction.labels)
     return scores, refused
 
 
 def write_scores(rows: Iterable[ScoreRow], path: Path) -> None:
-    """Write rows as a CSV file with a header, scores in full precision and NaN as ``nan``."""
+    """Write rows as a CSV file with a header: full precision, undefined values as ``nan``, infinite ones as ``inf``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -155,17 +189,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
             raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
         rows: list[ScoreRow] = []
         try:
-            rows.extend(
-                ScoreRow(
-                    model=line["model"],
-                    case=line["case"],
-                    subset=line["subset"],
-                    num_present=int(line["num_present"]),
-                    region=line["region"],
-                    dice=float(line["dice"]),
-                )
-                for line in reader
-            )
+            rows.extend(ScoreRow(**{name: parse(line[name]) for name, parse in _PARSERS.items()}) for line in reader)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
     return rows

@@ -1,57 +1,41 @@
-"""Tables of mean scores, region by subset of modalities, from tidy score rows; as Markdown or CSV.
+"""Tables of mean scores, region by subset of modalities, from tidy score rows.
 
-Undefined scores (NaN) are handled in one place, `region_table`: they are left out of a cell's mean over cases, the cell
-keeps how many cases it averages, and a column that averages several subsets is NaN as soon as one of them has no score,
-because an average over fewer subsets is not comparable.
+Undefined scores (NaN) are left out of a cell's mean over cases, the cell keeps how many cases it averages, and a column
+that averages several subsets is NaN as soon as one of them has no score, because an average over fewer subsets is not
+comparable.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan, nan
-from statistics import fmean
+from dataclasses import dataclass, replace
+from functools import partial
+from math import nan
+from typing import Any
 
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.bootstrap import Bootstrap, Interval, column_mean
+from nnunet_missingmod.evaluation.columns import Column
+from nnunet_missingmod.evaluation.comparison import Comparison, compare
+from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
+from nnunet_missingmod.evaluation.pooling import CaseValues, pool
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
 
-# The column order of the missing-modality literature on BraTS, from RFNet (Ding et al. 2021) on.
-_BRATS_ORDER = (
-    ("flair",),
-    ("t2",),
-    ("t1ce",),
-    ("t1",),
-    ("t2", "flair"),
-    ("t1ce", "flair"),
-    ("t1ce", "t2"),
-    ("t1", "flair"),
-    ("t1", "t2"),
-    ("t1", "t1ce"),
-    ("flair", "t1ce", "t2"),
-    ("flair", "t1", "t2"),
-    ("flair", "t1", "t1ce"),
-    ("t1", "t1ce", "t2"),
-    ("flair", "t1", "t1ce", "t2"),
-)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: the mean over ``subsets`` of the mean over cases."""
-
-    heading: str
-    subsets: tuple[Subset, ...]
+SIGNIFICANT = 0.05
+"""A corrected p value below this is marked in tables and figures: with `AGREES`, or with `DISAGREES` where the ranks of
+the test and the mean have opposite signs, as when one large loss outweighs many small wins."""
+AGREES = "*"
+DISAGREES = "†"
 
 
 @dataclass(frozen=True)
 class TableRow:
     """One line of a table: a model's scores, or a difference of two models, of one region.
 
-    ``values`` are in 0..1 (a difference in -1..1), or NaN. ``counts`` says of each how many cases it averages: the
-    fewest of its subsets'.
+    ``values`` are in the metric's own unit: 0..1 or mm (a difference signed), or NaN. ``counts`` says of each how many
+    cases it averages: the fewest of its subsets'. ``intervals`` are there if they were asked for, and so are the
+    corrected p values and ``marks`` of a difference: see `compare` and `SIGNIFICANT`.
     """
 
     region: str
@@ -59,44 +43,41 @@ class TableRow:
     values: tuple[float, ...]
     counts: tuple[int, ...]
     is_difference: bool = False
+    intervals: tuple[Interval, ...] = ()
+    p_holm: tuple[float, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; the rows of one region lie beside each other."""
+    """Columns and rows, of which those of one region lie beside each other; how the values came about."""
 
     modalities: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
+    metric: Metric = DICE
+    convention: Convention = BRATS
+    confidence: float | None = None
+    comparisons: tuple[Comparison, ...] = ()
 
-
-def ordered_subsets(modalities: Sequence[str]) -> list[Subset]:
-    """Return every subset of channels in the order of the papers' columns.
-
-    For FLAIR, T1, T1ce and T2 (any channel order, any case of letters) that is: the single modalities FLAIR, T2, T1ce,
-    T1; the pairs; all but T1, T1ce, T2, FLAIR; all four. For other modalities it is the order of `all_subsets`.
-    """
-    channel = {name.casefold(): position for position, name in enumerate(modalities)}
-    if len(modalities) == 4 and set(channel) == set(_BRATS_ORDER[-1]):
-        return [tuple(sorted(channel[name] for name in names)) for names in _BRATS_ORDER]
-    return all_subsets(len(modalities))
-
-
-def subset_columns(modalities: Sequence[str]) -> tuple[Column, ...]:
-    """Return a column for every subset, in the order of `ordered_subsets`, and their average."""
-    subsets = ordered_subsets(modalities)
-    single = [Column(subset_name(subset, modalities), (subset,)) for subset in subsets]
-    return (*single, Column("average", tuple(subsets)))
-
-
-def count_columns(modalities: Sequence[str]) -> tuple[Column, ...]:
-    """Return a column for every number of present modalities, averaging the subsets of that size, and the average."""
-    subsets = all_subsets(len(modalities))
-    by_size = [
-        Column(f"{size} of {len(modalities)}", tuple(subset for subset in subsets if len(subset) == size))
-        for size in range(1, len(modalities) + 1)
-    ]
-    return (*by_size, Column("average", tuple(subsets)))
+    def note(self, *, intervals: bool = True) -> str:
+        """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
+        parts = [f"{self.metric.heading}, mean over cases; {self.convention.text(self.metric)}."]
+        if self.confidence is not None and intervals:
+            parts.append(
+                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients."
+            )
+        if any(mark for row in self.rows for mark in row.marks):
+            parts.append(
+                f"{AGREES} p < {SIGNIFICANT:g} in Wilcoxon's signed-rank test over patients, after Holm's correction "
+                "over the subsets and regions of a pair of models."
+            )
+        if any(DISAGREES in row.marks for row in self.rows):
+            parts.append(f"{DISAGREES} Likewise, but the ranks point the other way than the mean.")
+        counts = {count for row in self.rows for count in row.counts}
+        if len(counts) > 1:
+            parts.append(f"A cell averages the cases whose score is defined: {min(counts)} to {max(counts)} of them.")
+        return " ".join(parts)
 
 
 def region_table(
@@ -105,112 +86,86 @@ def region_table(
     *,
     modalities: Sequence[str],
     differences: Sequence[tuple[str, str]] = (),
+    metric: Metric = DICE,
+    convention: Convention = BRATS,
 ) -> Table:
-    """Return the table of every region and model of the score rows, in the order of their first rows.
+    """Return the table of every region and model of the score rows: `pool`, then `table_of`."""
+    values = pool(rows, modalities=modalities, metric=metric, convention=convention)
+    return table_of(values, columns, differences=differences)
+
+
+def table_of(
+    values: CaseValues,
+    columns: Sequence[Column],
+    *,
+    differences: Sequence[tuple[str, str]] = (),
+    bootstrap: Bootstrap | None = None,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> Table:
+    """Return the table of every region and model, in the order of their first rows.
 
     Each pair (model, baseline) in ``differences`` adds a row per region with the mean of the cases' differences, model
     minus baseline, over the cases for which both have a score. Where both have one for every case this is the
-    difference of the two rows.
+    difference of the two rows. With ``bootstrap`` every cell has an interval, and every difference a corrected p value.
+    ``regions`` groups regions, {"mean": ("WT", "TC", "ET")}; ``patients`` is as in `compare`.
 
     Raises:
-        ValueError: there are no rows, a score occurs twice, a subset is none of the modalities', or a model of
-        ``differences`` has
-            no rows.
+        ValueError: a model of ``differences`` has no rows.
     """
-    channels = {subset_name(subset, modalities): subset for subset in all_subsets(len(modalities))}
-    scores: defaultdict[tuple[str, str], dict[tuple[Subset, str], float]] = defaultdict(dict)
-    regions: dict[str, None] = {}
-    models: dict[str, None] = {}
-    for row in rows:
-        if row.subset not in channels:
-            raise ValueError(f"{row.case}: {row.subset!r} is no subset of {', '.join(modalities)}.")
-        of_row, key = scores[row.region, row.model], (channels[row.subset], row.case)
-        if key in of_row:
-            raise ValueError(
-                f"{row.model}, {row.case}, {row.subset}, {row.region} is scored twice: keep one of the rows."
-            )
-        of_row[key] = row.dice
-        regions.setdefault(row.region)
-        models.setdefault(row.model)
-    if not regions:
-        raise ValueError("There are no score rows to make a table of.")
-    unknown = [name for pair in differences for name in pair if name not in models]
+    unknown = [name for pair in differences for name in pair if name not in values.models]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} has no score rows; the models are {', '.join(models)}.")
+        raise ValueError(f"{unknown[0]!r} has no score rows; the models are {', '.join(values.models)}.")
+    groups = {region: (region,) for region in values.regions} if regions is None else regions
+    owners = [(patients or {}).get(case, case) for case in values.cases]
+    compared: dict[tuple[str, str, str], list[Comparison]] = {}
+    if bootstrap is not None:
+        of_pair = partial(compare, values, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients)
+        for model, baseline in differences:
+            for each in of_pair(model=model, baseline=baseline):
+                compared.setdefault((model, baseline, each.region), []).append(each)
+
+    def cell(scores: NDArray[Any]) -> Interval:
+        if bootstrap is not None:
+            return bootstrap.interval(scores, owners)
+        mean, count = column_mean(scores)
+        return Interval(mean, nan, nan, count)
 
     table_rows = []
-    for region in regions:
-        table_rows += [_table_row(region, model, scores[region, model], columns) for model in models]
+    for region, members in groups.items():
+        for model in values.models:
+            cells = [cell(values.of(model, members, column.subsets)) for column in columns]
+            table_rows.append(_row(region, model, cells, with_intervals=bootstrap is not None))
         for model, baseline in differences:
-            ours, theirs = scores[region, model], scores[region, baseline]
-            paired = {key: ours[key] - theirs[key] for key in ours if key in theirs}
-            table_rows.append(_table_row(region, f"{model} − {baseline}", paired, columns, is_difference=True))
-    return Table(tuple(modalities), tuple(columns), tuple(table_rows))
-
-
-def _table_row(
-    region: str,
-    model: str,
-    scores: Mapping[tuple[Subset, str], float],
-    columns: Sequence[Column],
-    *,
-    is_difference: bool = False,
-) -> TableRow:
-    defined: defaultdict[Subset, list[float]] = defaultdict(list)
-    for (subset, _), value in scores.items():
-        if not isnan(value):
-            defined[subset].append(value)
-    means = {subset: fmean(values) for subset, values in defined.items()}
-    return TableRow(
-        region=region,
-        model=model,
-        values=tuple(fmean(means.get(subset, nan) for subset in column.subsets) for column in columns),
-        counts=tuple(min(len(defined.get(subset, ())) for subset in column.subsets) for column in columns),
-        is_difference=is_difference,
+            tests = compared.get((model, baseline, region), [])
+            cells = [each.difference for each in tests] or [
+                cell(values.difference(model, baseline, members, column.subsets)) for column in columns
+            ]
+            line = _row(region, f"{model} − {baseline}", cells, with_intervals=bootstrap is not None)
+            p_holm, marks = tuple(each.p_holm for each in tests), tuple(map(_mark, tests))
+            table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
+    return Table(
+        modalities=values.modalities,
+        columns=tuple(columns),
+        rows=tuple(table_rows),
+        metric=values.metric,
+        convention=values.convention,
+        confidence=None if bootstrap is None else bootstrap.confidence,
+        comparisons=tuple(each for tests in compared.values() for each in tests),
     )
 
 
-def percent(value: float, *, signed: bool = False, decimals: int = 2) -> str:
-    """Return a score as text in percent, ``"87.35"``; a difference with its sign; NaN as ``"n/a"``."""
-    if isnan(value):
-        return "n/a"
-    return f"{100 * value:{'+' if signed else ''}.{decimals}f}"
+def _mark(each: Comparison) -> str:
+    if not each.p_holm < SIGNIFICANT:
+        return ""
+    return AGREES if each.rank_sum * each.difference.mean > 0 else DISAGREES
 
 
-def to_markdown(table: Table, *, subsets_as_rows: bool = False) -> str:
-    """Return the table in Markdown, scores in percent; upright, one line per subset, with ``subsets_as_rows``.
-
-    The upright form has a column of dots for every modality, as printed tables have. Below the table stands a line on
-    how many cases the cells average if that is not the same for all.
-    """
-    texts = [[percent(value, signed=row.is_difference) for value in row.values] for row in table.rows]
-    if subsets_as_rows:
-        head = [*table.modalities, *(f"{row.region} {row.model}" for row in table.rows)]
-        marks = [_dots(column, table.modalities) for column in table.columns]
-        body = [[*mark, *(text[index] for text in texts)] for index, mark in enumerate(marks)]
-        names = len(table.modalities)
-        align = [":-:"] * names + ["--:"] * len(table.rows)
-    else:
-        head = ["region", "model", *(column.heading for column in table.columns)]
-        body = [[row.region, row.model, *text] for row, text in zip(table.rows, texts, strict=True)]
-        align = ["---", "---"] + ["--:"] * len(table.columns)
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in (head, align, *body)]
-    counts = {count for row in table.rows for count in row.counts}
-    if len(counts) > 1:
-        lines += ["", f"A cell averages the cases whose score is defined: {min(counts)} to {max(counts)} of them."]
-    return "\n".join(lines) + "\n"
-
-
-def _dots(column: Column, modalities: Sequence[str]) -> list[str]:
-    if len(column.subsets) == 1:
-        return ["●" if channel in column.subsets[0] else "○" for channel in range(len(modalities))]
-    return [column.heading] + [""] * (len(modalities) - 1)
-
-
-def to_csv(table: Table) -> str:
-    """Return the table as CSV text: region, model, then the columns in full precision, as fractions, NaN as ``nan``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["region", "model", *(column.heading for column in table.columns)])
-    writer.writerows([row.region, row.model, *row.values] for row in table.rows)
-    return text.getvalue()
+def _row(region: str, model: str, cells: Sequence[Interval], *, with_intervals: bool) -> TableRow:
+    return TableRow(
+        region=region,
+        model=model,
+        values=tuple(cell.mean for cell in cells),
+        counts=tuple(cell.count for cell in cells),
+        intervals=tuple(cells) if with_intervals else (),
+    )

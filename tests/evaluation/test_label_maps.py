@@ -46,3 +46,17 @@ def test_only_one_grid_passes_up_to_rounding_of_the_spacing():
         check_same_grid(LabelFile(LABELS.T, (3.0, 2.0, 1.0)), reference, case="c1")
     with pytest.raises(ValueError, match=r"c1: .*spacing \(3.1, 2.0, 1.0\)"):
         check_same_grid(LabelFile(LABELS, (3.1, 2.0, 1.0)), reference, case="c1")
+
+
+def test_a_flipped_grid_is_refused_and_rounding_is_not(write_volume):
+    def read(name, direction):
+        return read_label_map(write_volume(name, LABELS, (3.0, 2.0, 1.0), direction=direction))
+
+    straight, flipped = (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)
+    turned = np.array([[1, 2e-4, 0], [-2e-4, 1, 0], [0, 0, 1]]) / np.sqrt([[1 + 4e-8], [1 + 4e-8], [1]])
+    reference = read("r.nii.gz", straight)
+    check_same_grid(read("a.nii.gz", straight), reference, case="c1")
+    check_same_grid(read("b.nii.gz", tuple(turned.ravel())), reference, case="c1")
+    with pytest.raises(ValueError, match=r"c1: .*along \(-1.0, 0.0.*reference's along \(1.0, 0.0.*header"):
+        check_same_grid(read("c.nii.gz", flipped), reference, case="c1")
+    check_same_grid(LabelFile(LABELS, (3.0, 2.0, 1.0)), reference, case="c1")
