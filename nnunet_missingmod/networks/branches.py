@@ -1,13 +1,7 @@
 """Branches: the (sample, modality) pairs that are there, computed as one batch, and every subset made from them.
 
-The fusion of logits is a mean, so one pass of the branches yields the prediction of each of the 2^J - 1 subsets. To
-train on all of them in the memory of one::
-
-    branches = network(x, return_branches=True)
-    leaves = branches.detached()
-    for output in fuse_subsets(leaves, all_subsets(J)):
-        loss(output.logits).backward()     # ends at the leaves; frees what this subset needed
-    branches.backward_from(leaves)         # one pass back through the backbone
+The fusion of logits is a mean, so one pass of the branches yields the prediction of each of the 2^J - 1 subsets.
+``training.subset_objective`` trains on all of them in the memory of one.
 
 Source: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation (dynamic combination).
 """
@@ -31,11 +25,13 @@ class Pairs(NamedTuple):
         present: (B, J) bool.
         sample: (N,) int64.
         modality: (N,) int64.
+        stands_in: whether nothing is present and the one pair is there only so that the backbone can run.
     """
 
     present: torch.Tensor
     sample: torch.Tensor
     modality: torch.Tensor
+    stands_in: bool = False
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
         """Return (N, ...), the rows of (B, J, ...) that are there; a view where all are."""
@@ -64,9 +60,11 @@ def find_pairs(present: torch.Tensor, device: torch.device) -> Pairs:
     part in any fusion.
     """
     sample, modality = present.cpu().nonzero(as_tuple=True)
-    if len(sample) == 0:
+    nothing = len(sample) == 0
+    if nothing:
         sample, modality = torch.zeros(2, 1, dtype=torch.int64)
-    return Pairs(*(index.to(device, non_blocking=True) for index in (present, sample, modality)))
+    on_device = [index.to(device, non_blocking=True) for index in (present, sample, modality)]
+    return Pairs(on_device[0], on_device[1], on_device[2], stands_in=nothing)
 
 
 class Branches(NamedTuple):
@@ -85,22 +83,15 @@ class Branches(NamedTuple):
     pairs: Pairs
 
     def detached(self) -> Branches:
-        """Return the same values as leaves of new graphs; ``latents`` keeps its graph."""
-        return self._replace(
-            logits=map_logits(lambda output: output.detach().requires_grad_(), self.logits),
-            encoder=[level.detach().requires_grad_() for level in self.encoder],
-        )
+        """Return the same values, in float32 or wider, as leaves of new graphs; ``latents`` keeps its graph."""
 
-    def backward_from(self, leaves: Branches) -> None:
-        """Continue backward with the gradients that have gathered in ``leaves``, made by ``detached``."""
-        reached = [
-            (output, leaf.grad)
-            for output, leaf in zip(self._outputs(), leaves._outputs(), strict=True)
-            if leaf.grad is not None
-        ]
-        torch.autograd.backward([output for output, _ in reached], [gradient for _, gradient in reached])
+        def leaf(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32)).requires_grad_()
 
-    def _outputs(self) -> list[torch.Tensor]:
+        return self._replace(logits=map_logits(leaf, self.logits), encoder=[leaf(level) for level in self.encoder])
+
+    def outputs(self) -> list[torch.Tensor]:
+        """Return what ``detached`` cuts: the logits, full resolution first, and the encoder's levels."""
         logits = [self.logits] if isinstance(self.logits, torch.Tensor) else self.logits
         return [*logits, *self.encoder]
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.networks.backbone import ConvOp, count_outputs
+from nnunet_missingmod.networks.branches import Pairs
 
 KINDS = ("none", "separate", "shared")
 ABSENT_FILLS = ("zero", "learned")
@@ -113,6 +114,21 @@ class ChannelEncoder(nn.Module):
             return torch.where(there.unsqueeze(2), latents, 0.0)
         constant = self.absent_latent.to(latents.dtype).reshape(1, *self.absent_latent.shape, *[1] * len(spatial))
         return torch.where(there.unsqueeze(2), latents, constant)
+
+    def encode_pairs(self, images: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+        """Return the latents (N, C, *spatial) of the N present (sample, modality) pairs, computing no others.
+
+        Args:
+            images: (B, J, *spatial); whatever an absent channel holds is not used.
+            pairs: of the batch.
+        """
+        if self.kind == "separate":  # one grouped convolution of all modalities
+            return pairs.gather(self(images, pairs.present))
+        if pairs.stands_in:
+            images = torch.zeros_like(images)
+        rows = pairs.gather(images.unsqueeze(2))  # (N, 1, *spatial)
+        encoded: torch.Tensor = rows if self.conv is None else self.conv(rows)
+        return encoded
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs for one sample of size ``input_size``, all modalities present."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -44,20 +45,32 @@ class EarlyFusionNetwork(MultimodalNetwork):
             present: (B, J) bool on any device: which modalities to use. By default those without the mark.
             return_features: also return ``Features``.
         """
-        images, extra, present = self.split_input(x, present)
-        present = present.to(x.device, non_blocking=True)
-        latents = self.channel_encoder(images, present)
-        inputs = self.append(latents.flatten(1, 2), extra)  # (B, J * C + E, *spatial)
-        if self.condition is None:
+        inputs, latents, present = self._prepare(x, present)
+        with self._conditioned(present):
             skips = self.encoder(inputs)
             logits: Logits = self.decoder(skips)
-        else:
-            with self.condition.set(present):
-                skips = self.encoder(inputs)
-                logits = self.decoder(skips)
         if return_features or self.trains_on("features"):
             return logits, Features(latents, present, skips)
         return logits
+
+    def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Return the encoder's levels without running the decoder; arguments as in ``forward``."""
+        inputs, _, present = self._prepare(x, present)
+        with self._conditioned(present):
+            skips: list[torch.Tensor] = self.encoder(inputs)
+        return skips
+
+    def _prepare(
+        self, x: torch.Tensor, present: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the backbone's input (B, J * C + E, *spatial), the latents, and ``present`` on their device."""
+        images, extra, present = self.split_input(x, present)
+        present = present.to(x.device, non_blocking=True)
+        latents = self.channel_encoder(images, present)
+        return self.append(latents.flatten(1, 2), extra), latents, present
+
+    def _conditioned(self, present: torch.Tensor) -> AbstractContextManager[None]:
+        return nullcontext() if self.condition is None else self.condition.set(present)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the channel encoder's and the backbone's convolution outputs."""

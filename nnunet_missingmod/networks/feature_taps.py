@@ -37,9 +37,11 @@ def forward_with_encoder_features(
 
 
 def encoder_features(network: nn.Module, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
-    """Return the second item of ``forward_with_encoder_features``; a stock network's decoder is not run."""
-    if isinstance(network, MultimodalNetwork) or present is not None:
-        return forward_with_encoder_features(network, x, present)[1]
+    """Return the second item of ``forward_with_encoder_features`` without running the decoder."""
+    if isinstance(network, MultimodalNetwork):
+        return network.encoder_features(x, present)
+    if present is not None:
+        return forward_with_encoder_features(network, x, present)[1]  # says what is wrong
     skips: list[torch.Tensor] = _stock_encoder(network)(absence.fill(x))
     return skips
 

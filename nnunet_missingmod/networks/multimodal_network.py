@@ -83,6 +83,10 @@ class MultimodalNetwork(nn.Module):
         """Return the channels of both, (N, C, *spatial) and (N, E, *spatial); no copy where E = 0."""
         return torch.cat([latents, extra.to(latents.dtype)], dim=1) if extra.shape[1] else latents
 
+    def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Return what ``forward(x, present, return_features=True)`` returns as ``encoder``, without the decoder."""
+        raise NotImplementedError
+
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs for one complete sample, by which nnU-Net's planner judges memory.
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs, map_logits
-from nnunet_missingmod.networks.branches import Branches, find_pairs
+from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.fusion import AttentionFusion, MeanFusion, mean_fusion
 from nnunet_missingmod.networks.modality_norm import use_modality_norms
@@ -57,6 +57,7 @@ class ParallelNetwork(MultimodalNetwork):
         if channel_encoder.absent_fill != "zero":
             raise ValueError("Absent modalities have no branch: use absent_fill 'zero' with the parallel network.")
         self.fused_at = fused_at
+        self._expected: torch.Tensor | None = None
         self.modality = use_modality_norms(self if fused_at == "logits" else self.encoder, self.num_modalities)
         self.fusions = nn.ModuleList()
         if fused_at == "features":
@@ -92,25 +93,23 @@ class ParallelNetwork(MultimodalNetwork):
         """
         return_features = return_features or self.trains_on("features")
         return_branches = return_branches or self.trains_on("branches")
+        # Here and not in a function of its own: a compiled graph ends at each of the two calls, and it can begin anew
+        # only in the function that it is the graph of.
+        if present is None:
+            present = self._take_expected()
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device)
-        latents = self.channel_encoder(images, pairs.present)
-        rows = self.append(pairs.gather(latents), extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
+        levels, latent_rows = self._encode_pairs(images, extra, pairs)
         if self.fused_at == "features":
             if return_branches:
                 raise ValueError("Branches have no logits in a network fused at features: use fused_at='logits'.")
-            with self.modality.set(pairs.modality):
-                levels = self.encoder(rows)
-            fused = [
-                fusion(pairs.scatter(level), pairs.present) for fusion, level in zip(self.fusions, levels, strict=True)
-            ]
+            fused = self.fuse_levels(levels, pairs, pairs.present)
             logits: Logits = self.decoder(fused)
-            return (logits, Features(latents, pairs.present, fused)) if return_features else logits
+            return (logits, Features(pairs.scatter(latent_rows), pairs.present, fused)) if return_features else logits
         with self.modality.set(pairs.modality):
-            levels = self.encoder(rows)
             branch_logits: Logits = self.decoder(levels)
         if return_branches:
-            return Branches(branch_logits, levels, latents, pairs)
+            return Branches(branch_logits, levels, pairs.scatter(latent_rows), pairs)
 
         def fuse(branch_rows: torch.Tensor) -> torch.Tensor:
             return mean_fusion(pairs.scatter(branch_rows), pairs.present)
@@ -118,7 +117,55 @@ class ParallelNetwork(MultimodalNetwork):
         logits = map_logits(fuse, branch_logits)
         if not return_features:
             return logits
-        return logits, Features(latents, pairs.present, [fuse(level) for level in levels])
+        return logits, Features(pairs.scatter(latent_rows), pairs.present, [fuse(level) for level in levels])
+
+    def encode(
+        self, x: torch.Tensor, present: torch.Tensor | None = None
+    ) -> tuple[list[torch.Tensor], torch.Tensor, Pairs]:
+        """Return what comes before any fusion: each branch's encoder levels, the latents, and whose branch is whose.
+
+        Args:
+            x, present: as in ``forward``.
+
+        Returns:
+            Per level (N, C_k, *spatial_k); the latents (N, C, *spatial); the N pairs.
+        """
+        images, extra, present = self.split_input(x, present)
+        pairs = find_pairs(present, x.device)
+        return *self._encode_pairs(images, extra, pairs), pairs
+
+    def _encode_pairs(
+        self, images: torch.Tensor, extra: torch.Tensor, pairs: Pairs
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        latents = self.channel_encoder.encode_pairs(images, pairs)
+        rows = self.append(latents, extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
+        with self.modality.set(pairs.modality):
+            levels: list[torch.Tensor] = self.encoder(rows)
+        return levels, latents
+
+    def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Return the fused levels without running the decoder; arguments as in ``forward``."""
+        levels, _, pairs = self.encode(x, present)
+        if self.fused_at == "features":
+            return self.fuse_levels(levels, pairs, pairs.present)
+        return [mean_fusion(pairs.scatter(level), pairs.present) for level in levels]
+
+    def expect(self, present: torch.Tensor) -> None:
+        """Say what the next ``forward(x)`` will find marked, so that it need not look, and wait for a GPU to see.
+
+        For a training loop that calls ``network(x)`` and knows ``present`` (B, J), bool, on the CPU.
+        """
+        self._expected = present
+
+    # An attribute that comes and goes is none of a compiled graph's business.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _take_expected(self) -> torch.Tensor | None:
+        expected, self._expected = self._expected, None
+        return expected
+
+    def fuse_levels(self, levels: list[torch.Tensor], pairs: Pairs, kept: torch.Tensor) -> list[torch.Tensor]:
+        """Return (B, C_k, *spatial_k) per level: the fusion at features of the modalities ``kept`` (B, J) bool."""
+        return [fusion(pairs.scatter(level), kept) for fusion, level in zip(self.fusions, levels, strict=True)]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the convolution outputs of the channel encoder, J branches, the fusions and the decoder."""

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nnunet_missingmod.networks.branches import find_pairs
 from nnunet_missingmod.networks.channel_encoder import ABSENT_FILLS, KINDS, ChannelEncoder
 
 PRESENT = torch.tensor([[True, False, True], [False, False, True]])
@@ -128,3 +129,20 @@ def test_latents_keep_half_precision() -> None:
 def test_wrong_options_are_refused_by_value(options: dict[str, object], offender: str) -> None:
     with pytest.raises(ValueError, match=offender):
         ChannelEncoder(**{"num_modalities": 3, **options})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairs_alone_are_encoded_as_among_all(kind: str) -> None:
+    encoder = make(kind)
+    batch = images()
+    pairs = find_pairs(PRESENT, torch.device("cpu"))
+    torch.testing.assert_close(pairs.scatter(encoder.encode_pairs(batch, pairs)), encoder(batch, PRESENT))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pair_that_stands_in_is_finite(kind: str) -> None:
+    nothing = torch.zeros(2, 3, dtype=torch.bool)
+    pairs = find_pairs(nothing, torch.device("cpu"))
+    rows = make(kind).encode_pairs(torch.full((2, 3, 6, 6), float("nan"), dtype=torch.float64), pairs)
+    assert rows.shape[0] == 1
+    assert rows.isfinite().all()

@@ -64,3 +64,18 @@ def test_network_without_encoder_and_decoder_is_refused_by_name() -> None:
 def test_stock_network_cannot_be_told_what_is_present(backbone: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="PlainConvUNet cannot be told"):
         encoder_features(backbone(2), torch.zeros(1, 2, 16, 16), torch.ones(1, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("build", ["early", "conditioned", "logits", "features"])
+def test_features_of_our_networks_need_no_decoder(backbone: Callable[..., Any], build: str) -> None:
+    encoder = ChannelEncoder(2, "shared", conv_op=nn.Conv2d)
+    network: MultimodalNetwork
+    if build in ("early", "conditioned"):
+        network = EarlyFusionNetwork(encoder, backbone(4), presence_conditioning=build == "conditioned")
+    else:
+        network = ParallelNetwork(encoder, backbone(2), fused_at=build)
+    x = torch.randn(2, 2, 16, 16)
+    x[0, 1] = float("nan")
+    _, expected = forward_with_encoder_features(network, x)
+    network.decoder.register_forward_pre_hook(lambda *_: pytest.fail("the decoder ran"))
+    assert_equal(encoder_features(network, x), expected)

@@ -142,3 +142,17 @@ def test_branches_of_a_network_fused_at_features_are_refused(backbone: Callable[
     network = ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone(1), fused_at="features")
     with pytest.raises(ValueError, match="fused_at='logits'"):
         network(torch.zeros(1, 2, 16, 16), return_branches=True)
+
+
+def test_what_is_expected_is_used_once_and_need_not_be_looked_for(
+    backbone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), backbone(3), fused_at="logits").eval()
+    x = torch.randn(3, 3, 8, 8)
+    x[~PRESENT] = float("nan")
+    looked = network(x)
+    network.expect(PRESENT)
+    with monkeypatch.context() as patch:
+        patch.setattr("nnunet_missingmod.absence.read", lambda batch: pytest.fail("looked"))
+        assert torch.equal(network(x), looked)
+    assert torch.equal(network(x[:1]), network(x[:1], PRESENT[:1]))

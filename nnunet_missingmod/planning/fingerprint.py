@@ -1,0 +1,220 @@
+"""The dataset fingerprint of training cases that may lack modalities.
+
+nnU-Net's own extraction reads every case as J channels. Here each channel's intensities come from the cases that have
+it, and shapes from the channels that are there. On complete cases the fingerprint is the host's, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
+from tqdm import tqdm
+
+from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.preprocessing.admission import admit
+from nnunet_missingmod.preprocessing.case_files import CaseRefusedError, assign_channels
+from nnunet_missingmod.preprocessing.read_case import read_case
+
+# Preprocessing judges the grids, by the plans; there are none yet. Other shapes are refused all the same.
+_ANY_GRID = sys.float_info.max
+_PERCENTILES = (0.5, 50.0, 99.5)  # nnU-Net's
+
+Intensities = npt.NDArray[np.floating[Any]] | list[float]
+
+
+class CaseFingerprint(NamedTuple):
+    """What one case contributes.
+
+    Attributes:
+        shape_after_crop: of the box around the nonzero voxels of the channels present.
+        spacing: of the first file present, in nnU-Net's axis order.
+        intensities: {channel: foreground samples} of the channels present; empty lists without foreground.
+        relative_size_after_cropping: voxels after / voxels before.
+    """
+
+    shape_after_crop: tuple[int, ...]
+    spacing: Sequence[float]
+    intensities: dict[int, Intensities]
+    relative_size_after_cropping: float
+
+
+def analyse_case(
+    image_files: Sequence[str],
+    segmentation_file: str,
+    *,
+    case: str,
+    names: Sequence[str],
+    file_ending: str,
+    reader_class: Callable[[], Any],
+    num_samples: int,
+) -> CaseFingerprint:
+    """Read one training case, whose image files are those of the modalities it has, and return its contribution.
+
+    A file whose voxels all have one value counts as absent, as it does in preprocessing. NaN and infinite voxels count
+    as 0 here; preprocessing refuses them unless the plans say otherwise.
+
+    Args:
+        image_files: each with its channel suffix.
+        names: the J modality names in channel order.
+        reader_class: nnU-Net's.
+        num_samples: foreground voxels to draw per channel, with replacement, as nnU-Net does.
+
+    Raises:
+        CaseRefusedError: a file is not what it should be, or images and segmentation differ in shape.
+    """
+    reader = reader_class()
+    raw = read_case(
+        assign_channels(image_files, names, file_ending),
+        names,
+        reader,
+        case=case,
+        file_ending=file_ending,
+        geometry_tolerance_voxels=_ANY_GRID,
+    )
+    present, _ = admit(raw.data, names, case=case, blank_is_absent=True, nonfinite="zero", replaced=raw.replaced)
+    try:
+        segmentation, _ = reader.read_seg(segmentation_file)
+    except Exception as error:  # readers raise whatever their libraries raise
+        raise CaseRefusedError(case, f"the segmentation {segmentation_file} cannot be read: {error}") from error
+    if segmentation.shape[1:] != raw.data.shape[1:]:
+        raise CaseRefusedError(
+            case,
+            f"the segmentation has shape {segmentation.shape[1:]}, the images {raw.data.shape[1:]}. "
+            f"Resample {segmentation_file} onto the images.",
+        )
+    cropped, segmentation, _ = crop_to_nonzero(raw.data[present], segmentation)
+    intensities, _ = DatasetFingerprintExtractor.collect_foreground_intensities(
+        segmentation, cropped, num_samples=num_samples
+    )
+    return CaseFingerprint(
+        cropped.shape[1:],
+        raw.properties["spacing"],
+        dict(zip(np.flatnonzero(present).tolist(), intensities, strict=True)),
+        np.prod(cropped.shape[1:]) / np.prod(raw.data.shape[1:]),
+    )
+
+
+def combine(cases: Sequence[CaseFingerprint], names: Sequence[str]) -> dict[str, Any]:
+    """Return the fingerprint of a dataset: lists over its cases, intensities over those that have a channel.
+
+    Raises:
+        ValueError: no case has a channel, or none of those that have it has foreground.
+    """
+    statistics = {}
+    for channel, name in enumerate(names):
+        having = [case.intensities[channel] for case in cases if channel in case.intensities]
+        if not having:
+            raise ValueError(
+                f"No training case has {name} (channel {channel}). Remove it from channel_names in dataset.json and "
+                "renumber the files, or add cases that have it."
+            )
+        statistics[channel] = _statistics(np.concatenate(having), name)
+    return {
+        "spacings": [case.spacing for case in cases],
+        "shapes_after_crop": [case.shape_after_crop for case in cases],
+        "foreground_intensity_properties_per_channel": statistics,
+        "median_relative_size_after_cropping": np.median([case.relative_size_after_cropping for case in cases], 0),
+    }
+
+
+def _statistics(intensities: npt.NDArray[np.floating[Any]], name: str) -> dict[str, float]:
+    if not intensities.size:
+        raise ValueError(
+            f"No training case that has {name} has a labelled voxel, so that its intensities cannot be told. Check the "
+            "files in labelsTr."
+        )
+    percentile_00_5, median, percentile_99_5 = np.percentile(intensities, np.array(_PERCENTILES))
+    return {
+        "mean": float(np.mean(intensities)),
+        "median": float(median),
+        "std": float(np.std(intensities)),
+        "min": float(np.min(intensities)),
+        "max": float(np.max(intensities)),
+        "percentile_99_5": float(percentile_99_5),
+        "percentile_00_5": float(percentile_00_5),
+    }
+
+
+class FingerprintExtractor(DatasetFingerprintExtractor):
+    """nnU-Net's fingerprint extractor for datasets whose cases may lack files."""
+
+    def run(self, overwrite_existing: bool = False) -> dict[str, Any]:
+        """Return the dataset's fingerprint and write it to ``dataset_fingerprint.json``, if it is not there yet.
+
+        Raises:
+            ValueError: there are no cases, some were refused (the message lists them), or a channel has no intensities.
+            RuntimeError: a worker process died.
+        """
+        file = Path(str(nnUNet_preprocessed), self.dataset_name, "dataset_fingerprint.json")
+        if file.is_file() and not overwrite_existing:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return found
+        names = channel_names(self.dataset_json)
+        fingerprint = combine(self._analyse_all(names), names)
+        # Numbers, order and form as nnU-Net writes them.
+        write_text(file, json.dumps(fingerprint, sort_keys=True, indent=4))
+        return fingerprint
+
+    def _analyse_all(self, names: Sequence[str]) -> list[CaseFingerprint]:
+        if not self.dataset:
+            raise ValueError(
+                f"{self.input_folder} has no training cases: expected files such as "
+                f"imagesTr/CASE_0000{self.dataset_json['file_ending']}."
+            )
+        first = next(iter(self.dataset.values()))
+        shared = {
+            "names": names,
+            "file_ending": self.dataset_json["file_ending"],
+            "reader_class": determine_reader_writer_from_dataset_json(self.dataset_json, first["images"][0]),
+            "num_samples": int(self.num_foreground_voxels_for_intensitystats // len(self.dataset)),
+        }
+        cases, refused = [], []
+        for outcome in tqdm(
+            self._outcomes(shared),
+            desc="Extracting dataset fingerprint",
+            total=len(self.dataset),
+            disable=not self.show_progress_bar,
+        ):
+            if isinstance(outcome, CaseRefusedError):
+                refused.append(str(outcome))
+            else:
+                cases.append(outcome)
+        if refused:
+            listed = "\n".join(refused)
+            raise ValueError(f"{len(refused)} of {len(self.dataset)} training cases were refused:\n{listed}")
+        return cases
+
+    def _outcomes(self, shared: Mapping[str, Any]) -> Iterator[CaseFingerprint | CaseRefusedError]:
+        jobs = [{"case": str(case), **files, **shared} for case, files in self.dataset.items()]
+        if self.num_processes <= 1:
+            yield from map(_attempt, jobs)
+            return
+        try:
+            with ProcessPoolExecutor(self.num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+                yield from pool.map(_attempt, jobs)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "A process that reads training cases died, most often for want of memory. Use fewer of them: -np 2."
+            ) from error
+
+
+def _attempt(job: dict[str, Any]) -> CaseFingerprint | CaseRefusedError:
+    images, label = job.pop("images"), job.pop("label")
+    try:
+        return analyse_case(images, label, **job)
+    except CaseRefusedError as refusal:
+        return refusal

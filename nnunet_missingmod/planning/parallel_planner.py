@@ -1,0 +1,160 @@
+"""Plans for parallel networks: nnU-Net's planning, with the memory of J branches in the place of one network's.
+
+nnU-Net judges memory by the number of convolution outputs of one sample: its planners are calibrated so that a known
+number of them, at a known batch size, fills a known number of GB. Outputs are what a training step keeps for its
+backward pass, and a parallel network keeps those of all its branches. So they are counted for the network around the
+backbone, the samples of a batch stay samples, and nnU-Net's rules then choose patch size, topology and batch size.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.planning.shared_data import shared_data_identifier
+
+logger = logging.getLogger(__name__)
+
+_HOST_PREPROCESSOR = "DefaultPreprocessor"
+_OUR_PREPROCESSOR = "MissingModPreprocessor"
+_WIDTH_STEP = 8  # GPUs multiply half-precision matrices in multiples of it
+_FEWEST_STAGES = 3
+_SMALLEST_WIDTH = 16  # of the reference network of Cheng et al.
+
+
+def parallel_width(width: int, num_modalities: int) -> int:
+    """Return the features of the first level of a parallel network, given those of a single one.
+
+    J branches take J times the memory. Half of that factor comes from narrower levels, ``width / sqrt(J)`` rounded to
+    a multiple of 8 and at least 16, and the rest from nnU-Net's smaller patches. For J = 4 and nnU-Net's 32 it is 16,
+    the width of the network in Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation.
+    """
+    narrower = _WIDTH_STEP * round(width / math.sqrt(num_modalities) / _WIDTH_STEP)
+    return min(width, max(_SMALLEST_WIDTH, narrower))
+
+
+class ParallelPlanner(ExperimentPlanner):
+    """nnU-Net's default planner for the parallel network of its class attributes; a mixin before its other planners.
+
+    The plans name a stock backbone and stock nnU-Net can train on them. They carry no ``"missingmod"`` block: it would
+    override the choices of every trainer that shares the plans, the teacher's among them.
+
+    Attributes:
+        default_plans_name: of the plans file, unless ``-overwrite_plans_name`` names another.
+        channel_encoder, channel_encoder_width, fused_at, feature_fusion: of the network that has to fit, named as in
+            ``plans_block.KEYS``. By default the one that takes the most.
+    """
+
+    default_plans_name: str
+    preprocessor_name: str
+    UNet_base_num_features: int
+    channel_encoder = "shared"
+    channel_encoder_width = 1
+    fused_at = "logits"
+    feature_fusion = "mean"
+
+    def __init__(
+        self,
+        dataset_name_or_id: str | int,
+        gpu_memory_target_in_gb: float | None = None,
+        preprocessor_name: str = _HOST_PREPROCESSOR,
+        plans_name: str | None = None,
+        overwrite_target_spacing: list[float] | tuple[float, ...] | None = None,
+        suppress_transpose: bool = False,
+    ) -> None:
+        target = {} if gpu_memory_target_in_gb is None else {"gpu_memory_target_in_gb": gpu_memory_target_in_gb}
+        super().__init__(
+            dataset_name_or_id,
+            preprocessor_name=preprocessor_name,
+            plans_name=plans_name or self.default_plans_name,
+            overwrite_target_spacing=overwrite_target_spacing,
+            suppress_transpose=suppress_transpose,
+            **target,
+        )
+        self.num_modalities = len(channel_names(self.dataset_json))
+        self.UNet_base_num_features = parallel_width(self.UNet_base_num_features, self.num_modalities)
+        if self.preprocessor_name == _HOST_PREPROCESSOR and self._lacks_files():
+            self.preprocessor_name = _OUR_PREPROCESSOR
+
+    def static_estimate_VRAM_usage(  # noqa: N802 - the host's name
+        self,
+        patch_size: Sequence[int],
+        input_channels: int,
+        output_channels: int,
+        arch_class_name: str,
+        arch_kwargs: dict[str, Any],
+        arch_kwargs_req_import: Sequence[str],
+    ) -> int:
+        """Return the convolution outputs of one complete sample in the parallel network around the plans' backbone.
+
+        The arguments are nnU-Net's; ``input_channels`` is J.
+        """
+        with torch.device("meta"):  # no memory and no initial weights for a network that only counts
+            encoder_channels = {"none": 1, "separate": 1, "shared": input_channels}[self.channel_encoder]
+            backbone = get_network_from_plans(
+                arch_class_name,
+                arch_kwargs,
+                arch_kwargs_req_import,
+                encoder_channels * self.channel_encoder_width,
+                output_channels,
+                allow_init=False,
+            )
+            network = ParallelNetwork(
+                ChannelEncoder(
+                    input_channels,
+                    self.channel_encoder,
+                    width=self.channel_encoder_width,
+                    conv_op=backbone.encoder.conv_op,
+                ),
+                backbone,
+                fused_at=self.fused_at,
+                feature_fusion=self.feature_fusion,
+            )
+        return network.compute_conv_feature_map_size(patch_size)
+
+    def generate_data_identifier(self, configuration_name: str) -> str:
+        """Return the name of this planner's own data; ``get_plans_for_configuration`` prefers shared ones."""
+        return f"{self.plans_identifier}_{configuration_name}"
+
+    def get_plans_for_configuration(
+        self, spacing: Any, median_shape: Any, data_identifier: str, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Return nnU-Net's plan of a configuration, on the data of stock plans where these will do."""
+        plan: dict[str, Any] = super().get_plans_for_configuration(
+            spacing, median_shape, data_identifier, *args, **kwargs
+        )
+        if plan["architecture"]["arch_kwargs"]["n_stages"] < _FEWEST_STAGES:
+            logger.warning(
+                "%s: with patches of %s the network has fewer than %d levels, which nnU-Net cannot train (its only "
+                "deep-supervision weight is 0). Raise -gpu_memory_target (%g GB), or leave this configuration out.",
+                data_identifier,
+                tuple(map(int, plan["patch_size"])),
+                _FEWEST_STAGES,
+                self.UNet_vram_target_GB,
+            )
+        intensities = "foreground_intensity_properties_per_channel"
+        transpose = [int(axis) for axis in self.determine_transpose()[0]]
+        shared = shared_data_identifier(
+            data_identifier.removeprefix(f"{self.plans_identifier}_"),
+            plan,
+            {"transpose_forward": transpose, intensities: self.dataset_fingerprint[intensities]},
+            folder=Path(str(nnUNet_preprocessed), self.dataset_name),
+            overwritten_spacing=self.overwrite_target_spacing is not None,
+        )
+        return plan if shared is None else {**plan, "data_identifier": shared}
+
+    def _lacks_files(self) -> bool:
+        """Whether a training case lacks a modality's file; one file for all channels (RGB) is complete."""
+        counts = {len(case["images"]) for case in self.dataset.values()}
+        return counts not in ({self.num_modalities}, {1})

@@ -1,0 +1,45 @@
+"""Fingerprint, plans and preprocessing of incomplete training cases through nnU-Net's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+
+@pytest.mark.slow
+def test_incomplete_training_cases_are_planned_and_preprocessed(make_tiny_dataset, attached):
+    # Two modalities: the host draws 10^8 voxels of each, however small the dataset.
+    tiny = make_tiny_dataset(names=("T1", "T2"), num_cases=3)
+    tiny.image("case_000", 0).unlink()
+    tiny.image("case_002", 1).unlink()
+    (tiny.preprocessed / "dataset_fingerprint.json").unlink()
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "nnUNetv2_plan_and_preprocess"),
+            *("-d", "901", "-c", "3d_fullres", "-np", "1", "-npfp", "2"),
+            *("-fpe", "MissingModFingerprintExtractor", "-pl", "MissingModPlanner"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    plans = json.loads((tiny.preprocessed / "nnUNetMissingModPlans.json").read_text())
+    fullres = plans["configurations"]["3d_fullres"]
+    assert plans["experiment_planner_used"] == "MissingModPlanner"
+    assert fullres["preprocessor_name"] == "MissingModPreprocessor"
+    data = nnUNetDatasetBlosc2(str(tiny.preprocessed / fullres["data_identifier"]))
+    absent = {}
+    for case in tiny.cases:
+        image = np.asarray(data.load_case(case)[0])
+        absent[case] = [channel for channel in range(2) if np.isnan(image[channel]).all()]
+        assert np.isfinite(np.delete(image, absent[case], axis=0)).all()
+    assert absent == {"case_000": [0], "case_001": [], "case_002": [1]}
