@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-_CHANNEL_SUFFIX = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_CHANNEL_SUFFIX = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})", re.DOTALL)
 
 
 class CaseRefusedError(ValueError):
@@ -27,6 +27,11 @@ def case_name(file: str | Path, file_ending: str) -> str:
     stem = Path(file).name.removesuffix(file_ending)
     matched = _CHANNEL_SUFFIX.fullmatch(stem)
     return matched["case"] if matched else stem
+
+
+def has_channel_suffix(file: Path) -> bool:
+    """Return whether a file, its ending left aside, is called ``CASE_XXXX``."""
+    return _CHANNEL_SUFFIX.fullmatch(file.stem) is not None
 
 
 def describe_channels(names: Sequence[str], file_ending: str) -> str:

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# What a voxel's extent can be, in whatever unit a file uses. Others explode when they are resampled.
+_SPACING_RANGE = (1e-6, 1e6)
+# An affine into a template's space scales a little; more than this is a damaged header.
+_AXIS_SCALE = (0.25, 4.0)
+_SMALLEST_DETERMINANT = 0.1
+
 
 def describe(shape: Sequence[int], properties: Mapping[str, Any]) -> str:
     """Return an image's geometry in words, for error messages."""
@@ -18,6 +24,47 @@ def describe(shape: Sequence[int], properties: Mapping[str, Any]) -> str:
     elif "nibabel_stuff" in properties:
         parts.append(f"affine {_rounded(np.ravel(_affine(properties)))}")
     return ", ".join(parts)
+
+
+def check(properties: Mapping[str, Any]) -> None:
+    """Refuse a geometry that no image has.
+
+    Raises:
+        ValueError: spacing, origin or axes are not finite, a spacing is not a size, axes are degenerate, or the spacing
+            contradicts the axes.
+    """
+    spacing = np.asarray(properties["spacing"], dtype=float)
+    if not (
+        np.isfinite(spacing).all() and (spacing >= _SPACING_RANGE[0]).all() and (spacing <= _SPACING_RANGE[1]).all()
+    ):
+        raise ValueError(f"its spacing {_rounded(spacing)} is none")
+    if "sitk_stuff" in properties:
+        stuff = properties["sitk_stuff"]
+        axes = np.asarray(stuff["direction"], dtype=float).reshape(len(stuff["spacing"]), -1)
+        origin = np.asarray(stuff["origin"], dtype=float)
+    elif "nibabel_stuff" in properties:
+        # The reader takes the spacing from one part of the header and the axes from another.
+        affine = _affine(properties)
+        axes, origin = affine[:3, :3] / spacing[::-1], affine[:3, 3]
+    else:
+        return
+    if not (np.isfinite(axes).all() and np.isfinite(origin).all()):
+        raise ValueError("its position in space is not finite")
+    scale = np.linalg.norm(axes, axis=0)
+    if (scale < _AXIS_SCALE[0]).any() or (scale > _AXIS_SCALE[1]).any():
+        raise ValueError(f"its spacing {_rounded(spacing)} contradicts its axes {_rounded(np.ravel(axes))}")
+    if abs(np.linalg.det(axes / scale)) < _SMALLEST_DETERMINANT:
+        raise ValueError(f"its axes {_rounded(np.ravel(axes))} are degenerate")
+
+
+def is_volume(properties: Mapping[str, Any]) -> bool:
+    """Return whether an image has two or three dimensions and one value per voxel, by what its reader says."""
+    return len(properties["spacing"]) == 3 and len(_in_plane_spacing(properties)) <= 3
+
+
+def is_flat(properties: Mapping[str, Any]) -> bool:
+    """Return whether an image has two dimensions, by what its reader says."""
+    return len(_in_plane_spacing(properties)) == 2
 
 
 def distance_voxels(shape: Sequence[int], first: Mapping[str, Any], second: Mapping[str, Any]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.preprocessing.case_files import assign_channels, case_name
-from nnunet_missingmod.preprocessing.read_case import admit, read_case
+from nnunet_missingmod.preprocessing.admission import admit
+from nnunet_missingmod.preprocessing.case_files import CaseRefusedError, assign_channels, case_name
+from nnunet_missingmod.preprocessing.label_file import Grid, read_label_file
+from nnunet_missingmod.preprocessing.read_case import read_case
 
 _ARRAY_CASE = "(array)"
 
@@ -38,27 +42,49 @@ class MissingModPreprocessor(DefaultPreprocessor):
             CaseRefusedError: see ``assign_channels``, ``read_case`` and ``admit``.
         """
         dataset = _loaded(dataset_json)
-        names = channel_names(dataset)
         file_ending = dataset["file_ending"]
+        files = assign_channels(image_files, channel_names(dataset), file_ending)
+        case = case_name(image_files[0], file_ending)
+        return self.run_assigned_case(files, seg_file, plans_manager, configuration_manager, dataset, case=case)
+
+    def run_assigned_case(
+        self,
+        files: Mapping[int, Path],
+        seg_file: str | None,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any],
+        *,
+        case: str,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Read and preprocess one case given as {channel: file}, whatever its files are called.
+
+        Raises:
+            CaseRefusedError: see ``read_case``, ``read_label_file`` and ``admit``.
+        """
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
         reader = plans_manager.image_reader_writer_class()
-        files = assign_channels(image_files, names, file_ending)
-        case = case_name(image_files[0], file_ending)
         raw = read_case(
             files,
-            names,
+            channel_names(dataset_json),
             reader,
             case=case,
-            file_ending=file_ending,
+            file_ending=dataset_json["file_ending"],
             geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
+            volumes_only=len(configuration_manager.patch_size) == 3,
         )
-        seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
+        seg = None
+        if seg_file is not None:
+            try:
+                seg = read_label_file(Path(seg_file), reader, Grid(raw.data.shape[1:], raw.properties))
+            except ValueError as error:
+                raise CaseRefusedError(case, f"its segmentation {error}. Replace it.") from error
         raw.properties[plans_block.BLOCK] = {
             "case": case,
             "nonfinite_zeroed": raw.replaced,
             "grid_distance_voxels": raw.distances_voxels,
         }
-        return self.run_case_npy(raw.data, seg, raw.properties, plans_manager, configuration_manager, dataset)
+        return self.run_case_npy(raw.data, seg, raw.properties, plans_manager, configuration_manager, dataset_json)
 
     def run_case_npy(
         self,
@@ -77,16 +103,17 @@ class MissingModPreprocessor(DefaultPreprocessor):
             set to 0 and which files lie off the first one's grid within the tolerance.
 
         Raises:
-            CaseRefusedError: see ``admit``.
+            CaseRefusedError: see ``admit``; or a channel is not finite after normalisation.
         """
         dataset = _loaded(dataset_json)
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
         read = properties.get(plans_block.BLOCK, {"case": _ARRAY_CASE})
         case = read["case"]
+        names = channel_names(dataset)
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
         present, report = admit(
             data,
-            channel_names(dataset),
+            names,
             case=case,
             blank_is_absent=choices["blank_is_absent"],
             nonfinite=choices["nonfinite"],
@@ -99,6 +126,12 @@ class MissingModPreprocessor(DefaultPreprocessor):
         data, seg, properties = super().run_case_npy(
             data, seg, properties, plans_manager, configuration_manager, dataset
         )
+        # Not even NaN that arises here may be taken for the absence mark: voxels near float32's end overflow.
+        for name, channel, there in zip(names, data, present, strict=False):
+            if there and not np.isfinite(channel).all():
+                raise CaseRefusedError(
+                    case, f"{name} has voxels so large or so far apart that normalisation overflows. Mend the file."
+                )
         absence.mark_case(data, present)
         return data, seg, properties
 

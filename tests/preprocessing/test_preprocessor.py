@@ -163,3 +163,30 @@ def test_dataset_json_may_be_given_as_a_path(make_tiny_dataset):
         tiny.images("case_000"), None, manager, manager.get_configuration("2d"), str(Path(tiny.raw) / "dataset.json")
     )
     assert len(data) == 4
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nan_that_normalisation_makes_is_no_absence_mark(make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=1)
+    _, properties = read_host(tiny)
+    data = np.random.default_rng(0).uniform(1, 3e38, (4, 18, 20, 22)).astype(np.float32)
+    with pytest.raises(
+        CaseRefusedError, match="FLAIR has voxels so large or so far apart that normalisation overflows"
+    ):
+        run_array(tiny, data, properties)
+
+
+def read_host(tiny):
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    return SimpleITKIO().read_images(tiny.images("case_000"))
+
+
+def test_damaged_segmentation_of_a_case_is_refused_by_name(make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=1)
+    label = tiny.label("case_000")
+    label.write_bytes(label.read_bytes()[:-30])
+    with pytest.raises(
+        CaseRefusedError, match=r"'case_000' refused: its segmentation .*case_000.nii.gz cannot be read"
+    ):
+        run_files(tiny, tiny.images("case_000"), seg=str(label))

@@ -226,3 +226,15 @@ def test_3d_tif_files_and_their_truncation(make_tiny_dataset):
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 6 // 10])
     with pytest.raises(CaseRefusedError, match="scan_0000.tif"):
         run(tiny, [file])
+
+
+def test_slice_is_refused_by_a_model_of_volumes_and_taken_by_one_of_slices(make_tiny_dataset):
+    tiny = make_tiny_dataset()
+    for channel in (1, 3):
+        image = sitk.ReadImage(str(tiny.image("case_000", channel)))
+        sitk.WriteImage(image[:, :, 9], str(tiny.image("case_000", channel)))
+    files = [tiny.image("case_000", channel) for channel in (1, 3)]
+    assert run(tiny, files, configuration="2d")[0].shape[1] == 1
+    message = r"_0001.nii.gz \(T1\) has two dimensions, but the model works on volumes.*_0003.nii.gz \(T2\) has two"
+    with pytest.raises(CaseRefusedError, match=message):
+        run(tiny, files)

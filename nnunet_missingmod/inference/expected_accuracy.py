@@ -1,0 +1,68 @@
+"""What accuracy a model's predictions have to be expected to have, from the card that ``evaluate`` left beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_missingmod.evaluation.model_card import ModelCard
+from nnunet_missingmod.evaluation.model_card_file import FILE_NAME, read_card
+from nnunet_missingmod.evaluation.table_text import interval_text
+from nnunet_missingmod.inference.model_folder import ModelFolder
+
+logger = logging.getLogger(__name__)
+
+
+class ExpectedAccuracy:
+    """The measured Dice of one model, by what a case has."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+    @classmethod
+    def of_model(cls, model: ModelFolder) -> ExpectedAccuracy | None:
+        """Return what the card in the model's folder says, or None where there is no card that holds for its weights.
+
+        A card of other weights (the model was trained again) or of other modalities, and one that cannot be read, are
+        reported in the log: a prediction does not fail for want of an expectation.
+        """
+        file = Path(model.folder) / FILE_NAME
+        if not file.is_file():
+            return None
+        try:
+            card = read_card(file)
+        except ValueError as error:
+            logger.warning("%s", error)
+            return None
+        measured = card.provenance.get("weights", {})
+        if card.modalities != model.modalities or any(
+            measured.get(fold) != fingerprint for fold, fingerprint in model.fold_fingerprints.items()
+        ):
+            logger.warning(
+                "%s is of other weights than those of fold %s: evaluate the model again to know what to expect.",
+                file,
+                ", ".join(map(str, model.folds)),
+            )
+            return None
+        return cls(card)
+
+    def text(self, present: Sequence[str]) -> str:
+        """Return one line, ``"FLAIR+T2: expected Dice WT 87.3 (85.1 to 89.0), ET .."``, in percent.
+
+        Args:
+            present: names of the modalities that the case has, one or more.
+        """
+        expected = self.card.expected(present)
+        of_regions = ", ".join(f"{name} {interval_text(interval)}" for name, interval in expected.regions.items())
+        return f"{expected.subset}: expected Dice {of_regions}"
+
+    def as_json(self, present: Sequence[str]) -> dict[str, Any]:
+        """Return the same in 0..1 with how it was measured, for the file beside a prediction."""
+        return {
+            **self.card.expected(present).as_json(),
+            "confidence": self.card.confidence,
+            "convention": self.card.convention_text,
+            "measured_on": {"cases": len(self.card.cases), "which": self.card.provenance.get("cases")},
+        }

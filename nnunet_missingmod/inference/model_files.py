@@ -1,0 +1,76 @@
+"""The files of a model folder: where it is, which folds it has, what its JSON files say; no weights are read here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+FINAL = "checkpoint_final.pth"
+BEST = "checkpoint_best.pth"
+
+Fold = int | str
+
+
+class ModelFolderError(ValueError):
+    """A model folder cannot be used; the message names it and says what to do."""
+
+
+def find_model_folder(dataset: str | int, configuration: str, trainer: str, plans: str) -> Path:
+    """Return where nnU-Net keeps a model, as ``-d -c -tr -p`` name it.
+
+    Raises:
+        ModelFolderError: the dataset is unknown, or nnUNet_results is not set.
+    """
+    try:
+        return Path(get_output_folder(dataset, trainer, plans, configuration))
+    except (RuntimeError, AssertionError, TypeError, OSError) as error:
+        raise ModelFolderError(f"Cannot find dataset {dataset}: {error}") from error
+
+
+def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: str = FINAL) -> tuple[Fold, ...]:
+    """Return the folds asked for, by default every numbered one that has the checkpoint, else ``all``.
+
+    Raises:
+        ModelFolderError: there are none, or one asked for is missing.
+    """
+    found: list[Fold] = []
+    for path in folder.glob("fold_*"):
+        name = path.name.removeprefix("fold_")
+        if (path / checkpoint_name).is_file() and (name == "all" or name.isdecimal()):
+            found.append(name if name == "all" else int(name))
+    found.sort(key=lambda fold: (isinstance(fold, str), fold))
+    if folds is None:
+        numbered = tuple(fold for fold in found if fold != "all")
+        if not found:
+            raise ModelFolderError(
+                f"No fold of {folder} has {checkpoint_name}: train one to its end (nnUNetv2_train), or continue a "
+                "training that was cut off with --c."
+            )
+        return numbered or ("all",)
+    missing = [str(fold) for fold in folds if fold not in found]
+    if missing or not folds:
+        raise ModelFolderError(
+            f"Model {folder} has no {checkpoint_name} of fold {', '.join(missing) or '(none asked for)'}; it has "
+            f"{', '.join(map(str, found)) or 'none'}."
+        )
+    return tuple(folds)
+
+
+def read_model_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return ``plans.json`` or ``dataset.json`` of a model folder.
+
+    Raises:
+        ModelFolderError: the file cannot be read.
+    """
+    try:
+        content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(
+            f"{folder} is not a model folder of nnU-Net: {name} cannot be read ({error}). Give the folder "
+            "TRAINER__PLANS__CONFIGURATION in nnUNet_results, not one of its folds."
+        ) from error
+    return content

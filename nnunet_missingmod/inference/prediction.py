@@ -1,0 +1,139 @@
+"""A predicted segmentation with its geometry, and how it gets onto a disk: whole, checked, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from batchgenerators.utilities.file_and_folder_operations import save_pickle
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+SIDECAR_ENDING = ".missingmod.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The segmentation of one case.
+
+    Attributes:
+        case: its name.
+        array: labels (X, Y, Z) in nnU-Net's axis order, which for SimpleITK's readers is that of
+            ``GetArrayFromImage``; a 2D image is (1, Y, X).
+        probabilities: (classes or regions, X, Y, Z), or None if they were not asked for.
+        present: names of the modalities it was predicted from.
+        report: what was done to the files: ``present``, ``blank``, ``nonfinite_zeroed`` and ``grid_distance_voxels``.
+        expected_dice: what the model's card says of these modalities, or None where the model has no card.
+        properties: of the first file, as nnU-Net's reader returned them.
+        reader: nnU-Net's reader and writer of the model's file format.
+    """
+
+    case: str
+    array: npt.NDArray[np.integer[Any]]
+    probabilities: npt.NDArray[np.floating[Any]] | None
+    present: tuple[str, ...]
+    report: Mapping[str, Any]
+    expected_dice: Mapping[str, Any] | None
+    properties: dict[str, Any] = field(repr=False)
+    reader: BaseReaderWriter = field(repr=False)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Voxel spacing in the order of ``array``'s axes."""
+        return tuple(float(value) for value in self.properties["spacing"])
+
+    def to_simpleitk(self) -> sitk.Image:
+        """Return the segmentation as an image with spacing, origin and direction.
+
+        Raises:
+            ValueError: the model's files are not read by SimpleITK, so that these are unknown; ``save`` works always.
+        """
+        if "sitk_stuff" not in self.properties:
+            raise ValueError(
+                f"{type(self.reader).__name__}, which this model reads files with, keeps no SimpleITK geometry. "
+                "Use save(path), or array and spacing_mm."
+            )
+        geometry = self.properties["sitk_stuff"]
+        is_2d = len(geometry["spacing"]) == 2
+        image = sitk.GetImageFromArray(self.array[0] if is_2d else self.array)
+        image.SetSpacing(geometry["spacing"])
+        image.SetOrigin(geometry["origin"])
+        image.SetDirection(geometry["direction"])
+        return image
+
+    def save(self, path: str | os.PathLike[str], *, sidecar: Mapping[str, Any] | None = None) -> None:
+        """Write the segmentation as nnU-Net does, and beside it the probabilities if there are any.
+
+        Everything is written under another name, the segmentation is read back and compared, and only then do the files
+        take their final names: ``CASE.nii.gz``, and with probabilities ``CASE.npz`` and ``CASE.pkl`` for
+        ``nnUNetv2_ensemble``.
+
+        Args:
+            path: where to; its ending is one that the model's writer knows.
+            sidecar: what goes into ``CASE.missingmod.json``, if anything.
+
+        Raises:
+            ValueError: the writer does not know the ending.
+            OSError: the disk is full, or the file is not what was written; what was there before is as it was.
+        """
+        path = Path(path)
+        endings: list[str] = self.reader.supported_file_endings
+        ending = max((e for e in endings if path.name.endswith(e)), key=len, default=None)
+        if ending is None:
+            raise ValueError(f"{path} must end with one of {', '.join(endings)}.")
+        stem = path.name.removesuffix(ending)
+        beside = path.with_name(f"{stem}{SIDECAR_ENDING}")
+        with _all_or_nothing(path, sidecar=beside) as folder:
+            if self.probabilities is not None:
+                np.savez_compressed(folder / f"{stem}.npz", probabilities=self.probabilities)
+                save_pickle(self.properties, str(folder / f"{stem}.pkl"))
+            if sidecar is not None:
+                text = json.dumps(sidecar, ensure_ascii=False, indent=2) + "\n"
+                (folder / beside.name).write_text(text, encoding="utf-8")
+            self._write_checked(folder / path.name)
+
+    def _write_checked(self, path: Path) -> None:
+        try:
+            self.reader.write_seg(self.array, str(path), self.properties)
+            written = self.reader.read_seg(str(path))[0][0]
+        except OSError:
+            raise
+        except Exception as error:  # writers raise whatever their libraries raise
+            raise OSError(f"it cannot be written: {str(error).strip()}") from error
+        # SimpleITK says nothing of a disk that is full.
+        if not np.array_equal(written, self.array):
+            raise OSError("the file does not hold what was written to it")
+
+
+@contextmanager
+def _all_or_nothing(path: Path, *, sidecar: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` whose files get their final places at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent / f".{uuid.uuid4().hex[:12]}"
+    try:
+        folder.mkdir()
+        yield folder
+        # In between, a kill may leave a segmentation without its sidecar, but never with another one's.
+        sidecar.unlink(missing_ok=True)
+        last = [path.name, sidecar.name]
+        for file in sorted(folder.iterdir(), key=lambda file: (file.name in last, file.name == sidecar.name)):
+            os.replace(file, path.parent / file.name)
+    except OSError as error:
+        raise _with_free_space(error, path) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_free_space(error: OSError, path: Path) -> OSError:
+    free_mib = shutil.disk_usage(path.parent).free / 1024**2
+    text = f"Cannot write {path}: {error.strerror or error}. {free_mib:.1f} MiB are free there."
+    return OSError(error.errno, text) if error.errno else OSError(text)

@@ -1,0 +1,231 @@
+"""``Predictor``: a trained model, from the files of a case to its segmentation, around nnU-Net's own predictor."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
+from nnunet_missingmod import plans_block
+from nnunet_missingmod.inference.expected_accuracy import ExpectedAccuracy
+from nnunet_missingmod.inference.model_files import FINAL, Fold
+from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
+from nnunet_missingmod.inference.prediction import Prediction
+from nnunet_missingmod.inference.predictor_inputs import assign_names, choose_device, common_name
+from nnunet_missingmod.inference.predictor_plans import naming_the_plans, touch_plans
+from nnunet_missingmod.plans_keys import FILE_KEYS
+from nnunet_missingmod.preprocessing.case_files import CaseRefusedError, has_channel_suffix
+from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
+
+
+class Predictor:
+    """A trained model that segments cases, whatever modalities they have.
+
+    Sliding window, mirroring, the mean over folds and the way back to the original geometry are nnU-Net's, and the
+    result is that of ``nnUNetv2_predict``, bit for bit. Nothing in the model folder is executed.
+
+    Args:
+        model: as ``open_model_folder`` returns it.
+        host: nnU-Net's predictor, initialised with that model.
+        overrides: of ``nonfinite``, ``geometry_tolerance_voxels`` and ``blank_is_absent`` of the model's choices.
+
+    Attributes:
+        choices: the model's, with the overrides.
+        reader: nnU-Net's reader and writer of the model's files.
+        expected: what accuracy to expect of which modalities, or None where the model has no card.
+    """
+
+    def __init__(
+        self, model: ModelFolder, host: nnUNetPredictor, *, overrides: Mapping[str, Any] | None = None
+    ) -> None:
+        self.model = model
+        self.overrides = dict(overrides or {})
+        file_keys = [key.name for key in FILE_KEYS]
+        others = sorted(set(self.overrides) - set(file_keys))
+        if others:
+            raise ValueError(f"Only {', '.join(file_keys)} can be overridden, not {', '.join(others)}.")
+        self._host = host
+        configuration = model.configuration_manager.configuration
+        own = plans_block.resolve(configuration.get(plans_block.BLOCK))
+        self.choices = plans_block.resolve({**own, **self.overrides})
+        # The model's own stays as it is: its fingerprint does not depend on how files are treated here.
+        self._configuration = ConfigurationManager({**configuration, plans_block.BLOCK: self.choices})
+        self._preprocessor = MissingModPreprocessor(verbose=False)
+        self.reader = model.plans_manager.image_reader_writer_class()
+        self.expected = ExpectedAccuracy.of_model(model)
+
+    @classmethod
+    def from_model_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        folds: Fold | Sequence[Fold] | None = None,
+        checkpoint: str = FINAL,
+        device: str | torch.device = "auto",
+        tile_step_size: float = 0.5,
+        mirroring: bool = True,
+        show_progress: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Predictor:
+        """Load a model.
+
+        Args:
+            folder: ``TRAINER__PLANS__CONFIGURATION`` as nnU-Net writes it.
+            folds: whose predictions are averaged; by default all that are there.
+            checkpoint: name of the file in each fold's folder.
+            device: ``"cuda"``, ``"cuda:1"``, ``"cpu"``, ``"mps"``; ``"auto"`` is the GPU where there is one.
+            tile_step_size: step of the sliding window as a share of the patch.
+            mirroring: whether predictions of the mirrored images are averaged, over the axes that the training allows.
+            show_progress: of the sliding window.
+            overrides: of the model's choices about files: ``nonfinite``, ``geometry_tolerance_voxels``,
+                ``blank_is_absent``.
+
+        Raises:
+            ModelFolderError: the folder is incomplete or damaged, holds code, or does not fit.
+            ValueError: the device is not there, or an override is not accepted.
+        """
+        chosen = choose_device(device)
+        if isinstance(folds, int | str):
+            folds = [folds]
+        with naming_the_plans(folder):
+            model = open_model_folder(folder, folds=folds, checkpoint_name=checkpoint)
+            touch_plans(model)
+            host = load_predictor(
+                model,
+                device=chosen,
+                kind=nnUNetPredictor,
+                tile_step_size=tile_step_size,
+                use_mirroring=mirroring,
+                show_progress=show_progress,
+            )
+        return cls(model, host, overrides=overrides)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names that ``predict`` knows, in channel order."""
+        return self.model.modalities
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self._host.device
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """How the sliding window goes over an image."""
+        return {"tile_step_size": self._host.tile_step_size, "mirroring": self._host.use_mirroring}
+
+    def predict(
+        self,
+        images: Mapping[str, str | os.PathLike[str]],
+        *,
+        case: str | None = None,
+        probabilities: bool = False,
+        previous_stage: str | os.PathLike[str] | None = None,
+    ) -> Prediction:
+        """Segment one case.
+
+        Args:
+            images: {modality name: file} of the modalities that are there, ``{"T1": "a.nii.gz", "FLAIR": "b.nii.gz"}``.
+            case: its name, for messages; by default what the file names have in common.
+            probabilities: whether to return them too.
+            previous_stage: in a cascade, the previous stage's prediction.
+
+        Raises:
+            ValueError: a name is not one of ``modalities``.
+            CaseRefusedError: a file cannot be used; the message names modality and fix.
+        """
+        files = assign_names(images, self.modalities)
+        return self.predict_files(
+            files,
+            case=case or common_name(list(files.values())),
+            probabilities=probabilities,
+            previous_stage=Path(previous_stage) if previous_stage is not None else None,
+        )
+
+    def predict_files(
+        self, files: Mapping[int, Path], *, case: str, probabilities: bool = False, previous_stage: Path | None = None
+    ) -> Prediction:
+        """Segment one case given as {channel: file}.
+
+        Raises:
+            CaseRefusedError: a file cannot be used; the message names case, modality and fix.
+        """
+        self._check_stage(case, previous_stage)
+        self._check_names(case, files)
+        manager, configuration = self.model.plans_manager, self._configuration
+        with _quiet_and_same_threads():
+            data, seg, properties = self._preprocessor.run_assigned_case(
+                files,
+                str(previous_stage) if previous_stage is not None else None,
+                manager,
+                configuration,
+                self.model.dataset_json,
+                case=case,
+            )
+            if previous_stage is not None:
+                labels = self.model.label_manager.foreground_labels
+                data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
+            logits = self._host.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+            made = convert_predicted_logits_to_segmentation_with_correct_shape(
+                logits, manager, configuration, self.model.label_manager, properties, probabilities
+            )
+        array, probability_maps = made if probabilities else (made, None)
+        report = properties[plans_block.BLOCK]
+        present = tuple(report["present"])
+        return Prediction(
+            case=case,
+            array=array,
+            probabilities=probability_maps,
+            present=present,
+            report=report,
+            expected_dice=self.expected.as_json(present) if self.expected else None,
+            properties=properties,
+            reader=self.reader,
+        )
+
+    def _check_names(self, case: str, files: Mapping[int, Path]) -> None:
+        if not isinstance(self.reader, Tiff3DIO):
+            return
+        for channel, file in files.items():
+            if not has_channel_suffix(file):
+                raise CaseRefusedError(
+                    case,
+                    f"{file} ({self.modalities[channel]}) must be called CASE_{channel:04d}{file.suffix}: the spacing "
+                    "of 3-D TIFF files is looked up in CASE.json.",
+                )
+
+    def _check_stage(self, case: str, previous_stage: Path | None) -> None:
+        stage = self.model.configuration_manager.previous_stage_name
+        if stage is not None and previous_stage is None:
+            raise CaseRefusedError(
+                case,
+                f"{self.model.configuration} is the second stage of a cascade and needs the prediction of {stage} "
+                "(previous_stage, or -prev_stage_predictions FOLDER).",
+            )
+        if stage is None and previous_stage is not None:
+            raise CaseRefusedError(
+                case, f"{self.model.configuration} has no previous stage; leave {previous_stage} out."
+            )
+
+
+@contextlib.contextmanager
+def _quiet_and_same_threads() -> Iterator[None]:
+    """Keep what the host prints to itself, and restore the number of torch's threads if it fails in between."""
+    threads = torch.get_num_threads()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        torch.set_num_threads(threads)

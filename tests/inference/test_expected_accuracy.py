@@ -1,0 +1,78 @@
+"""What to expect is what was measured with the same weights, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnunet_missingmod.evaluation.model_card import make_card
+from nnunet_missingmod.evaluation.model_card_file import FILE_NAME, write_card
+from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.inference.expected_accuracy import ExpectedAccuracy
+from nnunet_missingmod.inference.model_folder import open_model_folder
+
+DICE = {"T1": 0.5, "T2": 0.6, "T1+T2": 0.8}
+
+
+@pytest.fixture
+def folder(make_tiny_dataset, make_model):
+    return make_model(make_tiny_dataset(("T1", "T2"), num_cases=1), "nnUNetTrainer", folds=(0, 1))
+
+
+def put_card(folder, weights, modalities=("T1", "T2")):
+    rows = [
+        ScoreRow("m", "0", f"case{case}", subset, subset.count("+") + 1, "WT", dice + 0.02 * case, 1, 1, 1, 9, 9, 30)
+        for subset, dice in DICE.items()
+        for case in (-1, 0, 1)
+    ]
+    card = make_card(rows, modalities=modalities, provenance={"weights": weights, "cases": "validation cases"})
+    write_card(card, folder / FILE_NAME)
+
+
+def test_the_measured_dice_of_what_is_present(folder):
+    model = open_model_folder(folder)
+    put_card(folder, model.fold_fingerprints)
+    accuracy = ExpectedAccuracy.of_model(model)
+    assert accuracy.text(["T2", "T1"]) == "T1+T2: expected Dice WT 80.0 (78.0 to 82.0)"
+    content = accuracy.as_json(["T2"])
+    assert content["subset"] == "T2"
+    assert content["regions"]["WT"]["mean"] == pytest.approx(0.6)
+    assert content["regions"]["WT"]["count"] == 3
+    assert content["confidence"] == 0.95
+    assert content["measured_on"] == {"cases": 3, "which": "validation cases"}
+
+
+def test_some_of_the_folds_that_were_measured_are_enough(folder):
+    put_card(folder, open_model_folder(folder).fold_fingerprints)
+    assert ExpectedAccuracy.of_model(open_model_folder(folder, folds=[1])) is not None
+
+
+def test_without_a_card_nothing_is_expected(folder, caplog):
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("weights", [{}, {"0": "other", "1": "weights"}])
+def test_a_card_of_other_weights_is_not_believed(folder, weights, caplog):
+    put_card(folder, weights)
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert "evaluate the model again" in caplog.text
+
+
+def test_a_card_of_one_fold_says_nothing_of_another(folder, caplog):
+    model = open_model_folder(folder)
+    put_card(folder, {"0": model.fold_fingerprints["0"]})
+    assert ExpectedAccuracy.of_model(model) is None
+    assert ExpectedAccuracy.of_model(open_model_folder(folder, folds=[0])) is not None
+
+
+def test_a_torn_card_is_reported_and_costs_nothing(folder, caplog):
+    (folder / FILE_NAME).write_text("{")
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert "cannot be read" in caplog.text
+
+
+def test_no_modality_has_no_expectation(folder):
+    model = open_model_folder(folder)
+    put_card(folder, model.fold_fingerprints)
+    with pytest.raises(ValueError, match="present"):
+        ExpectedAccuracy.of_model(model).text([])

@@ -1,0 +1,73 @@
+"""Names are matched exactly, and what is wrong is answered with what is right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunet_missingmod.inference.predictor_inputs import assign_names, choose_device, common_name
+
+NAMES = ("FLAIR", "T1", "T1ce", "T2")
+
+
+def test_names_become_channels_in_channel_order():
+    assert list(assign_names({"T2": "b.nii.gz", "FLAIR": "a.nii.gz"}, NAMES).items()) == [
+        (0, Path("a.nii.gz")),
+        (3, Path("b.nii.gz")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("t1", "T1"), ("T1CE", "T1ce"), ("flair", "FLAIR"), ("T1c", "T1ce"), ("t2 ", "T2")]
+)
+def test_wrong_name_is_refused_with_the_right_ones(given, meant):
+    said = f"no modality '{given}'. Did you mean '{meant}'? Its modalities are: FLAIR, T1, T1ce, T2."
+    with pytest.raises(ValueError, match=re.escape(said)):
+        assign_names({given: "a.nii.gz"}, NAMES)
+
+
+@pytest.mark.parametrize("given", ["PET", "T3"])
+def test_name_unlike_any_gets_no_suggestion(given):
+    with pytest.raises(ValueError, match=rf"no modality '{given}'\. Its modalities are"):
+        assign_names({given: "a.nii.gz"}, NAMES)
+
+
+def test_no_modality_and_one_file_for_two_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Give at least one of: FLAIR, T1, T1ce, T2"):
+        assign_names({}, NAMES)
+    with pytest.raises(ValueError, match="is given as T1 and as T2"):
+        assign_names({"T1": tmp_path / "a.nii.gz", "T2": tmp_path / "x" / ".." / "a.nii.gz"}, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (["patient_0000.nii.gz", "patient_0003.nii.gz"], "patient"),
+        (["patient_0001.nii.gz"], "patient"),
+        (["p01_t1.nii.gz", "p01_t2.nii.gz"], "p01"),
+        (["p01_flair.nii.gz", "p01_t2.nii.gz"], "p01"),
+        (["p01-t1ce.nii.gz", "p01-t1.nii.gz"], "p01"),
+        (["flair.nii.gz", "t1.nii.gz"], "case"),
+        (["scan.nii.gz"], "scan"),
+    ],
+)
+def test_case_is_called_what_its_files_have_in_common(files, name):
+    assert common_name([Path("/data") / file for file in files]) == name
+
+
+def test_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="no device 'cuda' here: give cpu"):
+        choose_device("cuda")
+    with pytest.raises(ValueError, match="Unknown device 'gpu'"):
+        choose_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("auto") == torch.device("cuda")
+    with pytest.raises(ValueError, match="no device 'cuda:3'"):
+        choose_device("cuda:3")
