@@ -37,6 +37,7 @@ _TRAINERS = (
     "nnUNetTrainerHolderMIAnchorNone",
     "nnUNetTrainerHolderMIEncoderSeparate",
     "nnUNetTrainerHolderMIEncoderNone",
+    "nnUNetTrainerHolderMIRandomStart",
     "nnUNetTrainerHolderMIWithoutMI",
     "nnUNetTrainerHolderMIWithoutHolder",
     "nnUNetTrainerHolderMIHolderPseudo",
@@ -50,8 +51,17 @@ _TRAINERS = (
     "nnUNetTrainerRDLAlpha115",
     "nnUNetTrainerRDLAlpha120",
 )
+# What follows -fpe and -pl.
+_PLANNING = (
+    "MissingModFingerprintExtractor",
+    "MissingModPlanner",
+    "MissingModPlannerResEncM",
+    "MissingModPlannerResEncL",
+    "MissingModPlannerResEncXL",
+)
 CLASS_TABLE = {
     "MissingModPreprocessor": "nnunet_missingmod.preprocessing.preprocessor",
+    **{name: f"nnunet_missingmod.plans.{name}" for name in _PLANNING},
     **{name: f"nnunet_missingmod.trainers.{name}" for name in _TRAINERS},
 }
 
@@ -82,12 +92,18 @@ def host_folder() -> Path:
     """Return the folder of the nnunetv2 that this Python would import, without importing it.
 
     Raises:
-        HostError: there is none.
+        HostError: there is none, or what Python takes for it is a remainder.
     """
     spec = importlib.util.find_spec(HOST)
     if spec is None or not spec.submodule_search_locations:
         raise HostError(f"{HOST} is not installed for {sys.executable}. Run: {sys.executable} -m pip install {HOST}")
-    return Path(next(iter(spec.submodule_search_locations)))
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    if spec.origin is None:
+        # Uninstalling keeps the folders that hold our bridges; without an __init__.py they hide an editable nnunetv2.
+        raise HostError(
+            f"{folder} is what an uninstalled {HOST} has left behind, and hides any other. Delete it first."
+        )
+    return folder
 
 
 def bridge_files() -> list[Path]:

@@ -166,4 +166,12 @@ METHOD_KEYS: tuple[Key, ...] = (
         "The full-modality model that teaches: `auto` is nnUNetTrainerMedMAPTeacher with the same dataset, plans, "
         "configuration and fold. The environment variable nnUNet_missingmod_teacher goes before it.",
     ),
+    Key(
+        "initial_weights",
+        "random",
+        '"random" or "teacher"',
+        one_of("random", "teacher"),
+        "What the network starts from: nnU-Net's random weights, or those of the teacher, whose network must be built "
+        "the same.",
+    ),
 )

@@ -4,8 +4,9 @@ from nnunet_missingmod.trainers.nnUNetTrainerMedMAP import nnUNetTrainerMedMAP
 
 
 class nnUNetTrainerHolderMI(nnUNetTrainerMedMAP):
-    """Train nnUNetTrainerMedMAP with Hölder and mutual-information distillation from a frozen teacher (flagship)."""
+    """The flagship: nnUNetTrainerMedMAP from its teacher's weights, with Hölder and mutual-information distillation."""
 
     divergence = "holder_proper"
     divergence_target = "teacher"
     mutual_information = "teacher"
+    initial_weights = "teacher"

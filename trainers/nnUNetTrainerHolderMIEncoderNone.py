@@ -7,4 +7,5 @@ class nnUNetTrainerHolderMIEncoderNone(nnUNetTrainerHolderMI):
     """The flagship without channel encoder and, its images being fixed, without alignment."""
 
     channel_encoder = "none"
+    initial_weights = "random"
     alignment_anchor = "none"

@@ -7,3 +7,4 @@ class nnUNetTrainerHolderMIEncoderSeparate(nnUNetTrainerHolderMI):
     """The flagship with a channel encoder of its own for each modality."""
 
     channel_encoder = "separate"
+    initial_weights = "random"

@@ -72,10 +72,13 @@ def anchor_modality(choices: Mapping[str, Any], modality_names: Sequence[str]) -
     return chosen
 
 
-def needs_teacher(choices: Mapping[str, Any]) -> bool:
-    """Return whether a term learns from a frozen teacher."""
-    from_teacher = choices["divergence"] != "none" and choices["divergence_target"] == "teacher"
-    return from_teacher or choices["mutual_information"] == "teacher"
+def taught_terms(choices: Mapping[str, Any]) -> list[str]:
+    """Return the names of the terms that learn from a frozen teacher; none if there is no need of one."""
+    from_teacher = {
+        "divergence": choices["divergence"] != "none" and choices["divergence_target"] == "teacher",
+        "mutual_information": choices["mutual_information"] == "teacher",
+    }
+    return [name for name, is_taught in from_teacher.items() if is_taught]
 
 
 def term_weights(choices: Mapping[str, Any]) -> dict[str, float]:

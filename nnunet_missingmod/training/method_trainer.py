@@ -22,12 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.losses.weighted_sum import warmup_weight
 from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
-from nnunet_missingmod.training.method_choices import check_choices, needs_teacher, term_weights
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.training.method_choices import check_choices, taught_terms, term_weights
 from nnunet_missingmod.training.method_network import build_method_network
 from nnunet_missingmod.training.method_terms import build_terms
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
 from nnunet_missingmod.training.teacher import Teacher, load_teacher
-from nnunet_missingmod.training.teacher_folder import Student, TeacherError
+from nnunet_missingmod.training.teacher_folder import Student
 from nnunet_missingmod.training.term_logger import TermLogger
 from nnunet_missingmod.training.trainer import MissingModTrainer
 
@@ -124,12 +125,19 @@ class MethodTrainer(MissingModTrainer):
         return StepLoss(self.terms.segmentation, terms)
 
     def on_train_start(self) -> None:
-        """Load the teacher, then start as nnU-Net does."""
+        """Load the teacher, perhaps take its weights, then start as nnU-Net does."""
         if not self.was_initialized:
             self.initialize()
-        if needs_teacher(self.choices):
-            self.teacher = self._load_teacher()
-            self.print_to_log_file(f"Teacher: {self.teacher.source}")
+        self.taught = taught_terms(self.choices)
+        begins = self.choices["initial_weights"] == "teacher" and self.taught_by is None
+        if self.taught or begins:
+            teacher = self._load_teacher()
+            self.print_to_log_file(f"Teacher: {teacher.source}")
+            if begins:
+                teacher.give_weights(self._unwrapped_network())
+                self.taught_by = teacher.fingerprint
+            if self.taught:
+                self.teacher = teacher
         super().on_train_start()
 
     def _load_teacher(self) -> Teacher:
@@ -141,18 +149,13 @@ class MethodTrainer(MissingModTrainer):
             self.configuration_manager.configuration,
             self.fold,
         )
-        teacher = load_teacher(student, self.choices["teacher"], device=self.device)
-        ours = tuple(self._unwrapped_network().encoder.output_channels)
-        if self.choices["mutual_information"] == "teacher" and teacher.encoder_channels() != ours:
-            raise TeacherError(
-                f"The encoder levels of the teacher ({teacher.source}) have {teacher.encoder_channels()} channels, the "
-                f"student's {ours}. Choose a teacher that uses the plans' network as it is."
-            )
-        if self.taught_by not in (None, teacher.fingerprint):
-            raise TeacherError(
-                f"This training was started with other weights of its teacher than those of {teacher.source}. Put the "
-                "first teacher back, or train anew without --c."
-            )
+        taught = taught_terms(self.choices)
+        teacher = load_teacher(
+            student, self.choices["teacher"], device=self.device, returns_logits="divergence" in taught
+        )
+        if "mutual_information" in taught:
+            teacher.check_channels(self._unwrapped_network().encoder.output_channels)
+        teacher.check_weights(self.taught_by)
         return teacher
 
     def on_train_epoch_start(self) -> None:
@@ -166,19 +169,32 @@ class MethodTrainer(MissingModTrainer):
             for name, weight in self.term_weights.items()
             if name == "mutual_information" or (name == "divergence" and self.choices["divergence_target"] == "teacher")
         }
+        self.terms.start_epoch(self.current_epoch)
         self.loss.values.clear()
         self.samples_taught = [0, 0]
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Let the teacher see the batch before dropout, then take the step."""
+        present = self._present(batch)
+        self._announce(present)
         if self.teacher is not None:
-            complete = self._present(batch).all(dim=1)
+            complete = present.all(dim=1)
             self.samples_taught[0] += int(complete.sum())
             self.samples_taught[1] += len(complete)
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
                 self.loss.teacher_output = self.teacher(batch["data"], complete.to(self.device, non_blocking=True))
         return super().train_step(batch)
+
+    def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
+        super()._keep(batch, kept)
+        self._announce(kept)
+
+    def _announce(self, present: torch.Tensor) -> None:
+        """Tell a network that runs present modalities only which they are: it need not wait for a GPU to see."""
+        network = self._unwrapped_network()
+        if isinstance(network, ParallelNetwork):
+            network.expect(present)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log each term beside nnU-Net's total, and the mixture's weights."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
 from nnunet_missingmod.losses.mutual_information import MutualInformationLoss
 from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLoss
+from nnunet_missingmod.losses.voxel_lattice import draw_lattice, on_lattice
 from nnunet_missingmod.losses.weighted_sum import weighted_sum
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.backbone import Features, Logits
@@ -31,12 +33,12 @@ class TeacherOutput(NamedTuple):
     """What a full-modality network says of the batch before dropout.
 
     Attributes:
-        logits: (B, K, *spatial).
+        logits: (B, K, *spatial); None if no term is about them.
         encoder: per level (B, C_k, *spatial_k).
         complete: (B,) bool: samples that have every modality. The teacher's word on the others does not count.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     encoder: list[Tensor]
     complete: Tensor
 
@@ -80,9 +82,14 @@ class StepTerms(nn.Module):
         self.levels = tuple(levels)
         self.ignore_label = ignore_label
         self.weights = dict(weights)
+        self.start_epoch(0)
         used = {name for name in TERM_NAMES if getattr(self, name) is not None}
         if set(weights) != used:
             raise ValueError(f"There must be a weight for each of {sorted(used)}, got {sorted(weights)}.")
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin the epoch's sequence of draws, which a training that is continued repeats."""
+        self._rng = np.random.default_rng(epoch)
 
     def forward(
         self,
@@ -108,8 +115,11 @@ class StepTerms(nn.Module):
             terms["divergence"] = self._divergence(logits, target, teacher)
         if self.mutual_information is not None:
             assert teacher is not None
+            lattices = self._draw_lattices(features.encoder)
             terms["mutual_information"] = self.mutual_information(
-                self._select(features.encoder), self._select(teacher.encoder), sample_weights=teacher.complete
+                self._select(features.encoder, lattices),
+                self._select(teacher.encoder, lattices),
+                sample_weights=teacher.complete,
             )
         return weighted_sum(terms, self.weights), _detached(terms)
 
@@ -117,8 +127,9 @@ class StepTerms(nn.Module):
         self, branches: Branches, target: Tensor | list[Tensor], teacher: TeacherOutput | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         present = branches.pairs.present
-        branches = branches._replace(encoder=self._select(branches.encoder))
-        full = [] if teacher is None else self._select(teacher.encoder)
+        lattices = self._draw_lattices(branches.encoder)
+        branches = branches._replace(encoder=self._select(branches.encoder, lattices))
+        full = [] if teacher is None else self._select(teacher.encoder, lattices)
         if self.mutual_information_source == "self":
             full = [mean_fusion(branches.pairs.scatter(level.detach()), present) for level in branches.encoder]
         weights = {name: weight for name, weight in self.weights.items() if name != "alignment"}
@@ -153,6 +164,7 @@ class StepTerms(nn.Module):
             value: Tensor = self.divergence(logits, labels=labels, valid=valid)
         else:
             assert teacher is not None
+            assert teacher.logits is not None
             value = self.divergence(logits, teacher_logits=teacher.logits, valid=valid, sample_weights=teacher.complete)
         return value
 
@@ -165,8 +177,12 @@ class StepTerms(nn.Module):
             return target[:, :-1], ~target[:, -1:].bool()
         return target, target != self.ignore_label
 
-    def _select(self, encoder: list[Tensor]) -> list[Tensor]:
-        return [encoder[level] for level in self.levels]
+    def _draw_lattices(self, encoder: list[Tensor]) -> list[tuple[slice, ...]]:
+        """Return the voxels of each level in use on which this step's mutual information is estimated."""
+        return [draw_lattice(encoder[level].shape[2:], self._rng) for level in self.levels]
+
+    def _select(self, encoder: list[Tensor], lattices: Sequence[tuple[slice, ...]]) -> list[Tensor]:
+        return [on_lattice(encoder[level], lattice) for level, lattice in zip(self.levels, lattices, strict=True)]
 
 
 class StepLoss:

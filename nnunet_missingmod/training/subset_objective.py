@@ -6,7 +6,7 @@ prediction. Their losses are evaluated one by one; each one's gradients are adde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from nnunet_missingmod.losses.precision import autocast_off
 from nnunet_missingmod.modalities import Subset
-from nnunet_missingmod.networks.backbone import map_logits
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_subsets
 
 # The loss of a subset's output, and the values that are to be reported beside it.
@@ -35,8 +34,8 @@ def mean_over_subsets(
         evaluate: called once per subset.
         parameters: what ``evaluate`` uses beside the branches, and is to have gradients.
     """
-    leaves = _leaves(branches)
-    tensors = [*_tensors(leaves), *parameters]
+    leaves = branches.detached()
+    tensors = [*leaves.outputs(), *parameters]
     gradients: list[Tensor | None] = [None] * len(tensors)
     total: Tensor = torch.zeros((), device=leaves.latents.device)
     means: dict[str, Tensor] = {}
@@ -47,7 +46,7 @@ def mean_over_subsets(
                 gradients[index] = _add(gradients[index], gradient, 1 / len(subsets))
             total = total + loss.detach() / len(subsets)
             means = {name: means.get(name, 0) + value.detach() / len(subsets) for name, value in values.items()}
-    return _Differentiated.apply(total, gradients, *_tensors(branches), *parameters), means
+    return _Differentiated.apply(total, gradients, *branches.outputs(), *parameters), means
 
 
 class _Differentiated(torch.autograd.Function):
@@ -67,20 +66,6 @@ class _Differentiated(torch.autograd.Function):
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
         return None, None, *scaled
-
-
-def _leaves(branches: Branches) -> Branches:
-    def leaf(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32)).requires_grad_()
-
-    return branches._replace(
-        logits=map_logits(leaf, branches.logits), encoder=[leaf(level) for level in branches.encoder]
-    )
-
-
-def _tensors(branches: Branches) -> Iterator[Tensor]:
-    yield from [branches.logits] if isinstance(branches.logits, Tensor) else branches.logits
-    yield from branches.encoder
 
 
 def _add(total: Tensor | None, gradient: Tensor | None, factor: float) -> Tensor | None:

@@ -7,32 +7,19 @@ nor end up in the student's weights.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
-from nnunet_missingmod.host import CLASS_TABLE
-from nnunet_missingmod.networks.feature_taps import forward_with_encoder_features
+from nnunet_missingmod.networks.feature_taps import encoder_features, forward_with_encoder_features
+from nnunet_missingmod.training.checkpoint_file import CheckpointError, find_trainer, read_checkpoint
 from nnunet_missingmod.training.step import TeacherOutput
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError, TeacherFolder, check_teacher, find_teacher
-
-# What nnU-Net's checkpoints hold beside tensors and plain containers: logged numbers.
-_ALLOWED: list[Any] = [
-    np.dtype,
-    np.ndarray,
-    np.float64(0).__reduce__()[0],
-    np.zeros(0).__reduce__()[0],
-    *(type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)),
-]
 
 
 class Teacher:
@@ -41,36 +28,85 @@ class Teacher:
     Args:
         network: with an encoder and a decoder, deep supervision off.
         source: where it comes from, for messages.
+        returns_logits: whether a term is about them; otherwise the decoder is not run.
 
     Attributes:
         fingerprint: of the weights, by which a continued training knows its teacher.
     """
 
-    def __init__(self, network: nn.Module, source: str) -> None:
+    def __init__(self, network: nn.Module, source: str, *, returns_logits: bool = True) -> None:
+        self.returns_logits = returns_logits
         self._network = network.eval().requires_grad_(False)
         self.source = source
         self.fingerprint = _fingerprint(network)
 
     def __call__(self, data: torch.Tensor, complete: torch.Tensor) -> TeacherOutput:
-        """Return logits and features of a batch before dropout, without gradients.
+        """Return features and, where they are wanted, logits of a batch before dropout, without gradients.
 
         Args:
             data: (B, J + E, *spatial), absent modalities marked.
             complete: (B,) bool on the same device.
         """
         with torch.no_grad():
+            if not self.returns_logits:
+                return TeacherOutput(None, encoder_features(self._network, data), complete)
             logits, encoder = forward_with_encoder_features(self._network, data)
         assert isinstance(logits, torch.Tensor)
         return TeacherOutput(logits, encoder, complete)
+
+    def give_weights(self, student: nn.Module) -> None:
+        """Copy the weights into a network that is built as the teacher's is.
+
+        Raises:
+            TeacherError: it is built otherwise.
+        """
+        try:
+            student.load_state_dict(self._network.state_dict())
+        except RuntimeError as error:
+            raise TeacherError(
+                f"The student cannot start from the weights of its teacher ({self.source}): their networks differ. Set "
+                f'"initial_weights" to "random", or choose a teacher with the student\'s network. {error}'
+            ) from error
 
     def encoder_channels(self) -> Sequence[int]:
         """Return the number of channels of each encoder level."""
         encoder: Any = self._network.encoder
         return tuple(encoder.output_channels)
 
+    def check_channels(self, of_student: Sequence[int]) -> None:
+        """Refuse a student whose encoder levels have other channels.
 
-def load_teacher(student: Student, choice: str, *, device: torch.device) -> Teacher:
+        Raises:
+            TeacherError: they have.
+        """
+        if self.encoder_channels() != tuple(of_student):
+            raise TeacherError(
+                f"The encoder levels of the teacher ({self.source}) have {self.encoder_channels()} channels, the "
+                f"student's {tuple(of_student)}. Choose a teacher that uses the plans' network as it is."
+            )
+
+    def check_weights(self, fingerprint: str | None) -> None:
+        """Refuse to go on teaching a student that other weights have taught.
+
+        Args:
+            fingerprint: of its teacher until now; None if it had none.
+
+        Raises:
+            TeacherError: it is not this one's.
+        """
+        if fingerprint not in (None, self.fingerprint):
+            raise TeacherError(
+                f"This training was started with other weights of its teacher than those of {self.source}. Put the "
+                "first teacher back, or train anew without --c."
+            )
+
+
+def load_teacher(student: Student, choice: str, *, device: torch.device, returns_logits: bool = True) -> Teacher:
     """Find, check and load the teacher, on ``device``.
+
+    Args:
+        choice: the value of the key ``teacher``.
+        returns_logits: see `Teacher`.
 
     Raises:
         TeacherError: it is missing, torn, unfinished, of other data, or its checkpoint holds code.
@@ -88,7 +124,8 @@ def load_teacher(student: Student, choice: str, *, device: torch.device) -> Teac
     configuration = plans_manager.get_configuration(student.configuration)
     check_teacher(student, found, teacher_configuration=configuration.configuration, trained_as=init_args)
     network = _build(found, checkpoint, student.configuration, plans_manager)
-    return Teacher(network.to(device), source=f"{checkpoint['trainer_name']} in {found.checkpoint}")
+    source = f"{checkpoint['trainer_name']} in {found.checkpoint}"
+    return Teacher(network.to(device), source, returns_logits=returns_logits)
 
 
 def _fingerprint(network: nn.Module) -> str:
@@ -101,28 +138,18 @@ def _fingerprint(network: nn.Module) -> str:
 
 def _load_checkpoint(file: Path, command: str) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise TeacherError(
-            f"The teacher's checkpoint {file} is damaged or holds something else than weights, and was not executed: "
-            f"{error}. Train it again with: {command}"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise TeacherError(
-            f"The teacher's checkpoint {file} cannot be read, perhaps its training was killed while saving: {error}. "
-            f"Train it again with: {command}"
-        ) from error
-    missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint)
-    if missing:
-        raise TeacherError(f"{file} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
-    return checkpoint
+        return read_checkpoint(file)
+    except CheckpointError as error:
+        raise TeacherError(f"The teacher's checkpoint is no good: {error} Train it again with: {command}") from error
 
 
 def _build(
     found: TeacherFolder, checkpoint: dict[str, Any], configuration_name: str, plans_manager: PlansManager
 ) -> nn.Module:
-    trainer = _find_trainer(checkpoint["trainer_name"], found)
+    try:
+        trainer = find_trainer(checkpoint["trainer_name"])
+    except CheckpointError as error:
+        raise TeacherError(f"The teacher in {found.folder} cannot be built: {error}") from error
     configuration = plans_manager.get_configuration(configuration_name)
     try:
         network: nn.Module = trainer.build_network_architecture(
@@ -136,15 +163,3 @@ def _build(
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise TeacherError(f"The weights in {found.checkpoint} do not fit its plans: {error}") from error
     return network
-
-
-def _find_trainer(name: str, found: TeacherFolder) -> Any:
-    # nnU-Net's search imports every module on its way, and sees ours only where they are attached.
-    if name in CLASS_TABLE:
-        return getattr(import_module(CLASS_TABLE[name]), name)
-    try:
-        return recursive_find_trainer_class_by_name(name)
-    except RuntimeError as error:
-        raise TeacherError(
-            f"The teacher in {found.folder} was trained by {name}, which is not installed: {error}"
-        ) from error

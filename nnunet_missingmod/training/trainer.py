@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ from torch import nn
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.absence_fill import fill_absent_channels
+from nnunet_missingmod.training.checkpoint_trainer import CheckpointTrainer
+from nnunet_missingmod.training.incomplete import Presence, read_presence
 from nnunet_missingmod.training.modality_dropout import ModalityDropout
 from nnunet_missingmod.training.presence_transform import PresencePreservingTransform
 from nnunet_missingmod.training.validation_subsets import SubsetCycle, dice_by_count, restrict
@@ -32,7 +36,7 @@ _HOST_KEYS = (
 )
 
 
-class MissingModTrainer(nnUNetTrainer):
+class MissingModTrainer(CheckpointTrainer):
     """The base of this package's trainers; a subclass chooses by class attributes named as in ``plans_block.KEYS``.
 
     The plans' ``"missingmod"`` block overrides the class attributes. The resolved choices and the absence-aware
@@ -41,9 +45,11 @@ class MissingModTrainer(nnUNetTrainer):
     Attributes:
         block_keys: the keys of the block that this trainer uses; it leaves the others to the trainers it shares its
             plans with.
+        taught: the names of the loss terms that learn from a teacher.
     """
 
     block_keys = plans_block.COMMON_KEYS
+    taught: Sequence[str] = ()
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class MissingModTrainer(nnUNetTrainer):
         self.modality_names = channel_names(dataset_json)
         self.dropout = self._build_dropout()
         self.subset_cycle = self._build_subset_cycle()
+        self.training_presence: Presence | None = None
 
     @classmethod
     def _with_choices(cls, plans: dict[str, Any], configuration: str) -> dict[str, Any]:
@@ -136,27 +143,27 @@ class MissingModTrainer(nnUNetTrainer):
         """Return nnU-Net's validation transforms, which leave absent channels absent."""
         return PresencePreservingTransform(nnUNetTrainer.get_validation_transforms(*args, **kwargs))
 
-    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
-        """Continue as nnU-Net does, with the choices that the training was started with.
+    def _check_choices(self, checkpoint: dict[str, Any], file: Path) -> None:
+        then = checkpoint["init_args"]["plans"]["configurations"][self.configuration_name].get(plans_block.BLOCK)
+        changed = plans_block.differences(then or {}, self.choices)
+        if changed:
+            raise ValueError(
+                f"{file} was trained with other choices: {'; '.join(changed)}. Set them back in "
+                f'the "{plans_block.BLOCK}" block of the plans, or train anew without --c.'
+            )
 
-        Raises:
-            ValueError: network, losses, dropout or teacher were chosen otherwise then; the message says how.
-        """
-        if isinstance(filename_or_checkpoint, str):
-            # Mapped, not read: nnU-Net reads it in a moment.
-            checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False, mmap=True)
-            then = checkpoint["init_args"]["plans"]["configurations"][self.configuration_name].get(plans_block.BLOCK)
-            changed = plans_block.differences(then or {}, self.choices)
-            if changed:
-                raise ValueError(
-                    f"{filename_or_checkpoint} was trained with other choices: {'; '.join(changed)}. Set them back in "
-                    f'the "{plans_block.BLOCK}" block of the plans, or train anew without --c.'
-                )
-        super().load_checkpoint(filename_or_checkpoint)
+    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        """Return nnU-Net's datasets, and keep which modalities the training cases have."""
+        training, validation = super().get_tr_and_val_datasets()
+        self.training_presence = read_presence(training, self.modality_names)
+        return training, validation
 
     def on_train_start(self) -> None:
-        """Start as nnU-Net does, and log the choices."""
+        """Start as nnU-Net does, and log the choices, and what modalities the cases lack."""
         super().on_train_start()
+        assert self.training_presence is not None
+        for line in (*self.training_presence.report(), *self.training_presence.report_teaching(self.taught)):
+            self.print_to_log_file(line)
         chosen = ", ".join(f"{name}={value}" for name, value in self.choices.items() if value is not None)
         self.print_to_log_file(f"Modalities: {', '.join(self.modality_names)}. Choices: {chosen}")
 
@@ -203,8 +210,11 @@ class MissingModTrainer(nnUNetTrainer):
             self.print_to_log_file(f"Pseudo dice with {count} of {len(self.modality_names)} modalities [{per_class}]")
 
     def _present(self, batch: dict[str, Any]) -> torch.Tensor:
-        """``present`` (B, J) of a batch as the loader returns it, on the CPU."""
-        return absence.read_uniform(batch["data"])[:, : len(self.modality_names)]
+        """``present`` (B, J) of a batch as the loader returns it, on the CPU: read once, before the transfer."""
+        if "present" not in batch:
+            batch["present"] = absence.read_uniform(batch["data"])[:, : len(self.modality_names)]
+        present: torch.Tensor = batch["present"]
+        return present
 
     def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
         """Mark what is not kept, after the transfer: ``kept`` is on the CPU, so a GPU is not waited for."""

@@ -9,7 +9,7 @@ from nnunet_missingmod.training.method_choices import (
     anchor_modality,
     check_choices,
     level_weights,
-    needs_teacher,
+    taught_terms,
     term_weights,
 )
 
@@ -48,12 +48,13 @@ def test_the_automatic_anchor_is_flair_else_the_first():
     assert anchor_modality(resolve({"anchor_modality": "T2"}), NAMES) == "T2"
 
 
-def test_a_teacher_is_needed_where_a_term_learns_from_it():
-    assert not needs_teacher(resolve({}))
-    assert not needs_teacher(resolve({"divergence": "holder_pseudo", "divergence_target": "label"}))
-    assert not needs_teacher(resolve({"mutual_information": "self"}))
-    assert needs_teacher(resolve({"divergence": "jensen_shannon"}))
-    assert needs_teacher(resolve({"mutual_information": "teacher"}))
+def test_the_terms_that_learn_from_a_teacher_are_named():
+    assert taught_terms(resolve({})) == []
+    assert taught_terms(resolve({"divergence": "holder_pseudo", "divergence_target": "label"})) == []
+    assert taught_terms(resolve({"mutual_information": "self"})) == []
+    assert taught_terms(resolve({"divergence": "jensen_shannon"})) == ["divergence"]
+    both = {"divergence": "jensen_shannon", "mutual_information": "teacher"}
+    assert taught_terms(resolve(both)) == ["divergence", "mutual_information"]
 
 
 def test_terms_in_use_have_their_weights():

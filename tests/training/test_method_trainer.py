@@ -138,7 +138,7 @@ def test_every_ablation_takes_a_step_that_moves_the_weights(make_tiny_dataset, p
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
     train_teacher(tiny)
-    assert len(ABLATIONS) == 17
+    assert len(ABLATIONS) == 18
     for name in ABLATIONS:
         trainer = start(make_method(name, tiny))
         before = copies(trainer.network.state_dict())
@@ -212,6 +212,7 @@ def test_what_learns_beside_the_network_learns_and_survives_a_checkpoint_bit_for
     for trainer in (first, second):
         trainer.lr_scheduler.step(0)
         trainer.dropout.start_epoch(5)
+        trainer.terms.start_epoch(5)
         for group in trainer.optimizer.param_groups:
             group["lr"] = 0.01
         trainer.train_step({"data": batch["data"].clone(), "target": [level.clone() for level in batch["target"]]})
@@ -336,7 +337,7 @@ def test_stock_nnunet_can_teach(make_tiny_dataset, preprocess, make_method):
     stock = nnUNetTrainer(plans, "3d_fullres", 0, tiny.dataset_json, CPU)
     stock.num_epochs, stock.num_iterations_per_epoch, stock.num_val_iterations_per_epoch = 1, 1, 1
     stock.run_training()
-    trainer = start(make_method("nnUNetTrainerHolderMI", tiny, teacher="nnUNetTrainer"))
+    trainer = start(make_method("nnUNetTrainerHolderMI", tiny, teacher="nnUNetTrainer", initial_weights="random"))
     data = torch.randn(2, 4, 16, 16, 16)
     with torch.no_grad():
         expected = stock.network(data)[0]

@@ -13,6 +13,7 @@ from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLos
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.backbone import Features
 from nnunet_missingmod.networks.branches import Branches, find_pairs, fuse_subsets
+from nnunet_missingmod.training import step
 from nnunet_missingmod.training.step import StepLoss, StepTerms, TeacherOutput, mean_values
 
 B, J, K = 2, 3, 4
@@ -171,3 +172,29 @@ def test_a_teachers_output_serves_one_step(student, target, teacher):
     loss(student, target)
     assert loss.teacher_output is None
     assert mean_values(loss.values) == {name: pytest.approx(float(v)) for name, v in loss.values[0].items()}
+
+
+def test_mutual_information_of_large_levels_is_estimated_on_one_lattice_for_both(student, target, teacher, monkeypatch):
+    lattice = (slice(1, None, 2), slice(0, None, 2))
+    monkeypatch.setattr(step, "draw_lattice", lambda size, rng: lattice)
+    terms = make_terms()
+    _, values = terms(student, target, teacher)
+    expected = terms.mutual_information(
+        [level[(..., *lattice)] for level in student[1].encoder],
+        [level[(..., *lattice)] for level in teacher.encoder],
+        sample_weights=COMPLETE,
+    )
+    torch.testing.assert_close(values["mutual_information"], expected.detach())
+
+
+def test_the_lattices_of_an_epoch_are_drawn_anew_at_each_step_and_alike_in_a_continued_training():
+    levels = [torch.zeros(1, 1, 32, 32, 32), torch.zeros(1, 1, 16, 16, 16)]
+    terms, continued = make_terms(), make_terms()
+    drawn = []
+    for one in (terms, continued):
+        one.start_epoch(3)
+        drawn.append([one._draw_lattices(levels) for _ in range(8)])
+    assert drawn[0] == drawn[1]
+    assert any(drawn[0][0] != other for other in drawn[0])
+    terms.start_epoch(4)
+    assert [terms._draw_lattices(levels) for _ in range(8)] != drawn[0]

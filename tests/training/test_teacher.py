@@ -143,3 +143,18 @@ def test_the_fingerprint_tells_weights_apart():
     with torch.no_grad():
         network.weight[0, 0] += 1e-3
     assert Teacher(network, "here").fingerprint != first
+
+
+def test_without_need_of_logits_the_decoder_is_not_run(train_teacher, make_tiny_dataset, preprocess):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "3d_fullres")
+    network = train_teacher(tiny).network
+    network.decoder.deep_supervision = False
+    data, complete = torch.randn(2, 4, 16, 16, 16), torch.tensor([True, False])
+    both = Teacher(network, "here")(data, complete)
+    assert both.logits is not None
+    network.decoder.register_forward_pre_hook(lambda *_: pytest.fail("the decoder ran"))
+    features = Teacher(network, "here", returns_logits=False)(data, complete)
+    assert features.logits is None
+    for one, other in zip(features.encoder, both.encoder, strict=True):
+        assert torch.equal(one, other)

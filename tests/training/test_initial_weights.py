@@ -1,0 +1,66 @@
+"""A student that starts from its teacher's weights."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from nnunet_missingmod.training.teacher_folder import TeacherError
+
+WITHOUT_TERMS = {"divergence": "none", "mutual_information": "none"}
+
+
+def state_of(trainer):
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+@pytest.fixture
+def taught(make_tiny_dataset, preprocess, train_teacher):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "3d_fullres")
+    return tiny, train_teacher(tiny)
+
+
+def test_the_first_step_starts_from_the_teachers_weights(taught, make_method):
+    tiny, teacher = taught
+    student = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="teacher")
+    student.initialize()
+    assert not same(state_of(student), state_of(teacher))
+    student.on_train_start()
+    assert same(state_of(student), state_of(teacher))
+
+
+def test_random_weights_are_left_as_they_are(taught, make_method):
+    tiny, teacher = taught
+    student = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="random")
+    student.initialize()
+    before = state_of(student)
+    student.on_train_start()
+    assert same(state_of(student), before)
+    assert not same(before, state_of(teacher))
+
+
+def test_a_continued_training_keeps_its_own_weights_and_needs_no_teacher_to_start(taught, make_method):
+    tiny, teacher = taught
+    first = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="teacher", **WITHOUT_TERMS)
+    first.run_training()
+    assert first.teacher is None
+    shutil.rmtree(teacher.output_folder_base)
+    resumed = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="teacher", num_epochs=2, **WITHOUT_TERMS)
+    resumed.load_checkpoint(f"{first.output_folder}/checkpoint_final.pth")
+    resumed.on_train_start()
+    assert same(state_of(resumed), state_of(first))
+    assert not same(state_of(resumed), state_of(teacher))
+
+
+def test_a_student_with_another_network_is_refused(taught, make_method):
+    tiny, _ = taught
+    student = make_method("nnUNetTrainerHolderMIParallel", tiny, initial_weights="teacher")
+    with pytest.raises(TeacherError, match="networks differ.*initial_weights"):
+        student.on_train_start()

@@ -1,0 +1,77 @@
+"""A training step does not wait for its device before the loss is read at its end.
+
+On torch's meta device every transfer to the host fails, as it would wait on a GPU. It also shows that tensors lie where
+they are used: a step that works here has no tensor of the CPU among those of the device.
+"""
+
+from __future__ import annotations
+
+import traceback
+from functools import partial
+from importlib import import_module
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.training.step import TeacherOutput
+
+META = torch.device("meta")
+
+
+def of_the_cpu(autocast, device_type, **arguments):
+    """Switched off here whatever the device; there is none of the meta device."""
+    assert (device_type, arguments) == ("meta", {"enabled": False})
+    return autocast("cpu", **arguments)
+
+
+class StandIn:
+    """A teacher that knows the shapes."""
+
+    def __init__(self, channels):
+        self.channels = channels
+
+    def __call__(self, data, complete):
+        assert data.device == complete.device == META
+        levels = [
+            torch.zeros(len(data), channels, *[length >> level for length in data.shape[2:]], device=META)
+            for level, channels in enumerate(self.channels)
+        ]
+        return TeacherOutput(torch.zeros(len(data), 4, *data.shape[2:], device=META), levels, complete)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nnUNetTrainerModalityDropout",
+        "nnUNetTrainerMedMAPTeacher",
+        "nnUNetTrainerHolderMI",
+        "nnUNetTrainerSharedBackbone",
+        "nnUNetTrainerHolderMIParallel",
+        "nnUNetTrainerRDL",
+    ],
+)
+def test_the_host_waits_for_nothing_but_the_loss(make_tiny_dataset, preprocess, monkeypatch, name):
+    monkeypatch.setenv("nnUNet_compile", "f")  # the host compiles on whatever is not a CPU
+    monkeypatch.setattr(torch, "autocast", partial(of_the_cpu, torch.autocast))
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "3d_fullres")
+    plans = {**tiny.plans, "continue_training": False}
+    trainer = getattr(import_module(CLASS_TABLE[name]), name)(plans, "3d_fullres", 0, tiny.dataset_json, META)
+    trainer.initialize()
+    if name.startswith("nnUNetTrainerHolderMI"):
+        trainer.teacher = StandIn((4, 8, 8))
+    trainer.network.train()
+    data = torch.randn(2, 4, 16, 16, 16)
+    data[0, 1] = float("nan")
+    target = [torch.randint(0, 4, (2, 1, *[16 >> level] * 3)).float() for level in range(2)]
+    with pytest.raises(NotImplementedError, match="meta") as caught:
+        trainer.train_step({"data": data, "target": target})
+    last_of_ours_or_the_hosts = [
+        frame for frame in traceback.extract_tb(caught.tb) if "nnunetv2" in frame.filename or "missingmod" in frame.name
+    ][-1]
+    assert last_of_ours_or_the_hosts.name == nnUNetTrainer.train_step.__name__
+    assert last_of_ours_or_the_hosts.line == "return {'loss': l.detach().cpu().numpy()}"
+    stepped = [p for group in trainer.optimizer.param_groups for p in group["params"] if p.grad is not None]
+    assert stepped
