@@ -1,129 +1,134 @@
-"""Time a prediction of one patch with 1, 2, .. J modalities present, for every network kind.
+"""Time the prediction of a case by each network, against stock nnU-Net's network, with all modalities and with fewer.
 
-    python benchmarks/prediction_time.py [--threads 2] [--pairs 15] [--device cpu]
+    python benchmarks/prediction_time.py [--device cpu] [--pairs 3] [--memory-target 1.0] [--size 96]
 
-Prints, for each kind, the time with all modalities and the ratio to it of fewer; each ratio is the median over pairs of
-runs taken one after the other, so that a machine that slows down for a while slows down both. Exit code 1 if the
-parallel network fused at its logits takes more than 0.40 of the full time for one modality.
+nnU-Net's own sliding window goes over one image. Stock and early networks have the plans of nnU-Net's planner, parallel
+ones those of MissingModPlanner for the same memory target. Prints ratios to the stock network on the same image with
+all modalities, as median and quartiles over pairs. Exit code 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from typing import Any
 
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from torch import nn
+from measuring import Ratio, compare, device_name, synchronised
+from models import (
+    NUM_MODALITIES,
+    dataset_json,
+    dataset_without_images,
+    make_plans,
+    make_trainer,
+)
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.early import EarlyFusionNetwork
-from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
-from nnunet_missingmod.networks.parallel import ParallelNetwork
+# GB, and voxels along an axis of the image. On a CPU larger than what a training step is timed with, so that the image
+# holds several patches; use two threads or more: with one, torch computes single small feature maps by a slow path.
+MEMORY_TARGET = {"cuda": 8.0, "cpu": 1.0}
+IMAGE_SIZE = {"cuda": 192, "cpu": 96}
+STOCK, OWN = "ExperimentPlanner", "MissingModPlanner"
+SHARED = {"channel_encoder": "shared"}
+# name: (trainer, planner, "missingmod" block, largest ratio to stock with all modalities)
+ARMS: dict[str, tuple[str, str, dict[str, Any], float | None]] = {
+    "stock": ("nnUNetTrainer", STOCK, {}, None),
+    "early": ("nnUNetTrainerMedMAP", STOCK, {}, 1.05),
+    "parallel, logits": ("nnUNetTrainerSharedBackbone", OWN, SHARED, 1.2),
+    "parallel, features, mean": ("nnUNetTrainerSharedBackbone", OWN, {**SHARED, "fused_at": "features"}, 1.2),
+    "parallel, features, attention": (
+        "nnUNetTrainerSharedBackbone",
+        OWN,
+        {**SHARED, "fused_at": "features", "feature_fusion": "attention"},
+        1.2,
+    ),
+}
+# Of the parallel network fused at its logits: one of four modalities against all four.
+LARGEST_RATIO_OF_ONE = 0.5
 
-NUM_MODALITIES = 4
-NUM_CLASSES = 4
-LARGEST_RATIO = 0.40
-# patch, features per stage
-SIZES = {"cpu": ((64, 64, 64), (16, 32, 64, 128)), "cuda": ((128, 128, 128), (32, 64, 128, 256, 320, 320))}
 
-
-def build_backbone(channels: int, features: tuple[int, ...]) -> nn.Module:
-    return PlainConvUNet(
-        channels,
-        len(features),
-        features,
-        nn.Conv3d,
-        3,
-        [1] + [2] * (len(features) - 1),
-        2,
-        NUM_CLASSES,
-        2,
-        conv_bias=True,
-        norm_op=nn.InstanceNorm3d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-        deep_supervision=False,
+def make_predictor(name: str, preprocessed: Any, device: torch.device, target: float) -> nnUNetPredictor:
+    """Return nnU-Net's predictor with an untrained network."""
+    trainer_name, planner, block, _ = ARMS[name]
+    trainer = make_trainer(trainer_name, make_plans(planner, preprocessed, memory_target_gb=target), device, **block)
+    trainer.set_deep_supervision_enabled(False)
+    predictor = nnUNetPredictor(
+        use_mirroring=device.type == "cuda",  # on a CPU, its eight passes would tell the same in eight times the time
+        perform_everything_on_device=device.type == "cuda",
+        device=device,
+        allow_tqdm=False,
     )
+    predictor.manual_initialization(
+        trainer.network,
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        None,
+        dataset_json(),
+        trainer_name,
+        trainer.inference_allowed_mirroring_axes,
+    )
+    trainer.network.eval()
+    return predictor
 
 
-def build_networks(features: tuple[int, ...]) -> dict[str, MultimodalNetwork]:
-    def encoder() -> ChannelEncoder:
-        return ChannelEncoder(NUM_MODALITIES, "shared")
+def measure(device: torch.device, *, pairs: int, memory_target_gb: float, size: int) -> tuple[list[str], bool]:
+    """Return the lines of the tables, and whether all limits are kept."""
+    torch.manual_seed(0)
+    complete = torch.randn(NUM_MODALITIES, size, size, size)
+    one = complete.clone()
+    one[1:] = float("nan")
+    with dataset_without_images() as preprocessed:
+        predictors = {name: make_predictor(name, preprocessed, device, memory_target_gb) for name in ARMS}
 
-    width = encoder().out_channels
+    def run(name: str, image: torch.Tensor) -> Any:
+        predict = predictors[name].predict_sliding_window_return_logits
+        return synchronised(lambda: predict(image.clone()), device)
 
-    def parallel(fused_at: str, fusion: str) -> ParallelNetwork:
-        backbone = build_backbone(width, features)
-        return ParallelNetwork(encoder(), backbone, fused_at=fused_at, feature_fusion=fusion)
-
-    return {
-        "early": EarlyFusionNetwork(encoder(), build_backbone(NUM_MODALITIES * width, features)),
-        "parallel, logits": parallel("logits", "mean"),
-        "parallel, features, mean": parallel("features", "mean"),
-        "parallel, features, attention": parallel("features", "attention"),
+    full = compare(run("stock", complete), {name: run(name, complete) for name in ARMS}, pairs=pairs)
+    alone = {
+        name: compare(run(name, complete), {name: run(name, one)}, pairs=pairs)[name]
+        for name in ARMS
+        if name != "stock"
     }
+    lines = [
+        f"Image {size}^3, target {memory_target_gb} GB, {pairs} pairs, stock {full['stock'].reference:.2f} s.",
+        "",
+        "| network | all / stock | quartiles | limit | 1 of 4 / all | quartiles | limit |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    kept = True
+    for name, (_, _, _, limit) in ARMS.items():
+        ratio: Ratio = full[name]
+        kept &= limit is None or ratio.median <= limit
+        limit_of_one = LARGEST_RATIO_OF_ONE if name == "parallel, logits" else None
+        kept &= limit_of_one is None or alone[name].median <= limit_of_one
+        of_one = f"{alone[name].cells()} | {_cell(limit_of_one)}" if name in alone else " | | "
+        lines.append(f"| {name} | {ratio.cells()} | {_cell(limit)} | {of_one} |")
+    return lines, kept
 
 
-def seconds(run: Callable[[], object], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def measure(
-    network: MultimodalNetwork, patch: tuple[int, ...], *, pairs: int, device: str
-) -> tuple[float, dict[int, tuple[float, float, float]]]:
-    """Return the full case's median seconds, and of 1..J-1 modalities the quartiles of the ratio to it."""
-    inputs = {}
-    for count in range(1, NUM_MODALITIES + 1):
-        inputs[count] = torch.randn(1, NUM_MODALITIES, *patch, device=device)
-        inputs[count][:, count:] = float("nan")
-    full_seconds = []
-    ratios: dict[int, tuple[float, float, float]] = {}
-    for count in range(1, NUM_MODALITIES):
-        for x in (inputs[count], inputs[NUM_MODALITIES]):
-            network(x)
-        of_pairs = []
-        for _ in range(pairs):
-            part = seconds(lambda count=count: network(inputs[count]), device)  # type: ignore[misc]
-            full = seconds(lambda: network(inputs[NUM_MODALITIES]), device)
-            full_seconds.append(full)
-            of_pairs.append(part / full)
-        low, median, high = statistics.quantiles(of_pairs, n=4)
-        ratios[count] = (low, median, high)
-    return statistics.median(full_seconds), ratios
+def _cell(limit: float | None) -> str:
+    return "" if limit is None else str(limit)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pairs", type=int, default=15, help="pairs of runs per number of modalities")
-    parser.add_argument("--device", choices=tuple(SIZES), default="cpu")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    patch, features = SIZES[args.device]
-    print(f"patch {patch}, features {features}, {args.device}, {args.threads} threads, {args.pairs} pairs, J = 4\n")
-    print("| network | s, all 4 | 1 of 4 / all | 2 of 4 / all | 3 of 4 / all |\n| --- | --- | --- | --- | --- |")
-    worst = 0.0
-    with torch.inference_mode():
-        for name, network in build_networks(features).items():
-            full, ratios = measure(network.to(args.device).eval(), patch, pairs=args.pairs, device=args.device)
-            cells = [f"{median:.2f} ({low:.2f}-{high:.2f})" for low, median, high in ratios.values()]
-            print(f"| {name} | {full:.3f} | {' | '.join(cells)} |", flush=True)
-            if name == "parallel, logits":
-                worst = ratios[1][1]
-    print(f"\nparallel, logits, 1 of 4: {worst:.2f} of the full time (limit {LARGEST_RATIO:.2f})")
-    return int(worst > LARGEST_RATIO)
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=tuple(MEMORY_TARGET), default=best)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
+    parser.add_argument("--size", type=int, help="voxels along each axis of the image")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    print(device_name(device), flush=True)
+    lines, kept = measure(
+        device,
+        pairs=arguments.pairs,
+        memory_target_gb=arguments.memory_target or MEMORY_TARGET[device.type],
+        size=arguments.size or IMAGE_SIZE[device.type],
+    )
+    print("\n".join(lines))
+    return int(not kept)
 
 
 if __name__ == "__main__":

@@ -1,154 +1,121 @@
-"""Time a training step of our trainers against stock nnUNetTrainer's, in turn, in one process, on the same batches.
+"""Time training steps of our trainers against stock nnUNetTrainer's, in turn, in one process.
 
-    python benchmarks/step_time.py [--device cpu] [--pairs 40]
+    python benchmarks/step_time.py [--device cpu] [--pairs 12] [--memory-target 0.12]
 
-Prints the ratio ours / stock, pair by pair, as median and quartiles. The batch is random: a step's time does not depend
-on what it shows. Stock steps are also timed against each other, which tells how far from 1 noise alone comes.
+Stock nnU-Net steps under the plans of its own planner; ours under those, and where it says so under the plans of
+MissingModPlanner for the same memory target. Prints a table of ratios to the stock step, as median and quartiles over
+pairs; stock against itself tells how far from 1 noise alone comes. The last rows are shares of the flagship's student
+step, without its teacher. Exit code 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import os
-import statistics
-import tempfile
-import time
-from pathlib import Path
+import sys
 from typing import Any
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from measuring import Ratio, compare, device_name, synchronised
+from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
 
-from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
-from nnunet_missingmod.trainers.nnUNetTrainerZeroFill import nnUNetTrainerZeroFill
+from nnunet_missingmod.training.step import TeacherOutput
 
-NUM_MODALITIES = 4
-NUM_CLASSES = 4
-# patch, features per stage: what nnU-Net plans for BraTS on a GPU, and a network that a CPU can step in a second.
-SIZES = {"cuda": ((128, 128, 128), (32, 64, 128, 256, 320, 320)), "cpu": ((40, 48, 40), (12, 24, 48, 96))}
-
-
-def make_plans(patch: tuple[int, ...], features: tuple[int, ...]) -> dict[str, Any]:
-    stages = len(features)
-    resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-    kinds = ("data", "seg", "probabilities")
-    configuration = {
-        "data_identifier": "benchmark",
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 2,
-        "patch_size": list(patch),
-        "spacing": [1.0] * 3,
-        "normalization_schemes": ["ZScoreNormalization"] * NUM_MODALITIES,
-        "use_mask_for_norm": [True] * NUM_MODALITIES,
-        **{f"resampling_fn_{kind}": "resample_data_or_seg_to_shape" for kind in kinds},
-        **{f"resampling_fn_{kind}_kwargs": resampling for kind in kinds},
-        "batch_dice": False,
-        "architecture": {
-            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-            "arch_kwargs": {
-                "n_stages": stages,
-                "features_per_stage": list(features),
-                "conv_op": "torch.nn.modules.conv.Conv3d",
-                "kernel_sizes": [[3, 3, 3]] * stages,
-                "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
-                "n_conv_per_stage": [2] * stages,
-                "n_conv_per_stage_decoder": [2] * (stages - 1),
-                "conv_bias": True,
-                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-                "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-                "dropout_op": None,
-                "dropout_op_kwargs": None,
-                "nonlin": "torch.nn.LeakyReLU",
-                "nonlin_kwargs": {"inplace": True},
-            },
-            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-        },
-    }
-    return {
-        "dataset_name": "Dataset900_Benchmark",
-        "plans_name": "nnUNetPlans",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "image_reader_writer": "SimpleITKIO",
-        "label_manager": "LabelManager",
-        "configurations": {"3d_fullres": configuration},
-        "continue_training": False,
-    }
+STOCK, OWN = "ExperimentPlanner", "MissingModPlanner"
+# (trainer, planner): largest ratio to the stock step, or None
+ARMS: dict[tuple[str, str], float | None] = {
+    ("nnUNetTrainer", STOCK): None,
+    ("nnUNetTrainerZeroFill", STOCK): None,
+    ("nnUNetTrainerModalityDropout", STOCK): None,
+    ("nnUNetTrainerMedMAPTeacher", STOCK): None,
+    ("nnUNetTrainerMedMAP", STOCK): None,
+    ("nnUNetTrainerHolderMI", STOCK): 1.5,
+    ("nnUNetTrainerSharedBackbone", OWN): 1.0,
+    ("nnUNetTrainerHolderMIParallel", OWN): 1.5,
+    ("nnUNetTrainerRDL", OWN): None,
+}
+STUDENT = "nnUNetTrainerHolderMI"
+LARGEST_SHARE_OF_TERMS = 0.15
 
 
-def make_trainer(kind: type[nnUNetTrainer], plans: dict[str, Any], device: torch.device) -> nnUNetTrainer:
-    dataset_json = {
-        "channel_names": {str(channel): f"M{channel}" for channel in range(NUM_MODALITIES)},
-        "labels": {"background": 0, **{f"class {c}": c for c in range(1, NUM_CLASSES)}},
-        "file_ending": ".nii.gz",
-    }
-    torch.manual_seed(0)
-    trainer = kind(copy.deepcopy(plans), "3d_fullres", 0, dataset_json, device)
-    trainer.initialize()
-    trainer.set_deep_supervision_enabled(True)
-    trainer.network.train()
-    return trainer
+class RememberedTeacher:
+    """Says what the teacher said of the first batch, at no cost."""
+
+    def __init__(self, teacher: Any) -> None:
+        self.teacher = teacher
+        self.said: TeacherOutput | None = None
+
+    def __call__(self, data: torch.Tensor, complete: torch.Tensor) -> TeacherOutput:
+        if self.said is None:
+            self.said = self.teacher(data, complete)
+        return self.said
 
 
-def make_batch(trainer: nnUNetTrainer) -> dict[str, Any]:
-    patch = trainer.configuration_manager.patch_size
-    scales = trainer._get_deep_supervision_scales()
-    return {
-        "data": torch.randn(2, NUM_MODALITIES, *patch),
-        "target": [
-            torch.randint(0, NUM_CLASSES, (2, 1, *[round(n * s) for n, s in zip(patch, scale, strict=True)])).float()
-            for scale in scales
-        ],
-    }
+def stepper(trainer: Any) -> Any:
+    batch = make_batch(trainer)
+    return synchronised(lambda: trainer.train_step(fresh(batch)), trainer.device)
 
 
-def time_step(trainer: nnUNetTrainer, batch: dict[str, Any]) -> float:
-    # A step may write into its batch; the loader would have made a new one.
-    own = {"data": batch["data"].clone(), "target": list(batch["target"])}
-    if trainer.device.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    trainer.train_step(own)  # ends with the loss on the host, so a GPU has finished
-    return time.perf_counter() - began
+def measure(device: torch.device, *, pairs: int, memory_target_gb: float) -> tuple[list[str], bool]:
+    """Return the lines of the tables, and whether all limits are kept."""
+    with dataset_without_images() as preprocessed:
+        plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
+        steps = {(name, planner): stepper(make_trainer(name, plans[planner], device)) for name, planner in ARMS}
+        stock = stepper(make_trainer("nnUNetTrainer", plans[STOCK], device))
+        ratios = compare(stock, {" ".join(arm): run for arm, run in steps.items()}, pairs=pairs)
+        del steps
+        share = _share_of_terms(plans[STOCK], device, pairs)
+    lines = [
+        f"Stock plans: {_described(plans[STOCK])}. Own plans: {_described(plans[OWN])}. Target {memory_target_gb} GB, "
+        f"{pairs} pairs, stock step {next(iter(ratios.values())).reference:.2f} s.",
+        "",
+        "| trainer | plans | ratio to stock | quartiles | limit |",
+        "| --- | --- | --: | --: | --: |",
+    ]
+    kept = True
+    for (name, planner), limit in ARMS.items():
+        ratio = ratios[f"{name} {planner}"]
+        kept &= limit is None or ratio.median <= limit
+        of = "stock" if planner == STOCK else "own"
+        lines.append(f"| `{name}` | {of} | {ratio.cells()} | {'' if limit is None else limit} |")
+    kept &= share.median - 1 <= LARGEST_SHARE_OF_TERMS
+    lines += [
+        "",
+        f"Terms beside segmentation: {share.median - 1:+.1%} of the student's step "
+        f"({share.low - 1:+.1%} to {share.high - 1:+.1%}; limit {LARGEST_SHARE_OF_TERMS:.0%}).",
+    ]
+    return lines, kept
 
 
-def main() -> None:
+def _share_of_terms(plans: dict[str, Any], device: torch.device, pairs: int) -> Ratio:
+    student = make_trainer(STUDENT, plans, device)
+    student.teacher = RememberedTeacher(student.teacher)
+    alone = {"alignment_anchor": "none", "divergence": "none", "mutual_information": "none"}
+    return compare(stepper(make_trainer(STUDENT, plans, device, **alone)), {"terms": stepper(student)}, pairs=pairs)[
+        "terms"
+    ]
+
+
+def _described(plans: dict[str, Any]) -> str:
+    chosen = plans["configurations"]["3d_fullres"]
+    patch = " x ".join(map(str, chosen["patch_size"]))
+    widths = ", ".join(map(str, chosen["architecture"]["arch_kwargs"]["features_per_stage"]))
+    return f"patch {patch}, batch {chosen['batch_size']}, widths {widths}"
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--warmup", type=int, default=4)
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=tuple(MEMORY_TARGET), default=best)
+    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    patch, features = SIZES[device.type]
-    print(f"torch {torch.__version__}, {name}, patch {patch}, features {features}, batch 2")
-
-    with tempfile.TemporaryDirectory() as folder:
-        for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            os.environ[variable] = str(Path(folder) / variable)
-        preprocessed = Path(folder) / "nnUNet_preprocessed" / "Dataset900_Benchmark" / "benchmark"
-        preprocessed.mkdir(parents=True)
-        (preprocessed / "case.b2nd").touch()  # nnU-Net tells the kind of a dataset by its files' endings
-        plans = make_plans(patch, features)
-        stock = make_trainer(nnUNetTrainer, plans, device)
-        batch = make_batch(stock)
-        for kind in (nnUNetTrainer, nnUNetTrainerZeroFill, nnUNetTrainerModalityDropout):
-            other = make_trainer(kind, plans, device)
-            ratios, times = [], []
-            for pair in range(arguments.warmup + arguments.pairs):
-                # The order alternates, so that a drift of the machine's speed favours neither.
-                order = (stock, other) if pair % 2 else (other, stock)
-                seconds = {id(trainer): time_step(trainer, batch) for trainer in order}
-                if pair >= arguments.warmup:
-                    ratios.append(seconds[id(other)] / seconds[id(stock)])
-                    times.append(seconds[id(stock)])
-            low, median, high = statistics.quantiles(ratios, n=4)
-            print(
-                f"{kind.__name__:30} ratio to stock: median {median:.3f}, quartiles {low:.3f} to {high:.3f}, "
-                f"{len(ratios)} pairs, stock step {statistics.median(times) * 1000:.0f} ms"
-            )
+    target = arguments.memory_target or MEMORY_TARGET[device.type]
+    print(device_name(device), flush=True)
+    lines, kept = measure(device, pairs=arguments.pairs, memory_target_gb=target)
+    print("\n".join(lines))
+    return int(not kept)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The accuracy study on phantoms: the same data and number of steps for every method, several seeds.
+
+    python benchmarks/accuracy/study.py prepare FOLDER
+    python benchmarks/accuracy/study.py run FOLDER [--arms NAME ...] [--seeds 0 1 2] [--jobs 2]
+    python benchmarks/accuracy/study.py table [--split test] [--figures docs/figures]
+
+``prepare`` makes phantoms and runs nnU-Net's planner and preprocessor; ``run`` trains what has no scores in ``runs/``
+yet, teachers first, one thread per training; ``table`` prints means over the scores in ``runs/``. Methods are chosen on
+the split ``val`` (fold 0's validation cases) and reported on ``test``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from arms import ARMS, METHODS
+from settings import (
+    BATCH_SIZE,
+    CASES,
+    CONFIGURATION,
+    DATASET_ID,
+    FOLD,
+    PLANS,
+    RUNS,
+    SIZE,
+    TEST_CASES,
+    WIDTH,
+    StudyFolder,
+)
+from tables import draw, print_tables
+
+from nnunet_missingmod.demo.commands import Command, program, run_command
+from nnunet_missingmod.evaluation.atomic_file import write_text
+
+SHOWN = ("ZeroFill", "ModalityDropout", "HolderMI")  # in figures and in the table of all subsets
+
+
+def prepare(folder: StudyFolder) -> None:
+    """Make the data, plan and preprocess them, write the study's plans, and the cases that will be scored."""
+    from nnunet_missingmod.demo.phantom import write_dataset
+
+    write_dataset(
+        folder.dataset.parent, dataset_id=DATASET_ID, cases=CASES, test_cases=TEST_CASES, size=SIZE, seed=1, jobs=2
+    )
+    folder.set_environment(folder.root / "results")
+    del os.environ["nnUNet_n_proc_DA"]  # noqa: SIM112  the planner fails on 0
+    arguments = ("-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2", "-npfp", "2")
+    log = folder.root / "plan_and_preprocess.txt"
+    command = Command("preprocess", [program("nnUNetv2_plan_and_preprocess"), *arguments], log, r"\d+/\d+", CASES)
+    run_command(command, {})
+    plans = json.loads((folder.preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
+    plans["plans_name"] = PLANS
+    chosen = plans["configurations"][CONFIGURATION]
+    architecture = chosen["architecture"]["arch_kwargs"]
+    architecture["features_per_stage"] = [WIDTH * 2**stage for stage in range(architecture["n_stages"])]
+    chosen["batch_size"] = BATCH_SIZE
+    write_text(folder.preprocessed / f"{PLANS}.json", json.dumps(plans, indent=2))
+    write_splits(folder)
+    write_scored_cases(folder, plans)
+
+
+def write_splits(folder: StudyFolder) -> None:
+    """Write the split: every fifth training case is for validation."""
+    cases = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTr").glob("*.nii.gz"))
+    validation = cases[4::5]
+    split = {"train": [case for case in cases if case not in validation], "val": validation}
+    write_text(folder.preprocessed / "splits_final.json", json.dumps([split]))
+
+
+def write_scored_cases(folder: StudyFolder, plans: dict) -> None:
+    """Preprocess the validation and test cases as prediction does, complete, once for all models."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
+
+    manager = PlansManager(plans)
+    dataset_json = json.loads((folder.dataset / "dataset.json").read_text(encoding="utf-8"))
+    validation = json.loads((folder.preprocessed / "splits_final.json").read_text(encoding="utf-8"))[FOLD]["val"]
+    target = folder.root / "scored"
+    target.mkdir(exist_ok=True)
+    test = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTs").glob("*.nii.gz"))
+    for split, images, labels, cases in (
+        ("val", "imagesTr", "labelsTr", validation),
+        ("test", "imagesTs_complete", "labelsTs", test),
+    ):
+        for case in cases:
+            files = [str(folder.dataset / images / f"{case}_{channel:04d}.nii.gz") for channel in range(4)]
+            image, segmentation, _ = MissingModPreprocessor(verbose=False).run_case(
+                files,
+                str(folder.dataset / labels / f"{case}.nii.gz"),
+                manager,
+                manager.get_configuration(CONFIGURATION),
+                dataset_json,
+            )
+            # Cropping marks what lies outside of the brain with -1.
+            np.savez_compressed(
+                target / f"{case}.npz", image=image, labels=np.maximum(segmentation[0], 0), split=np.array(split)
+            )
+
+
+def run(folder: StudyFolder, names: Iterable[str], seeds: Iterable[int], jobs: int) -> int:
+    """Train and score what is missing; return 1 if a training failed."""
+    RUNS.mkdir(exist_ok=True)
+    waves: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+    for seed in seeds:
+        for name in names:
+            teacher = ARMS[name].teacher
+            if teacher is not None:
+                waves[0].append((teacher, seed))
+            waves[0 if teacher is None else 1].append((name, seed))
+    failed = 0
+    for wave in (0, 1):
+        with ThreadPoolExecutor(jobs) as pool:
+            failed += sum(pool.map(lambda task: run_one(folder, *task), dict.fromkeys(waves[wave])))
+    return int(failed > 0)
+
+
+def run_one(folder: StudyFolder, name: str, seed: int) -> bool:
+    """Train one arm in a process of its own unless its scores are there; return whether it failed."""
+    if (RUNS / f"{name}-{seed}.csv").exists():
+        return False
+    log = folder.root / "logs" / f"{name}-{seed}.txt"
+    log.parent.mkdir(exist_ok=True)
+    script = Path(__file__).parent / "train_arm.py"
+    with log.open("w") as output:
+        command = [sys.executable, str(script), str(folder.root), name, str(seed)]
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    sys.stdout.write(f"{log.read_text().splitlines()[-1]}\n")
+    sys.stdout.flush()
+    return code != 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the three steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    for name in ("prepare", "run"):
+        steps.add_parser(name).add_argument("folder", type=Path)
+    steps.choices["run"].add_argument("--arms", nargs="+", choices=ARMS, default=list(METHODS))
+    steps.choices["run"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    steps.choices["run"].add_argument("--jobs", type=int, default=2)
+    table = steps.add_parser("table")
+    table.add_argument("--split", choices=("val", "test"), default="test")
+    table.add_argument("--figures", type=Path, help="folder for figures")
+    args = parser.parse_args(argv)
+    if args.step == "table":
+        print_tables(RUNS, args.split, SHOWN)
+        if args.figures is not None:
+            draw(RUNS, args.split, SHOWN, args.figures)
+        return 0
+    folder = StudyFolder(args.folder.resolve())
+    if args.step == "prepare":
+        prepare(folder)
+        return 0
+    return run(folder, args.arms, args.seeds, args.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
