@@ -29,9 +29,12 @@ def resolve(
     those that do.
 
     Raises:
-        ValueError: a key is unknown (the message names the nearest known one) or a value is not accepted.
+        ValueError: the block is no mapping, a key is unknown (the message names the nearest known one), or a value is
+            not accepted.
     """
     resolved = {}
+    if block is not None and not isinstance(block, Mapping):
+        raise ValueError(f'"{BLOCK}" of the plans must be an object {{"key": value}}, got {block!r}.')
     _refuse_unknown(block or {})
     for key in keys:
         value = (defaults or {}).get(key.name, key.default)

@@ -46,6 +46,16 @@ def test_attach_check_detach_leave_nothing(stand_in, capsys):
     assert "detached" in capsys.readouterr().out
 
 
+def test_what_an_uninstalled_host_left_behind_is_named(tmp_path, monkeypatch):
+    leftover = tmp_path / host.HOST / host.SCANNED_FOLDERS[0] / host.BRIDGE_NAME
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text(host.BRIDGE)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, host.HOST, raising=False)
+    with pytest.raises(host.HostError, match=rf"{tmp_path / host.HOST} is what an uninstalled nnunetv2 has left"):
+        host.host_folder()
+
+
 def test_a_bridge_of_another_version_is_replaced(stand_in):
     host.attach()
     host.bridge_files()[0].write_text("old")

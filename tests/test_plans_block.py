@@ -50,6 +50,7 @@ REFUSED = {
     "mutual_information_level_weights": ["deep", [], [-1, 1], [0, 0], 3],
     "distillation_warmup_epochs": [-1, 0.5],
     "teacher": ["", None, 5],
+    "initial_weights": ["zero", None, 1],
 }
 ACCEPTED = {
     "num_epochs": 1,
@@ -90,6 +91,7 @@ ACCEPTED = {
     "mutual_information_level_weights": [0, 1, 2.5],
     "distillation_warmup_epochs": 10,
     "teacher": "nnUNetTrainer",
+    "initial_weights": "teacher",
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 from pathlib import Path
 
+import pytest
+
 from nnunet_missingmod import cli, host, plans_block
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +14,11 @@ PACKAGE = ROOT / "nnunet_missingmod"
 
 # Names that land in checkpoints, result folders or plans JSON are never renamed once released.
 FROZEN_CLASSES = {
+    "MissingModFingerprintExtractor",
+    "MissingModPlanner",
+    "MissingModPlannerResEncL",
+    "MissingModPlannerResEncM",
+    "MissingModPlannerResEncXL",
     "MissingModPreprocessor",
     "nnUNetTrainerHolderMI",
     "nnUNetTrainerHolderMIAnchorModality",
@@ -24,6 +31,7 @@ FROZEN_CLASSES = {
     "nnUNetTrainerHolderMIKullbackLeibler",
     "nnUNetTrainerHolderMINeymanChiSquared",
     "nnUNetTrainerHolderMIParallel",
+    "nnUNetTrainerHolderMIRandomStart",
     "nnUNetTrainerHolderMISquaredHellinger",
     "nnUNetTrainerHolderMITotalVariation",
     "nnUNetTrainerHolderMIWithoutHolder",
@@ -78,6 +86,7 @@ FROZEN_KEYS = {
     "mutual_information_level_weights",
     "distillation_warmup_epochs",
     "teacher",
+    "initial_weights",
 }
 
 
@@ -100,12 +109,13 @@ def test_package_list_is_complete():
     assert listed == found | {"nnunet_missingmod.trainers", "nnunet_missingmod.plans"}
 
 
-def test_every_trainer_file_holds_the_class_of_its_name_and_is_in_the_class_table():
-    files = {file.stem for file in (ROOT / "trainers").glob("*.py")} - {"__init__"}
-    in_table = {name for name, module in host.CLASS_TABLE.items() if module.startswith("nnunet_missingmod.trainers.")}
+@pytest.mark.parametrize("menu", ["trainers", "plans"])
+def test_every_file_of_the_menu_holds_the_class_of_its_name_and_is_in_the_class_table(menu):
+    files = {file.stem for file in (ROOT / menu).glob("*.py")} - {"__init__"}
+    in_table = {name for name, module in host.CLASS_TABLE.items() if module.startswith(f"nnunet_missingmod.{menu}.")}
     assert files == in_table
     for name in files:
-        assert host.CLASS_TABLE[name] == f"nnunet_missingmod.trainers.{name}"
+        assert host.CLASS_TABLE[name] == f"nnunet_missingmod.{menu}.{name}"
 
 
 def test_persisted_names_are_frozen():

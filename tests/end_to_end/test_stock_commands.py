@@ -103,6 +103,19 @@ def test_stock_predict_on_missing_files_equals_an_explicit_absence_mark_bit_for_
 
 
 @pytest.mark.slow
+def test_our_command_and_the_stock_one_without_processes_write_the_same_segmentations(
+    world, incomplete, predicted, tmp_path
+):
+    call("nnunet_missingmod", "predict", "-i", incomplete, "-o", tmp_path / "ours", *MODEL, "-f", 0, "-device", "cpu")
+    command = ["nnUNetv2_predict", "-i", incomplete, "-o", tmp_path / "stock", *MODEL, "-f", 0, "-device", "cpu"]
+    call(*command, "-npp", 0, "-nps", 0)
+    for case in SENT:
+        expected = (predicted / f"{case}.nii.gz").read_bytes()
+        assert (tmp_path / "ours" / f"{case}.nii.gz").read_bytes() == expected
+        assert (tmp_path / "stock" / f"{case}.nii.gz").read_bytes() == expected
+
+
+@pytest.mark.slow
 def test_a_refused_case_says_why_on_the_stock_path(world, tmp_path):
     complete = world / "nnUNet_raw/Dataset501_Phantom/imagesTs_complete"
     content = (complete / "phantom-test-001_0000.nii.gz").read_bytes()

@@ -1,0 +1,111 @@
+"""``inspect`` prints and saves who has which modality, and everything that is wrong with the files."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_missingmod import cli
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset):
+    return make_tiny_dataset(num_cases=4)
+
+
+def inspect(*arguments):
+    return cli.main(["inspect", *map(str, arguments)])
+
+
+def table(folder):
+    with (folder / "presence.csv").open(newline="") as stream:
+        return list(csv.reader(stream))
+
+
+def test_complete_dataset_has_nothing_wrong(tiny, capsys):
+    assert inspect(901) == 0
+    said = capsys.readouterr().out
+    assert "     4  Tr     FLAIR+T1+T1ce+T2\n" in said
+    assert "Nothing is wrong with the files." in said
+    assert table(tiny.raw) == [
+        ["case", "split", "FLAIR", "T1", "T1ce", "T2"],
+        *([case, "Tr", "1", "1", "1", "1"] for case in tiny.cases),
+    ]
+    assert said.startswith((tiny.raw / "inspection.txt").read_text().rstrip())
+
+
+def test_incomplete_cases_are_counted_by_subset_and_are_not_wrong(tiny, capsys):
+    for case, channel in (("case_000", 1), ("case_001", 1), ("case_001", 3)):
+        tiny.image(case, channel).unlink()
+    (tiny.raw / "imagesTs").mkdir()
+    (tiny.raw / "imagesTs" / "new_0002.nii.gz").write_bytes(tiny.image("case_002", 2).read_bytes())
+    blank = sitk.ReadImage(str(tiny.image("case_003", 0))) * 0
+    sitk.WriteImage(blank, str(tiny.image("case_003", 0)))
+    assert inspect("Dataset901_Tiny") == 0
+    said = capsys.readouterr().out
+    for line in (
+        "case_000  Tr       x    .    x    x",
+        "case_001  Tr       x    .    x    .",
+        "case_003  Tr       b    x    x    x",
+        "new       Ts       .    .    x    .",
+        "     1  Tr     FLAIR+T1ce",
+        "     1  Tr     T1+T1ce+T2",
+        "     1  Ts     T1ce",
+    ):
+        assert line in said.splitlines()
+    assert table(tiny.raw)[1:3] == [["case_000", "Tr", "1", "0", "1", "1"], ["case_001", "Tr", "1", "0", "1", "0"]]
+    assert table(tiny.raw)[4] == ["case_003", "Tr", "0", "1", "1", "1"]
+
+
+def test_everything_that_is_wrong_is_listed_with_case_modality_and_fix(tiny, capsys, tmp_path):
+    tiny.image("case_000", 2).write_bytes(b"")
+    label = sitk.ReadImage(str(tiny.label("case_001"))) * 3
+    sitk.WriteImage(label, str(tiny.label("case_001")))
+    tiny.label("case_002").unlink()
+    image = sitk.ReadImage(str(tiny.image("case_003", 1)))
+    array = sitk.GetArrayFromImage(image)
+    array[5, 5, 5] = np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tiny.image("case_003", 1)))
+    (tiny.raw / "imagesTr" / "case_003_seg.nii.gz").touch()
+    assert inspect(tiny.raw, "-o", tmp_path / "report") == 1
+    said = capsys.readouterr().out
+    assert not (tiny.raw / "presence.csv").exists()
+    assert "case_000  Tr       x    x    !    x" in said.splitlines()
+    assert "\n5 problems:\n" in said
+    for problem in (
+        "- case_000: " + f"{tiny.image('case_000', 2)} (T1ce) cannot be read: the file is empty (0 bytes). Replace",
+        f"- case_001: The label map {tiny.label('case_001')} holds 6, 9, but the dataset's labels are [0, 1, 2, 3].",
+        f"- case_002: The label map {tiny.label('case_002')} is not there. Replace it, or remove the case.",
+        "- case_003: case_003_seg.nii.gz: not called as a channel's file",
+        "- case_003: T1 has 1 NaN or infinite voxels of 7920.",
+    ):
+        assert problem in said
+    assert "5 problems:" in (tmp_path / "report" / "inspection.txt").read_text()
+
+
+def test_the_first_file_being_broken_does_not_hide_the_others(tiny, capsys):
+    tiny.image("case_000", 0).write_bytes(b"no image")
+    assert inspect(901) == 1
+    captured = capsys.readouterr()
+    assert "\n1 problem:\n" in captured.out
+    assert "Traceback" not in captured.err
+
+
+def test_wrong_usage_is_2(tiny, capsys, tmp_path):
+    assert inspect(902) == 2
+    assert "There is no dataset Dataset902_*" in capsys.readouterr().err
+    assert inspect(tmp_path / "none") == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert inspect(901, "-np", 0) == 2
+    assert "-np is 1 or more, got 0" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert inspect(901, "-o", tmp_path / "file") == 2
+    assert "Give another folder with -o" in capsys.readouterr().err
+    unknown = {**tiny.dataset_json, "file_ending": ".xyz"}
+    (tiny.raw / "dataset.json").write_text(json.dumps(unknown))
+    assert inspect(901) == 2
+    assert "no reader of nnU-Net knows \"file_ending\" '.xyz'" in capsys.readouterr().err
