@@ -74,6 +74,12 @@ def make_architecture(dims: int, features: Sequence[int] = (4, 8, 8), kind: str 
     }
 
 
+@pytest.fixture
+def backbone_in_plans() -> Callable[..., dict[str, Any]]:
+    """Return the function that makes what plans say of a backbone."""
+    return make_architecture
+
+
 def make_configuration(
     name: str, *, dims: int, patch: Sequence[int], schemes: Sequence[str], kind: str = "plain", spacing: float = 1.0
 ) -> dict[str, Any]:

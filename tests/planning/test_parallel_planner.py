@@ -22,7 +22,6 @@ from nnunet_missingmod import plans_block
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.planning.parallel_planner import ParallelPlanner, parallel_width
 from nnunet_missingmod.training.method_network import build_method_network
-from tests.conftest import make_architecture
 
 HOSTS = {
     "MissingModPlanner": ExperimentPlanner,
@@ -78,9 +77,9 @@ def configurations_of(plans):
 @pytest.mark.parametrize(
     ("kind", "dims", "patch"), [("plain", 3, (8, 12, 16)), ("plain", 2, (16, 24)), ("residual", 3, (8, 16, 8))]
 )
-def test_estimate_is_the_count_of_one_samples_convolution_outputs(num_modalities, kind, dims, patch):
+def test_estimate_is_the_count_of_one_samples_convolution_outputs(backbone_in_plans, num_modalities, kind, dims, patch):
     # Each level wider than the last: where two are alike, the host counts a residual block's convolution too many.
-    architecture = make_architecture(dims, (4, 8, 12), kind)
+    architecture = backbone_in_plans(dims, (4, 8, 12), kind)
     estimate = ParallelPlanner.static_estimate_VRAM_usage(
         ParallelPlanner.__new__(ParallelPlanner),
         patch,
@@ -101,12 +100,12 @@ def test_estimate_is_the_count_of_one_samples_convolution_outputs(num_modalities
 
 
 @pytest.mark.parametrize(("fused_at", "feature_fusion"), [("features", "mean"), ("features", "attention")])
-def test_a_planner_of_another_fusion_counts_that_fusion(fused_at, feature_fusion):
+def test_a_planner_of_another_fusion_counts_that_fusion(backbone_in_plans, fused_at, feature_fusion):
     class OtherFusion(ParallelPlanner):
         pass
 
     OtherFusion.fused_at, OtherFusion.feature_fusion = fused_at, feature_fusion
-    architecture = make_architecture(3)
+    architecture = backbone_in_plans(3)
     estimate = OtherFusion.__new__(OtherFusion).static_estimate_VRAM_usage(
         (8, 8, 8),
         3,
