@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -35,12 +36,15 @@ def tear(folder, name):
     file.write_bytes(file.read_bytes()[:-20])
 
 
-@pytest.fixture
-def full_disk():
-    """Return a function that limits the size of files: the nearest to a full disk that needs no rights."""
+@contextmanager
+def full_disk(size):
+    """Limit the size of files: the nearest to a full disk that needs no rights. pytest's own output is limited, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +103,12 @@ def test_a_saved_file_has_its_content_and_leaves_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_full_disk_leaves_the_previous_file_and_names_path_and_free_space(tmp_path, full_disk):
+def test_a_full_disk_leaves_the_previous_file_and_names_path_and_free_space(tmp_path):
     file = tmp_path / LATEST
     write(tmp_path, latest=3)
     before = file.read_bytes()
-    full_disk(20_000)
     with (
+        full_disk(20_000),
         pytest.raises(
             CheckpointNotSavedError,
             match=rf"{file} could not be saved: .* had been written when {tmp_path} had [0-9.]+ MB free\. "
