@@ -14,7 +14,6 @@ features, and at most 2.5 times the time of one full prediction for both.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -26,8 +25,8 @@ from typing import Any, NamedTuple
 import torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tiny_model import CONFIGURATION, NAMES, make_arrays, make_plans, write_image
+from tiny_model import write_model as write_model_folder
 
 from nnunet_missingmod.inference.case_groups import prepare_case
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
@@ -35,7 +34,6 @@ from nnunet_missingmod.inference.subset_predictor import SubsetPredictor
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 from nnunet_missingmod.training.checkpoint_file import find_trainer
-from nnunet_missingmod.training.trainer import MissingModTrainer
 
 SUBSETS = all_subsets(len(NAMES))
 
@@ -94,31 +92,7 @@ def write_model(folder: Path, kind: Kind, size: Size) -> ModelFolder:
     if kind.residual:
         name = architecture["network_class_name"].rpartition(".")[0]
         architecture["network_class_name"] = f"{name}.ResidualEncoderUNet"
-    trainer = find_trainer(kind.trainer)
-    if issubclass(trainer, MissingModTrainer):
-        plans = trainer._with_choices(plans, CONFIGURATION)
-    dataset_json = {
-        "channel_names": {str(channel): name for channel, name in enumerate(NAMES)},
-        "labels": {"background": 0, "NCR": 1, "ED": 2, "ET": 3},
-        "numTraining": 1,
-        "file_ending": ".nii.gz",
-    }
-    manager = PlansManager(plans)
-    torch.manual_seed(0)
-    network = trainer.build_network_architecture(
-        manager, manager.get_configuration(CONFIGURATION), len(NAMES), 4, False
-    )
-    (folder / "fold_0").mkdir(parents=True)
-    checkpoint = {
-        "network_weights": network.state_dict(),
-        "trainer_name": kind.trainer,
-        "init_args": {"configuration": CONFIGURATION},
-        "inference_allowed_mirroring_axes": (0, 1, 2),
-    }
-    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
-    (folder / "plans.json").write_text(json.dumps(plans))
-    (folder / "dataset.json").write_text(json.dumps(dataset_json))
-    return open_model_folder(folder)
+    return open_model_folder(write_model_folder(folder, plans, find_trainer(kind.trainer), mirroring_axes=(0, 1, 2)))
 
 
 def export(model: ModelFolder, logits: torch.Tensor, properties: dict[str, Any], target: Path) -> None:

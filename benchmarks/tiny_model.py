@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
+from nnunet_missingmod.training.trainer import MissingModTrainer
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
-TRAINER = "nnUNetTrainerModalityDropout"
 CONFIGURATION = "3d_fullres"
 SHAPE = (12, 14, 16)
 SPACING_MM = (1.5, 1.0, 1.25)  # as SimpleITK orders it
@@ -85,24 +86,37 @@ def make_plans(*, reader: str, patch: Sequence[int] = (16, 16, 16)) -> dict[str,
 
 def write_tiny_model(folder: Path, *, file_ending: str = ".nii.gz", reader: str = "SimpleITKIO") -> Path:
     """Write the folder of a model of three labels and return it."""
+    return write_model(folder, make_plans(reader=reader), nnUNetTrainerModalityDropout, file_ending=file_ending)
+
+
+def write_model(
+    folder: Path,
+    plans: dict[str, Any],
+    trainer: type[nnUNetTrainer],
+    *,
+    file_ending: str = ".nii.gz",
+    mirroring_axes: tuple[int, ...] | None = None,
+) -> Path:
+    """Write the folder of a trainer's model of three labels under these plans, its weights random; return it."""
     dataset_json = {
         "channel_names": {str(channel): name for channel, name in enumerate(NAMES)},
         "labels": {"background": 0, "NCR": 1, "ED": 2, "ET": 3},
         "numTraining": 1,
         "file_ending": file_ending,
     }
-    plans = nnUNetTrainerModalityDropout._with_choices(make_plans(reader=reader), CONFIGURATION)
+    if issubclass(trainer, MissingModTrainer):
+        plans = trainer._with_choices(plans, CONFIGURATION)
     manager = PlansManager(plans)
     torch.manual_seed(0)
-    network = nnUNetTrainerModalityDropout.build_network_architecture(
+    network = trainer.build_network_architecture(
         manager, manager.get_configuration(CONFIGURATION), len(NAMES), 4, False
     )
     (folder / "fold_0").mkdir(parents=True)
     checkpoint = {
         "network_weights": network.state_dict(),
-        "trainer_name": TRAINER,
+        "trainer_name": trainer.__name__,
         "init_args": {"configuration": CONFIGURATION, "fold": 0, "plans": plans, "dataset_json": dataset_json},
-        "inference_allowed_mirroring_axes": None,
+        "inference_allowed_mirroring_axes": mirroring_axes,
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
     (folder / "plans.json").write_text(json.dumps(plans))

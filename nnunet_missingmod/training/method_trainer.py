@@ -149,11 +149,10 @@ class MethodTrainer(MissingModTrainer):
             self.configuration_manager.configuration,
             self.fold,
         )
-        taught = taught_terms(self.choices)
         teacher = load_teacher(
-            student, self.choices["teacher"], device=self.device, returns_logits="divergence" in taught
+            student, self.choices["teacher"], device=self.device, returns_logits="divergence" in self.taught
         )
-        if "mutual_information" in taught:
+        if "mutual_information" in self.taught:
             teacher.check_channels(self._unwrapped_network().encoder.output_channels)
         teacher.check_weights(self.taught_by)
         return teacher
