@@ -65,6 +65,7 @@ DOCUMENTED: dict[str, tuple[list[Any], list[Any]]] = {
     "mutual_information": _word("none", "teacher", "self"),
     "mutual_information_weight": _WEIGHT,
     "mutual_information_level_weights": (["depth", [0, 1, 2]], ["shallow", 3, [-1, 2], ["a"], [], {}]),
+    "initial_weights": _word("random", "teacher"),
     "distillation_warmup_epochs": ([0, 5], [-1, 0.5, "1", True, None]),
 }
 

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 # device: {script: its arguments}. What runs on the CPU alone is measured there alone.
 BENCHMARKS: dict[str, dict[str, list[str]]] = {
     "cpu": {
-        "step_time": ["--device", "cpu", "--pairs", "8"],
+        "step_time": ["--device", "cpu", "--pairs", "16"],
         "prediction_time": ["--device", "cpu", "--pairs", "3"],
         "all_subset_time": ["--device", "cpu", "--rounds", "2"],
         "memory": ["--device", "cpu"],

@@ -40,3 +40,15 @@ def test_attach_and_help_import_neither_torch_nor_the_host():
         "assert not {'torch', 'numpy', 'nnunetv2'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_reader_who_leaves_gets_no_traceback():
+    command = subprocess.Popen(
+        [sys.executable, "-m", "nnunet_missingmod.cli", "trainers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert command.stdout is not None
+    command.stdout.close()
+    _, said = command.communicate(timeout=100)
+    assert command.returncode == 1
+    assert b"Traceback" not in said
+    assert b"BrokenPipe" not in said
