@@ -129,7 +129,7 @@ def test_every_network_kind_stays_in_sync_with_other_subsets_on_each_rank():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "enumerate_teacher"])  # its network is enumerate's
 def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bounded_number_of_times(name):
     torch._dynamo.reset()
     compilations = []
