@@ -48,7 +48,7 @@ ARMS: dict[str, tuple[str, str, dict[str, Any], float | None]] = {
     ),
 }
 # Of the parallel network fused at its logits: one of four modalities against all four.
-LARGEST_RATIO_OF_ONE = 0.5
+LARGEST_RATIO_OF_ONE = 0.4
 
 
 def make_predictor(name: str, preprocessed: Any, device: torch.device, target: float) -> nnUNetPredictor:
