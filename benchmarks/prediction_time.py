@@ -76,7 +76,7 @@ def make_predictor(name: str, preprocessed: Any, device: torch.device, target: f
 
 
 def scaled_image(memory_target_gb: float) -> list[int]:
-    """Return the size of the brain whose voxels are as much larger as a patch for the target has fewer voxels."""
+    """Return the brain's size, scaled as the side of a patch is between nnU-Net's memory target and this one."""
     return [round(length * (memory_target_gb / HOST_TARGET) ** (1 / 3)) for length in IMAGE_SIZE]
 
 
