@@ -16,16 +16,18 @@ class Arm:
         block: keys of the ``"missingmod"`` block.
         teacher: the arm that teaches, of the same seed.
         dedicated_to: channels, for a network that is trained and used on one subset alone.
+        step: another training step than the trainer's own, by its name in ``steps``.
     """
 
     trainer: str
     block: Mapping[str, Any] = field(default_factory=dict)
     teacher: str | None = None
     dedicated_to: tuple[int, ...] | None = None
+    step: str | None = None
 
 
-def _flagship(**block: Any) -> Arm:
-    return Arm("nnUNetTrainerHolderMI", {"initial_weights": "teacher"} | block, teacher="MedMAPTeacher")
+def _flagship(teacher: str = "MedMAPTeacher", step: str | None = None, **block: Any) -> Arm:
+    return Arm("nnUNetTrainerHolderMI", {"initial_weights": "teacher"} | block, teacher=teacher, step=step)
 
 
 METHODS = {
@@ -62,12 +64,51 @@ LEVERS = {
     "start_random_fill_learned": _flagship(initial_weights="random", absent_fill="learned"),
     "start_random_presence_conditioning": _flagship(initial_weights="random", presence_conditioning=True),
 }
-# What the teacher's steps could have bought instead.
-BUDGET = {"ModalityDropout_twice_as_long": Arm("nnUNetTrainerModalityDropout", {"num_epochs": 20})}
+LEVERS |= {
+    "mutual_information_weight_0.3": _flagship(mutual_information_weight=0.3),
+    "mutual_information_weight_3": _flagship(mutual_information_weight=3.0),
+    "mutual_information_deepest": _flagship(mutual_information_level_weights=[0, 0, 0, 1]),
+    "mutual_information_equal_levels": _flagship(mutual_information_level_weights=[1, 1, 1, 1]),
+    "bernoulli_0.7": _flagship(modality_dropout="bernoulli", modality_dropout_probability=0.7),
+    "hard_subsets": _flagship(step="hard_subsets"),
+    "two_views": _flagship(step="two_views"),
+    "two_views_half_the_steps": _flagship(step="two_views", num_iterations_per_epoch=75),
+    "fill_learned": _flagship("Teacher_fill_learned", absent_fill="learned"),
+    "presence_conditioning": _flagship("Teacher_presence_conditioning", presence_conditioning=True),
+}
+# Teachers whose networks are built as their students' are.
+TEACHERS = {
+    "Teacher_fill_learned": Arm("nnUNetTrainerMedMAPTeacher", {"absent_fill": "learned"}),
+    "Teacher_presence_conditioning": Arm("nnUNetTrainerMedMAPTeacher", {"presence_conditioning": True}),
+    "Teacher_parallel": Arm("nnUNetTrainerMedMAPTeacher", {"network": "parallel"}),
+}
+PARALLEL = {
+    "HolderMIParallel_parallel_teacher": Arm(
+        "nnUNetTrainerHolderMIParallel", {"initial_weights": "teacher"}, teacher="Teacher_parallel"
+    ),
+    "HolderMIParallel_parallel_teacher_start_random": Arm("nnUNetTrainerHolderMIParallel", teacher="Teacher_parallel"),
+    "HolderMIParallel_distillation_none": Arm(
+        "nnUNetTrainerHolderMIParallel",
+        {"initial_weights": "teacher", "divergence": "none", "mutual_information": "none"},
+        teacher="Teacher_parallel",
+    ),
+}
+# What the teacher's steps could have bought instead, and what more steps buy each.
+BUDGET = {
+    "ModalityDropout_twice_as_long": Arm("nnUNetTrainerModalityDropout", {"num_epochs": 20}),
+    "ModalityDropout_four_times_as_long": Arm("nnUNetTrainerModalityDropout", {"num_epochs": 40}),
+    "ZeroFill_twice_as_long": Arm("nnUNetTrainerZeroFill", {"num_epochs": 20}),
+    "ZeroFill_four_times_as_long": Arm("nnUNetTrainerZeroFill", {"num_epochs": 40}),
+    "HolderMI_twice_as_long": _flagship("Teacher_twice_as_long", num_epochs=20),
+    "distillation_none_twice_as_long": _flagship(
+        "Teacher_twice_as_long", num_epochs=20, divergence="none", mutual_information="none"
+    ),
+    "Teacher_twice_as_long": Arm("nnUNetTrainerMedMAPTeacher", {"num_epochs": 20}),
+}
 FUSION = {
     "Parallel_features_mean": Arm("nnUNetTrainerSharedBackbone", {"fused_at": "features"}),
     "Parallel_features_attention": Arm(
         "nnUNetTrainerSharedBackbone", {"fused_at": "features", "feature_fusion": "attention"}
     ),
 }
-ARMS = METHODS | ABLATIONS | LEVERS | BUDGET | FUSION
+ARMS = METHODS | ABLATIONS | LEVERS | TEACHERS | PARALLEL | BUDGET | FUSION

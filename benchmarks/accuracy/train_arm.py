@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from arms import ARMS, Arm
 from settings import BLOCK, CONFIGURATION, FOLD, PLANS, REGIONS, RUNS, StudyFolder
+from steps import STEPS
 
 from nnunet_missingmod.evaluation.atomic_file import write_text
 from nnunet_missingmod.evaluation.metrics import region_dice
@@ -50,6 +51,8 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
 
         Dedicated.__name__ = arm.trainer
         trainer_class = Dedicated
+    if arm.step is not None:
+        trainer_class = type(arm.trainer, (STEPS[arm.step], trainer_class), {})
     # nnU-Net takes the flag out of the plans again.
     return trainer_class(plans | {"continue_training": False}, CONFIGURATION, FOLD, dataset_json, torch.device("cpu"))
 

@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REGION=VOXELS",
         help="score a region also with predictions below so many voxels taken back, as ET=500",
     )
+    parser.add_argument(
+        "--patients",
+        metavar="PATTERN",
+        help="regular expression whose group is the patient, from the start of a case's name, as (.+)_[0-9]+; by "
+        "default each case is a patient",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes for reading, writing and scoring")
     parser.add_argument(
         "-device", "--device", default="auto", help="auto (the GPU where there is one), cuda, cuda:1, mps, cpu"

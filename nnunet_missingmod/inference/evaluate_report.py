@@ -49,6 +49,8 @@ def write_evaluation(
     sets: Mapping[str, Sequence[EvaluationSet]],
     weights: Mapping[str, Mapping[str, str]],
     failures: list[str],
+    *,
+    patients: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Write report and cards, and return lines that say what was measured and where it is.
 
@@ -59,6 +61,7 @@ def write_evaluation(
         sets: the cases of each model.
         weights: {model: {fold: fingerprint}}.
         failures: everything that failed so far; a card that cannot be written is added.
+        patients: the patient of each case; by default each case is one.
     """
     scored = list(dict.fromkeys(row.model for row in rows))
     baseline = request.baseline if request.baseline in scored else scored[0]
@@ -77,6 +80,7 @@ def write_evaluation(
         modalities=task.modalities,
         pairs=pairs,
         convention=CONVENTIONS[request.convention],
+        patients=patients,
         least_size=request.least_size,
         pictures=pictures,
         latents=find_latents(request, scored, sets),
@@ -84,14 +88,15 @@ def write_evaluation(
         failures=failures,
     )
     if len(subsets) == len(all_subsets(len(task.modalities))):
-        failures += _write_cards(request, task, rows, weights, provenance)
+        failures += _write_cards(request, task, rows, weights, provenance, patients)
     else:
         logger.info("No model card: it needs all subsets.")
     values = pool(rows, modalities=task.modalities, convention=CONVENTIONS[request.convention])
     columns = count_columns(task.modalities, scored=values.scored) or subset_columns(
         task.modalities, scored=values.scored
     )
-    return [*to_markdown(table_of(values, columns, differences=pairs)).splitlines(), "", f"Report: {page}"]
+    shown = table_of(values, columns, differences=pairs, patients=patients)
+    return [*to_markdown(shown).splitlines(), "", f"Report: {page}"]
 
 
 def _describe_cases(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) -> str:
@@ -107,6 +112,7 @@ def _write_cards(
     rows: Sequence[ScoreRow],
     weights: Mapping[str, Mapping[str, str]],
     provenance: Mapping[str, Any],
+    patients: Mapping[str, str] | None,
 ) -> list[str]:
     """Write a card into each model's folder; return a line on each that could not be written."""
     problems = []
@@ -118,6 +124,7 @@ def _write_cards(
             of_model,
             modalities=task.modalities,
             convention=CONVENTIONS[request.convention],
+            patients=patients,
             provenance={
                 **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
                 "weights": dict(weights[model.name]),

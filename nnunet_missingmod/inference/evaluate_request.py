@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from nnunet_missingmod.evaluation.patients import compile_pattern
 from nnunet_missingmod.inference.evaluate_models import NamedModel, name_models
 from nnunet_missingmod.inference.evaluate_predictions import PredictionSettings
 from nnunet_missingmod.inference.model_files import Fold, ModelFolderError, find_model_folder
@@ -32,6 +34,7 @@ class Request:
         convention: name of what empty masks score in the main tables.
         tolerance_mm: of the surface Dice.
         least_size: {region: voxels} for the rule of small regions.
+        patient_pattern: whose one group is the patient in the name of a case; None if each case is one.
         settings: of the predictions.
         device: where networks run.
         jobs: processes for everything else.
@@ -48,6 +51,7 @@ class Request:
     convention: str
     tolerance_mm: float
     least_size: dict[str, int]
+    patient_pattern: re.Pattern[str] | None
     settings: PredictionSettings
     device: torch.device
     jobs: int
@@ -64,6 +68,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         folds = None if args.f is None else [_fold(word) for word in args.f]
         models = name_models(_folders(args), folds)
         device = choose_device(args.device)
+        patient_pattern = None if args.patients is None else compile_pattern(args.patients)
     except ValueError as error:
         raise UsageError(str(error)) from error
     names = [model.name for model in models]
@@ -91,6 +96,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         convention=args.convention,
         tolerance_mm=args.tolerance,
         least_size=_least_size(args.least_size),
+        patient_pattern=patient_pattern,
         settings=PredictionSettings(tile_step_size=args.step_size, mirroring=not args.disable_tta),
         device=device,
         jobs=args.jobs,

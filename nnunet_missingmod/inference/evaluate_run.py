@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnunet_missingmod.evaluation.patients import name_patients
 from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.inference.evaluate_cases import EvaluationSet, test_set, validation_sets
 from nnunet_missingmod.inference.evaluate_models import NamedModel, Task, common_task
@@ -55,7 +56,8 @@ def evaluate(request: Request) -> Outcome:
     Predictions that are there already and were made by the same weights from the same images are kept.
 
     Raises:
-        UsageError: a word for a subset or a region is unknown, or the models cannot be compared.
+        UsageError: a word for a subset or a region is unknown, a case names no patient, or the models cannot be
+            compared.
     """
     progress = _Progress()
     task = _find_cases(request, progress)
@@ -63,6 +65,8 @@ def evaluate(request: Request) -> Outcome:
         return Outcome(failures=progress.failures)
     try:
         subsets = choose_subsets(request.subset_words, task.modalities)
+        pattern = request.patient_pattern
+        patients = None if pattern is None else name_patients(progress.references, pattern)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for region in request.least_size:
@@ -83,7 +87,15 @@ def evaluate(request: Request) -> Outcome:
         return Outcome(failures=[*progress.failures, "Nothing could be scored."])
     write_scores(rows, request.output / SCORES)
     summary = write_evaluation(
-        request, task, subsets, rows, progress.predictions, progress.sets, progress.weights, progress.failures
+        request,
+        task,
+        subsets,
+        rows,
+        progress.predictions,
+        progress.sets,
+        progress.weights,
+        progress.failures,
+        patients=patients,
     )
     return Outcome(summary, progress.failures)
 

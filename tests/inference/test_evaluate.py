@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from math import isnan
 
 import pytest
 
@@ -133,6 +134,16 @@ def test_a_test_folder_is_predicted_by_all_folds_and_some_subsets_make_no_card(t
     assert not (folder / FILE_NAME).exists()
 
 
+def test_cases_of_one_patient_are_resampled_together(folder, tmp_path, numbers_only):
+    assert evaluate(folder, "-o", tmp_path / "one", "--patients", "(case)_") == 0
+    assert set(numbers_only[0]["patients"].values()) == {"case"}
+    card = json.loads((folder / FILE_NAME).read_text())
+    assert card["provenance"]["bootstrap"]["patients"] == 1
+    expected = read_card(folder / FILE_NAME).expected(["T2"]).regions["WT"]
+    assert isnan(expected.low)
+    assert expected.count == 4
+
+
 def test_models_can_be_named_as_nnunet_names_them(tiny, folder, tmp_path, numbers_only):
     arguments = ("-d", "Dataset901_Tiny", "-c", "3d_fullres", "-tr", "nnUNetTrainerSharedBackbone", "-f", "0")
     assert evaluate(*arguments, "-o", tmp_path / "out", "--subsets", "T2+T1") == 0
@@ -145,6 +156,7 @@ def test_models_can_be_named_as_nnunet_names_them(tiny, folder, tmp_path, number
     [
         (["--subsets", "T3"], "'T3' is no modality of T1, T2"),
         (["--least-size", "XY=5"], "no region 'XY', only WT, TC, ET"),
+        (["--patients", "(patient)_"], "names no patient in case case_00"),
         (["--jobs", "0"], "--jobs"),
         (["-ref", "."], "both its images"),
     ],

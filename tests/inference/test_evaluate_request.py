@@ -56,6 +56,7 @@ def test_the_defaults_are_every_subset_and_the_validation_cases():
         (["x", "-f", "one"], "'one'"),
         (["x", "--least-size", "ET"], "REGION=VOXELS"),
         (["x", "--least-size", "ET=0"], "REGION=VOXELS"),
+        (["x", "--patients", "case_"], "one group"),
     ],
 )
 def test_what_contradicts_itself_or_is_out_of_range_is_refused(arguments, message):

@@ -1,0 +1,97 @@
+"""Training steps that were tried in the study and are not part of the package: mixins over its trainers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnunet_missingmod.absence import BoolArray
+from nnunet_missingmod.modalities import all_subsets
+
+
+class TwoViews:
+    """Show every case twice in a step: with a random subset of its modalities, and with all of them.
+
+    The batch has both views, 2B, so a step costs twice as much; the teacher's word counts for both.
+    """
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take the step on both views."""
+        trainer: Any = self
+        present = trainer._present(batch)
+        batch["data"], batch["present"] = torch.cat([batch["data"]] * 2), torch.cat([present] * 2)
+        target = batch["target"]
+        batch["target"] = [torch.cat([t] * 2) for t in target] if isinstance(target, list) else torch.cat([target] * 2)
+        step: dict[str, Any] = super().train_step(batch)  # type: ignore[misc]
+        return step
+
+    def _build_dropout(self) -> Any:
+        dropout: Any = super()._build_dropout()  # type: ignore[misc]
+        sample = dropout.sample
+
+        def sample_first_view(present: BoolArray) -> BoolArray:
+            half = len(present) // 2
+            return np.concatenate([sample(present[:half]), present[half:]])
+
+        dropout.sample = sample_first_view
+        return dropout
+
+
+class HardSubsets:
+    """Draw subsets in proportion to a power of their running cross-entropy in training, one tenth of them uniformly.
+
+    With e_s the exponential moving average (0.99 per sample) of subset s's mean cross-entropy, 1 at first::
+
+        p_s = 0.9 * e_s^POWER / sum_t e_t^POWER + 0.1 / (2^J - 1)
+    """
+
+    POWER = 2.0
+
+    def _build_dropout(self) -> Any:
+        dropout: Any = super()._build_dropout()  # type: ignore[misc]
+        subsets = all_subsets(4)
+        self.masks = np.zeros((len(subsets), 4), dtype=bool)
+        for row, subset in enumerate(subsets):
+            self.masks[row, list(subset)] = True
+        self.difficulty = np.ones(len(subsets))
+        self.drawn = np.zeros(0, dtype=int)
+
+        def sample(present: BoolArray) -> BoolArray:
+            weights = self.difficulty**self.POWER
+            probability = 0.9 * weights / weights.sum() + 0.1 / len(weights)
+            self.drawn = dropout._rng.choice(len(weights), size=len(present), p=probability)
+            return self.masks[self.drawn] & present
+
+        dropout.sample = sample
+        return dropout
+
+    def on_train_start(self) -> None:
+        """Start, and from now on look at what each sample's subset costs."""
+        super().on_train_start()  # type: ignore[misc]
+        trainer: Any = self
+        trainer.loss.terms.register_forward_hook(self._look)
+
+    def _look(self, _module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+        (logits, _features), target = inputs[:2]
+        logits, labels = (value[0] if isinstance(value, list) else value for value in (logits, target))
+        for subset, loss in zip(self.drawn, cross_entropy_per_sample(logits, labels), strict=True):
+            self.difficulty[subset] = 0.99 * self.difficulty[subset] + 0.01 * loss
+
+    def on_train_epoch_end(self, outputs: list[dict[str, Any]]) -> None:
+        """Log the difficulties."""
+        super().on_train_epoch_end(outputs)  # type: ignore[misc]
+        trainer: Any = self
+        trainer.print_to_log_file("difficulty", np.round(self.difficulty, 3).tolist())
+
+
+def cross_entropy_per_sample(logits: Tensor, labels: Tensor) -> list[float]:
+    """Return the mean cross-entropy of each sample; logits (B, K, H, W), labels (B, 1, H, W)."""
+    voxels = torch.nn.functional.cross_entropy(logits.detach().float(), labels[:, 0].long(), reduction="none")
+    values: list[float] = voxels.flatten(1).mean(1).tolist()
+    return values
+
+
+STEPS = {"two_views": TwoViews, "hard_subsets": HardSubsets}
