@@ -31,6 +31,6 @@ def name_patients(cases: Iterable[str], pattern: re.Pattern[str]) -> dict[str, s
     for case in cases:
         found = pattern.match(case)
         if found is None or not found[1]:
-            raise ValueError(f"{pattern.pattern!r} names no patient in case {case}: it is matched from the start of the name.")
+            raise ValueError(f"{pattern.pattern!r} names no patient in case {case}, matched from its start.")
         patients[case] = found[1]
     return patients

@@ -2,8 +2,8 @@
 
 nnU-Net crops a case to where any of its images is non-zero, and normalises within that mask. Without a modality the
 mask may be smaller. Subsets that have the same mask have the same preprocessed images and are preprocessed together;
-each further mask costs one more preprocessing. So the images that a network sees are, bit for bit, those of the case
-whose files are missing.
+each further mask costs one more preprocessing. In a cascade each subset is preprocessed with what the previous stage
+made of it. So what a network sees is, bit for bit, what it would see of the case whose files are missing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
+from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.inference.model_folder import ModelFolder
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.preprocessing.admission import admit
 from nnunet_missingmod.preprocessing.case_files import CaseRefusedError
+from nnunet_missingmod.preprocessing.label_file import Grid, read_label_file
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 from nnunet_missingmod.preprocessing.read_case import Image, read_files
 
@@ -34,19 +36,21 @@ class CaseGroup(NamedTuple):
         images: {channel: (*spatial)}, preprocessed, of the modalities that any of the subsets holds.
         properties: of the case with these modalities, for nnU-Net's exporter.
         subsets: channels each.
+        previous: (E, *spatial), the previous stage's prediction of the subset as nnU-Net encodes it; E = 0 without one.
     """
 
     images: dict[int, Image]
     properties: dict[str, Any]
     subsets: list[Subset]
+    previous: Image
 
     def data(self, num_channels: int) -> Image:
-        """Return (J, *spatial), the other channels marked absent."""
+        """Return (J + E, *spatial), the other channels marked absent."""
         shape = next(iter(self.images.values())).shape
         data = np.full((num_channels, *shape), absence.ABSENT, dtype=np.float32)
         for channel, image in self.images.items():
             data[channel] = image
-        return data
+        return np.concatenate([data, self.previous])
 
 
 class PreparedCase(NamedTuple):
@@ -61,7 +65,13 @@ class PreparedCase(NamedTuple):
     groups: list[CaseGroup]
 
 
-def prepare_case(model: ModelFolder, case: str, files: Mapping[int, Path], subsets: Sequence[Subset]) -> PreparedCase:
+def prepare_case(
+    model: ModelFolder,
+    case: str,
+    files: Mapping[int, Path],
+    subsets: Sequence[Subset],
+    previous: Mapping[Subset, Path] | None = None,
+) -> PreparedCase:
     """Read a case and preprocess it, in as few groups of subsets as there are different preprocessings.
 
     Args:
@@ -69,15 +79,17 @@ def prepare_case(model: ModelFolder, case: str, files: Mapping[int, Path], subse
         case: its name, for messages.
         files: {channel: file} of the modalities it has.
         subsets: those wanted.
+        previous: in a cascade, the previous stage's prediction of each.
 
     Raises:
         CaseRefusedError: a file is damaged, the modalities lie on different grids, or none is present.
     """
     choices = plans_block.resolve(model.configuration_manager.configuration.get(plans_block.BLOCK))
+    reader = model.plans_manager.image_reader_writer_class()
     read = read_files(
         files,
         model.modalities,
-        model.plans_manager.image_reader_writer_class(),
+        reader,
         file_ending=model.file_ending,
         geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
     )
@@ -95,19 +107,27 @@ def prepare_case(model: ModelFolder, case: str, files: Mapping[int, Path], subse
     available = [subset for subset in subsets if present[list(subset)].all()]
     # Where headers differ within the tolerance, a case has the geometry of its first file.
     owner = {subset: min(subset) if read.distances_voxels else min(read.properties) for subset in available}
+    if previous is None:
+        together = _group_by_mask(data, available, owner)
+    else:
+        together = [(owner[subset], [subset]) for subset in available]
     groups = []
-    for channel, members in _group_by_mask(data, available, owner):
+    for channel, members in together:
         union = np.zeros(len(data), dtype=bool)
         union[[c for subset in members for c in subset]] = True
         masked = data.copy()
         absence.mark_case(masked, union)
         properties = deepcopy(read.properties[channel])
         properties[plans_block.BLOCK] = {"case": case}
-        preprocessed, _, properties = MissingModPreprocessor(verbose=False).run_case_npy(
-            masked, None, properties, model.plans_manager, model.configuration_manager, model.dataset_json
+        seg = None
+        if previous is not None:
+            seg = read_label_file(previous[members[0]], reader, Grid(data.shape[1:], properties))
+        preprocessed, seg, properties = MissingModPreprocessor(verbose=False).run_case_npy(
+            masked, seg, properties, model.plans_manager, model.configuration_manager, model.dataset_json
         )
         images = {int(c): preprocessed[c].astype(np.float32, copy=False) for c in np.flatnonzero(union)}
-        groups.append(CaseGroup(images, properties, members))
+        labels = [] if previous is None else model.label_manager.foreground_labels
+        groups.append(CaseGroup(images, properties, members, convert_labelmap_to_one_hot(seg[0], labels, np.float32)))
     return PreparedCase(tuple(name for name, there in zip(model.modalities, present, strict=True) if there), groups)
 
 

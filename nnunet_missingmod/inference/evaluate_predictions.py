@@ -41,10 +41,12 @@ class Predicted(NamedTuple):
     """What became of the cases of a model.
 
     Attributes:
+        model: what predicted, by its weights and those of the stages before it.
         files: {(case, subset): prediction}.
         failed: {case: reason}.
     """
 
+    model: str
     files: dict[tuple[str, Subset], Path]
     failed: dict[str, str]
 
@@ -53,6 +55,7 @@ class _Task(NamedTuple):
     case: EvaluationCase
     origin: Origin
     subsets: list[Subset]
+    previous: dict[Subset, Path] | None
 
 
 class _InFlight(NamedTuple):
@@ -71,6 +74,7 @@ def predict_set(
     device: torch.device,
     workers: Workers,
     on_progress: Callable[[int], object],
+    previous: Predicted | None = None,
 ) -> Predicted:
     """Predict each case under each of the subsets that it has, except what the store holds already.
 
@@ -79,19 +83,28 @@ def predict_set(
     Args:
         model: with the folds of ``cases``.
         on_progress: called with the number of predictions that have become available, or turned out to be impossible.
+        previous: in a cascade, what the stage before made of the same cases and subsets.
     """
-    predicted = Predicted({}, {})
+    made_by = model.fingerprint if previous is None else f"{model.fingerprint} after {previous.model}"
+    predicted = Predicted(made_by, {}, {})
     tasks: list[_Task] = []
     for case in cases.cases:
-        origin = _origin(model, case, settings)
+        if previous is not None and case.case in previous.failed:
+            predicted.failed[case.case] = previous.failed[case.case]
+            on_progress(len(subsets))
+            continue
+        origin = _origin(made_by, model.modalities, case, settings)
         present = store.present(case.case, origin)
         wanted = [s for s in subsets if present is None or {model.modalities[c] for c in s} <= set(present)]
+        if previous is not None:
+            wanted = [subset for subset in wanted if (case.case, subset) in previous.files]
         usable = store.usable(case.case, origin, wanted)
         predicted.files.update(_files(store, case.case, usable))
         left = [subset for subset in wanted if subset not in usable]
         on_progress(len(subsets) - len(left))
         if left:
-            tasks.append(_Task(case, origin, left))
+            before = None if previous is None else {subset: previous.files[case.case, subset] for subset in left}
+            tasks.append(_Task(case, origin, left, before))
     if not tasks:
         return predicted
     predictor = load_predictor(
@@ -155,7 +168,8 @@ def _prepared_ahead(
     light = replace(model, weights=())
     ahead: deque[tuple[_Task, Future[PreparedCase]]] = deque()
     for task in tasks:
-        ahead.append((task, workers.submit(prepare_case, light, task.case.case, task.case.files, task.subsets)))
+        arguments = (task.case.case, task.case.files, task.subsets, task.previous)
+        ahead.append((task, workers.submit(prepare_case, light, *arguments)))
         if workers.at_once == 1 or len(ahead) > 1:
             yield ahead.popleft()
     yield from ahead
@@ -182,10 +196,10 @@ def _predict_case(
     return _InFlight(task, prepared.present, exports)
 
 
-def _origin(model: ModelFolder, case: EvaluationCase, settings: PredictionSettings) -> Origin:
-    made_by = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
-    images = {model.modalities[channel]: digest(file) for channel, file in case.files.items()}
-    return Origin(model.fingerprint, made_by, images)
+def _origin(model: str, modalities: Sequence[str], case: EvaluationCase, settings: PredictionSettings) -> Origin:
+    decided = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
+    images = {modalities[channel]: digest(file) for channel, file in case.files.items()}
+    return Origin(model, decided, images)
 
 
 def _files(store: PredictionStore, case: str, subsets: Sequence[Subset]) -> dict[tuple[str, Subset], Path]:

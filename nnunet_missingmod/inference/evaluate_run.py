@@ -6,7 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,6 +20,7 @@ from nnunet_missingmod.inference.evaluate_predictions import predict_set
 from nnunet_missingmod.inference.evaluate_report import write_evaluation
 from nnunet_missingmod.inference.evaluate_request import Request, UsageError
 from nnunet_missingmod.inference.evaluate_scores import ToScore, score_all
+from nnunet_missingmod.inference.evaluate_stages import predict_stages
 from nnunet_missingmod.inference.evaluate_store import PredictionStore
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
 from nnunet_missingmod.inference.model_folder import open_model_folder
@@ -29,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 SCORES = "scores.csv"
 PREDICTIONS = "predictions"
+PREVIOUS_STAGES = "predictions_of_previous_stages"
 
 
 @dataclass
@@ -149,27 +153,27 @@ def _warn_of_different_cases(progress: _Progress) -> None:
 def _predict(request: Request, task: Task, subsets: Sequence[Subset], progress: _Progress, workers: Workers) -> None:
     total = len(subsets) * sum(len(each.cases) for sets in progress.sets.values() for each in sets)
     with tqdm(total=total, desc="predicting", unit="prediction", disable=None) as bar:
+        predict = partial(
+            predict_set,
+            settings=request.settings,
+            device=request.device,
+            workers=workers,
+            on_progress=bar.update,
+        )
         for model in request.models:
             store = PredictionStore(request.output / PREDICTIONS / model.name, task.modalities, task.file_ending)
             for each in progress.sets.get(model.name, ()):
                 bar.set_postfix_str(f"{model.name}, fold {each.fold_name}")
                 try:
                     opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
-                    stage = opened.configuration_manager.previous_stage_name
-                    if stage is not None:
-                        raise ModelFolderError(
-                            f"{opened.configuration} needs the predictions of {stage}, which a cascade makes from the "
-                            "same subset: evaluate the stages' configurations without a previous stage."
-                        )
-                    predicted = predict_set(
+                    predicted = predict_stages(
                         opened,
                         each,
                         subsets,
                         store,
-                        settings=request.settings,
-                        device=request.device,
-                        workers=workers,
-                        on_progress=bar.update,
+                        predict=predict,
+                        stages_folder=request.output / PREVIOUS_STAGES / model.name,
+                        on_more=partial(_expect_more, bar),
                     )
                 except ModelFolderError as error:
                     progress.failures.append(f"{model.name}, fold {each.fold_name}: {error}")
@@ -183,3 +187,8 @@ def _predict(request: Request, task: Task, subsets: Sequence[Subset], progress: 
                     for subset in subsets
                     if (case, subset) in predicted.files
                 ]
+
+
+def _expect_more(bar: tqdm[Any], predictions: int) -> None:
+    bar.total += predictions
+    bar.refresh()

@@ -34,7 +34,7 @@ def model_latents(
     """Return the latents of every modality at voxels of the cases that have all of them; None if there is no such case.
 
     Of each case the patch is taken that is centred on its foreground; in it voxels are drawn, half of them from the
-    foreground, the others from where the images are not zero.
+    foreground, the others from where the images are not zero. A cascade sees an empty previous segmentation.
 
     Args:
         model: the weights of its first fold are used.
@@ -53,6 +53,9 @@ def model_latents(
     values, owners = [], []
     for owner, case in enumerate(complete):
         patch, labels = _central_patch(model, case)
+        if model.configuration_manager.previous_stage_name is not None:
+            nothing = np.zeros((len(model.label_manager.foreground_labels), *labels.shape), patch.dtype)
+            patch = np.concatenate([patch, nothing])
         chosen = _draw_voxels(labels, voxels_per_case, rng)
         with torch.inference_mode():
             latents = patch_latents(network, torch.from_numpy(patch)[None].to(device), len(model.modalities))
