@@ -16,6 +16,7 @@ class Arm:
         block: keys of the ``"missingmod"`` block.
         teacher: the arm that teaches, of the same seed.
         dedicated_to: channels, for a network that is trained and used on one subset alone.
+        pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
         step: another training step than the trainer's own, by its name in ``steps``.
     """
 
@@ -23,7 +24,13 @@ class Arm:
     block: Mapping[str, Any] = field(default_factory=dict)
     teacher: str | None = None
     dedicated_to: tuple[int, ...] | None = None
+    pretrained: str | None = None
     step: str | None = None
+
+    @property
+    def comes_after(self) -> str | None:
+        """The arm that has to be trained before this one."""
+        return self.teacher or self.pretrained
 
 
 def _flagship(teacher: str = "MedMAPTeacher", step: str | None = None, **block: Any) -> Arm:
@@ -76,6 +83,11 @@ LEVERS |= {
     "fill_learned": _flagship("Teacher_fill_learned", absent_fill="learned"),
     "presence_conditioning": _flagship("Teacher_presence_conditioning", presence_conditioning=True),
 }
+# From a stock nnU-Net that has been trained as usual.
+STOCK = {
+    "ModalityDropout_pretrained": Arm("nnUNetTrainerModalityDropout", pretrained="ZeroFill"),
+    "stock_teacher": Arm("nnUNetTrainerHolderMIEncoderNone", {"initial_weights": "teacher"}, teacher="ZeroFill"),
+}
 # Teachers whose networks are built as their students' are.
 TEACHERS = {
     "Teacher_fill_learned": Arm("nnUNetTrainerMedMAPTeacher", {"absent_fill": "learned"}),
@@ -111,4 +123,4 @@ FUSION = {
         "nnUNetTrainerSharedBackbone", {"fused_at": "features", "feature_fusion": "attention"}
     ),
 }
-ARMS = METHODS | ABLATIONS | LEVERS | TEACHERS | PARALLEL | BUDGET | FUSION
+ARMS = METHODS | ABLATIONS | LEVERS | STOCK | TEACHERS | PARALLEL | BUDGET | FUSION

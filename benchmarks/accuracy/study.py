@@ -113,10 +113,10 @@ def run(folder: StudyFolder, names: Iterable[str], seeds: Iterable[int], jobs: i
     waves: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     for seed in seeds:
         for name in names:
-            teacher = ARMS[name].teacher
-            if teacher is not None:
-                waves[0].append((teacher, seed))
-            waves[0 if teacher is None else 1].append((name, seed))
+            first = ARMS[name].comes_after
+            if first is not None:
+                waves[0].append((first, seed))
+            waves[0 if first is None else 1].append((name, seed))
     failed = 0
     for wave in (0, 1):
         with ThreadPoolExecutor(jobs) as pool:

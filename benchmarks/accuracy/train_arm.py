@@ -70,6 +70,12 @@ def train(folder: StudyFolder, name: str, seed: int) -> Any:
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
     trainer = build_trainer(arm, plans, dataset_json)
+    if arm.pretrained is not None:
+        from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+        pretrained = folder.model(arm.pretrained, seed, ARMS[arm.pretrained].trainer) / f"fold_{FOLD}"
+        trainer.initialize()
+        load_pretrained_weights(trainer.network, str(pretrained / "checkpoint_final.pth"))
     trainer.run_training()
     return trainer
 

@@ -17,6 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from nnunet_missingmod.networks.feature_taps import encoder_features, forward_with_encoder_features
+from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
 from nnunet_missingmod.training.checkpoint_file import CheckpointError, find_trainer, read_checkpoint
 from nnunet_missingmod.training.step import TeacherOutput
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError, TeacherFolder, check_teacher, find_teacher
@@ -57,15 +58,21 @@ class Teacher:
     def give_weights(self, student: nn.Module) -> None:
         """Copy the weights into a network that is built as the teacher's is.
 
+        A stock network is built as a student's backbone is if nothing is before it: without channel encoder.
+
         Raises:
             TeacherError: it is built otherwise.
         """
+        weights = self._network.state_dict()
+        if not isinstance(self._network, MultimodalNetwork):
+            weights = {f"backbone.{name}": value for name, value in weights.items()}
         try:
-            student.load_state_dict(self._network.state_dict())
+            student.load_state_dict(weights)
         except RuntimeError as error:
             raise TeacherError(
                 f"The student cannot start from the weights of its teacher ({self.source}): their networks differ. Set "
-                f'"initial_weights" to "random", or choose a teacher with the student\'s network. {error}'
+                f'"initial_weights" to "random", or choose a teacher with the student\'s network (for a stock nnU-Net '
+                f'that is one with "channel_encoder" "none"). {error}'
             ) from error
 
     def encoder_channels(self) -> Sequence[int]:

@@ -64,3 +64,33 @@ def test_a_student_with_another_network_is_refused(taught, make_method):
     student = make_method("nnUNetTrainerHolderMIParallel", tiny, initial_weights="teacher")
     with pytest.raises(TeacherError, match="networks differ.*initial_weights"):
         student.on_train_start()
+
+
+@pytest.fixture
+def stock_model(make_tiny_dataset, preprocess, make_method):
+    """A dataset, and a model of stock nnU-Net's network."""
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "3d_fullres")
+    trainer = make_method("nnUNetTrainerZeroFill", tiny)
+    trainer.run_training()
+    return tiny, trainer
+
+
+def test_a_student_without_channel_encoder_starts_from_a_stock_network(stock_model, make_method):
+    tiny, stock = stock_model
+    named = {"teacher": "nnUNetTrainerZeroFill", "initial_weights": "teacher"}
+    student = make_method("nnUNetTrainerHolderMIEncoderNone", tiny, **named)
+    student.on_train_start()
+    assert same(dict(student.network.backbone.state_dict()), state_of(stock))
+    image = torch.randn(1, 4, 16, 16, 16)
+    stock.network.eval()
+    student.network.eval()
+    assert all(torch.equal(*pair) for pair in zip(student.network(image), stock.network(image), strict=True))
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerHolderMI", "nnUNetTrainerHolderMIEncoderSeparate"])
+def test_a_student_with_a_channel_encoder_cannot_start_from_a_stock_network(stock_model, make_method, trainer):
+    tiny, _ = stock_model
+    student = make_method(trainer, tiny, teacher="nnUNetTrainerZeroFill", initial_weights="teacher")
+    with pytest.raises(TeacherError, match='"channel_encoder" "none"'):
+        student.on_train_start()
