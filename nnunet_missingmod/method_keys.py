@@ -172,6 +172,6 @@ METHOD_KEYS: tuple[Key, ...] = (
         '"random" or "teacher"',
         one_of("random", "teacher"),
         "What the network starts from: nnU-Net's random weights, or those of the teacher, whose network must be built "
-        "the same.",
+        "the same; stock nnU-Net's is that of a student without channel encoder.",
     ),
 )
