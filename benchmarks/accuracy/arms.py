@@ -124,3 +124,20 @@ FUSION = {
     ),
 }
 ARMS = METHODS | ABLATIONS | LEVERS | STOCK | TEACHERS | PARALLEL | BUDGET | FUSION
+
+
+@dataclass(frozen=True)
+class Group:
+    """Arms that share a table, and the arm that they are compared with."""
+
+    arms: tuple[str, ...]
+    baseline: str
+
+
+GROUPS = {
+    "methods": Group(tuple(name for name in METHODS if not name.startswith("Dedicated")), "ModalityDropout"),
+    "levers": Group(("HolderMI", *LEVERS, "stock_teacher"), "HolderMI"),
+    "alignment": Group(("MedMAP", *ABLATIONS), "MedMAP"),
+    "parallel": Group(("SharedBackbone", "RDL", "HolderMIParallel", *PARALLEL, *FUSION), "SharedBackbone"),
+    "budget": Group(("ModalityDropout", "HolderMI", "ZeroFill", "ModalityDropout_pretrained", *BUDGET), "HolderMI"),
+}

@@ -2,10 +2,10 @@
 
     python benchmarks/accuracy/study.py prepare FOLDER
     python benchmarks/accuracy/study.py run FOLDER [--arms NAME ...] [--seeds 0 1 2] [--jobs 2]
-    python benchmarks/accuracy/study.py table [--split test] [--figures docs/figures]
+    python benchmarks/accuracy/study.py table [--document docs/benchmark.md] [--figures docs/figures]
 
 ``prepare`` makes phantoms and runs nnU-Net's planner and preprocessor; ``run`` trains what has no scores in ``runs/``
-yet, teachers first, one thread per training; ``table`` prints means over the scores in ``runs/``. Methods are chosen on
+yet, teachers first, one thread per training; ``table`` makes tables of the scores in ``runs/``. Methods are chosen on
 the split ``val`` (fold 0's validation cases) and reported on ``test``.
 """
 
@@ -36,7 +36,7 @@ from settings import (
     WIDTH,
     StudyFolder,
 )
-from tables import draw, print_tables
+from tables import all_tables, draw, write_into
 
 from nnunet_missingmod.demo.commands import Command, program, run_command
 from nnunet_missingmod.evaluation.atomic_file import write_text
@@ -149,13 +149,17 @@ def main(argv: list[str] | None = None) -> int:
     steps.choices["run"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     steps.choices["run"].add_argument("--jobs", type=int, default=2)
     table = steps.add_parser("table")
-    table.add_argument("--split", choices=("val", "test"), default="test")
+    table.add_argument("--document", type=Path, help="put them where this document has places for them")
     table.add_argument("--figures", type=Path, help="folder for figures")
     args = parser.parse_args(argv)
     if args.step == "table":
-        print_tables(RUNS, args.split, SHOWN)
+        tables = all_tables(RUNS, SHOWN)
+        if args.document is not None:
+            write_into(args.document, tables)
+        else:
+            sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
         if args.figures is not None:
-            draw(RUNS, args.split, SHOWN, args.figures)
+            draw(RUNS, "test", SHOWN, args.figures)
         return 0
     folder = StudyFolder(args.folder.resolve())
     if args.step == "prepare":

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from arms import GROUPS, Group
 from settings import REGIONS
 
 from nnunet_missingmod.demo.contrast import MODALITIES
+from nnunet_missingmod.evaluation.atomic_file import write_text
 from nnunet_missingmod.evaluation.bootstrap import Bootstrap
 from nnunet_missingmod.evaluation.columns import count_columns, subset_columns
 from nnunet_missingmod.evaluation.comparison import compare
-from nnunet_missingmod.evaluation.comparison_text import p_text
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE
 from nnunet_missingmod.evaluation.count_curve import count_curve
 from nnunet_missingmod.evaluation.difference_plot import difference_plot
@@ -55,36 +56,38 @@ def case_values(rows: pd.DataFrame) -> CaseValues:
     )
 
 
-def summary(folder: Path, split: str) -> str:
-    """Return a Markdown table: mean Dice (%) over subsets, regions and cases of each arm, best first.
+def summary(folder: Path, split: str, group: Group) -> str:
+    """Return a Markdown table: mean Dice (%) over subsets, regions and cases of a group's arms.
 
-    ``seeds`` gives the lowest and highest of the single seeds' means. The difference from modality dropout is paired by
-    case, over the seeds that both have, with its bootstrap interval over cases and the signed-rank p value of the arm
-    alone.
+    Means are over an arm's own seeds; each seed's mean follows. The difference from the baseline is paired by case,
+    over the seeds that both have, with its bootstrap interval over cases, and then seed by seed; it gives the order.
     """
     rows = read_runs(folder, split)
-    rows = rows[~rows["arm"].str.startswith("Dedicated")]
+    rows = rows[rows["arm"].isin(group.arms)]
     by_seed = rows.groupby(["arm", "seed"])["dice"].mean().mul(100)
     regions = rows.groupby(["arm", "region"])["dice"].mean().mul(100).unstack()[list(REGIONS)]
     counts = rows.groupby(["arm", "num_present"])["dice"].mean().mul(100).unstack()
-    head = ["arm", "mean", "seeds", *REGIONS, *(f"{count} of 4" for count in counts), f"minus {BASELINE}", "p"]
+    against = [f"minus {group.baseline}", "seed by seed"]
+    head = ["arm", "mean", "seeds", *REGIONS, *(f"{count} of 4" for count in counts), *against]
+    paired = {arm: (by_seed.loc[arm] - by_seed.loc[group.baseline]).dropna() for arm in by_seed.index.unique("arm")}
     body = []
-    for arm in by_seed.groupby("arm").mean().sort_values(ascending=False).index:
-        seeds = by_seed.loc[arm]
-        spread = f"{seeds.min():.1f} to {seeds.max():.1f} ({len(seeds)})" if len(seeds) > 1 else "1"
+    for arm in sorted(paired, key=lambda arm: -paired[arm].mean()):
+        of_seeds = ", ".join(f"{value:.1f}" for value in by_seed.loc[arm])
         cells = [f"{value:.1f}" for value in [*regions.loc[arm], *counts.loc[arm]]]
-        body.append([arm, f"{seeds.mean():.1f}", spread, *cells, *_difference(rows, arm)])
-    return markdown_table(head, ["---", "--:", "---", *["--:"] * (len(head) - 5), "---", "--:"], body)
+        body.append(
+            [arm, f"{by_seed.loc[arm].mean():.1f}", of_seeds, *cells, *_difference(rows, arm, group, paired[arm])]
+        )
+    return markdown_table(head, ["---", "--:", "---", *["--:"] * (len(head) - 5), "---", "---"], body)
 
 
-def _difference(rows: pd.DataFrame, arm: str) -> tuple[str, str]:
-    if arm == BASELINE:
+def _difference(rows: pd.DataFrame, arm: str, group: Group, by_seed: pd.Series) -> tuple[str, str]:
+    if arm == group.baseline:
         return "", ""
-    seeds = set(rows[rows["arm"] == arm]["seed"]) & set(rows[rows["arm"] == BASELINE]["seed"])
-    paired = case_values(rows[rows["arm"].isin([arm, BASELINE]) & rows["seed"].isin(seeds)])
+    values = case_values(rows[rows["arm"].isin([arm, group.baseline]) & rows["seed"].isin(by_seed.index)])
     average = count_columns(MODALITIES)[-1:]
-    (found,) = compare(paired, model=arm, baseline=BASELINE, columns=average, bootstrap=Bootstrap(), regions=MEAN)
-    return interval_text(found.difference, signed=True), p_text(found.p)
+    (found,) = compare(values, model=arm, baseline=group.baseline, columns=average, bootstrap=Bootstrap(), regions=MEAN)
+    seed_by_seed = ", ".join(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in by_seed)
+    return interval_text(found.difference, signed=True), seed_by_seed
 
 
 def by_subset(folder: Path, split: str, arms: Sequence[str]) -> str:
@@ -126,9 +129,29 @@ def draw(folder: Path, split: str, arms: Sequence[str], target: Path) -> None:
     )
 
 
-def print_tables(folder: Path, split: str, arms: Sequence[str]) -> None:
-    """Print the tables of docs/benchmark.md."""
-    present = set(read_runs(folder, split)["arm"])
-    shown = [arm for arm in arms if arm in present]
-    for text in (summary(folder, split), dedicated(folder, split, shown), by_subset(folder, split, shown)):
-        sys.stdout.write(f"{text}\n\n")
+def all_tables(folder: Path, arms: Sequence[str]) -> dict[str, str]:
+    """Return every table of docs/benchmark.md by name; ``arms`` are those shown subset by subset."""
+    tables = {
+        f"{name}, {split}": summary(folder, split, group) for name, group in GROUPS.items() for split in ("test", "val")
+    }
+    return {
+        **tables,
+        "dedicated, test": dedicated(folder, "test", arms),
+        "by subset, test": by_subset(folder, "test", arms),
+    }
+
+
+def write_into(document: Path, tables: Mapping[str, str]) -> None:
+    """Replace what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in a document.
+
+    Raises:
+        ValueError: the document has no place for a table, or a place for an unknown one.
+    """
+    text = document.read_text(encoding="utf-8")
+    places = re.findall(r"<!-- table: (.+?) -->", text)
+    if sorted(places) != sorted(tables):
+        raise ValueError(f"{document} has places for {sorted(places)}, the tables are {sorted(tables)}.")
+    for name, table in tables.items():
+        place = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = place.sub(lambda found, table=table: f"{found[1]}{table.strip()}\n{found[2]}", text)
+    write_text(document, text)
