@@ -82,6 +82,8 @@ LEVERS |= {
     "two_views_half_the_steps": _flagship(step="two_views", num_iterations_per_epoch=75),
     "fill_learned": _flagship("Teacher_fill_learned", absent_fill="learned"),
     "presence_conditioning": _flagship("Teacher_presence_conditioning", presence_conditioning=True),
+    "anchor_none": _flagship("Teacher_anchor_none", alignment_anchor="none"),
+    "encoder_width_2": _flagship("Teacher_encoder_width_2", channel_encoder_width=2),
 }
 # From a stock nnU-Net that has been trained as usual.
 STOCK = {
@@ -92,6 +94,8 @@ STOCK = {
 TEACHERS = {
     "Teacher_fill_learned": Arm("nnUNetTrainerMedMAPTeacher", {"absent_fill": "learned"}),
     "Teacher_presence_conditioning": Arm("nnUNetTrainerMedMAPTeacher", {"presence_conditioning": True}),
+    "Teacher_anchor_none": Arm("nnUNetTrainerMedMAPTeacher", {"alignment_anchor": "none"}),
+    "Teacher_encoder_width_2": Arm("nnUNetTrainerMedMAPTeacher", {"channel_encoder_width": 2}),
     "Teacher_parallel": Arm("nnUNetTrainerMedMAPTeacher", {"network": "parallel"}),
 }
 PARALLEL = {
