@@ -4,7 +4,7 @@
     python benchmarks/every_trainer.py FOLDER [--trainers NAME ...] [--configuration 3d_fullres]
 
 For each trainer: ``nnUNetv2_train`` for one epoch of two steps, ``--c`` for a second epoch, ``--val``, and
-``nnUNetv2_predict`` on test cases that lack files. The teacher comes first, for those that learn from it. Prints a line
+``nnUNetv2_predict`` on test cases that lack files. The teachers come first, for those that learn from it. Prints a line
 per trainer with the seconds of each command; exit code 1 if any failed. Says nothing about accuracy.
 """
 
@@ -26,7 +26,7 @@ from nnunet_missingmod.trainer_list import describe_trainers
 DATASET_ID = 503
 DATASET = f"Dataset{DATASET_ID}_Phantom"
 PLANS = "nnUNetPlans"
-TEACHER = "nnUNetTrainerMedMAPTeacher"
+TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
 STEPS = ("train", "--c", "--val", "predict")
 
 
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     write = sys.stdout.write
     write(f"| trainer | {' | '.join(STEPS)} |\n|{' --- |' * (len(STEPS) + 1)}\n")
     failed = 0
-    for trainer in sorted(args.trainers, key=lambda name: name != TEACHER):
+    for trainer in sorted(args.trainers, key=lambda name: name not in TEACHERS):
         seconds = run_trainer(folder, trainer, args.configuration)
         failed += len(seconds) < len(STEPS)
         cells = [f"{seconds[step]:.0f} s" if step in seconds else "failed" for step in STEPS]

@@ -23,6 +23,7 @@ from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.training.method_choices import taught_terms
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 from nnunet_missingmod.training.teacher import Teacher
+from nnunet_missingmod.training.teacher_folder import CONVENTIONAL_TEACHER
 
 NUM_MODALITIES = 4
 NUM_CLASSES = 4
@@ -109,7 +110,8 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device, **block
         trainer.set_deep_supervision_enabled(True)
         trainer.network.train()
         if isinstance(trainer, MethodTrainer) and (taught := taught_terms(trainer.choices)):
-            teacher = make_trainer("nnUNetTrainerMedMAPTeacher", plans, device)
+            chosen = trainer.choices["teacher"]
+            teacher = make_trainer(CONVENTIONAL_TEACHER if chosen == "auto" else chosen, plans, device)
             teacher.set_deep_supervision_enabled(False)
             trainer.teacher = Teacher(teacher.network, "untrained", returns_logits="divergence" in taught)
     return trainer

@@ -44,9 +44,9 @@ class RememberedTeacher:
         self.teacher = teacher
         self.said: TeacherOutput | None = None
 
-    def __call__(self, data: torch.Tensor, complete: torch.Tensor) -> TeacherOutput:
+    def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
         if self.said is None:
-            self.said = self.teacher(data, complete)
+            self.said = self.teacher(data, present)
         return self.said
 
 

@@ -30,6 +30,7 @@ _TRAINERS = (
     "nnUNetTrainerHolderMI",
     "nnUNetTrainerMedMAP",
     "nnUNetTrainerSharedBackbone",
+    "nnUNetTrainerMedMAPTeacherParallel",
     "nnUNetTrainerHolderMIParallel",
     "nnUNetTrainerRDL",
     "nnUNetTrainerHolderMIAnchorModality",

@@ -8,4 +8,4 @@ class nnUNetTrainerHolderMIParallel(nnUNetTrainerHolderMI):
 
     network = "parallel"
     fused_at = "logits"
-    initial_weights = "random"
+    teacher = "nnUNetTrainerMedMAPTeacherParallel"

@@ -177,12 +177,11 @@ class MethodTrainer(MissingModTrainer):
         present = self._present(batch)
         self._announce(present)
         if self.teacher is not None:
-            complete = present.all(dim=1)
-            self.samples_taught[0] += int(complete.sum())
-            self.samples_taught[1] += len(complete)
+            self.samples_taught[0] += int(present.all(dim=1).sum())
+            self.samples_taught[1] += len(present)
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
-                self.loss.teacher_output = self.teacher(batch["data"], complete.to(self.device, non_blocking=True))
+                self.loss.teacher_output = self.teacher(batch["data"], present)
         return super().train_step(batch)
 
     def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:

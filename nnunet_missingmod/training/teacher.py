@@ -41,17 +41,20 @@ class Teacher:
         self.source = source
         self.fingerprint = _fingerprint(network)
 
-    def __call__(self, data: torch.Tensor, complete: torch.Tensor) -> TeacherOutput:
+    def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
         """Return features and, where they are wanted, logits of a batch before dropout, without gradients.
 
         Args:
             data: (B, J + E, *spatial), absent modalities marked.
-            complete: (B,) bool on the same device.
+            present: (B, J) bool, on the CPU: a GPU is not waited for.
         """
+        complete = present.all(dim=1).to(data.device, non_blocking=True)
+        # A stock network has to find the marks by itself.
+        told = present if isinstance(self._network, MultimodalNetwork) else None
         with torch.no_grad():
             if not self.returns_logits:
-                return TeacherOutput(None, encoder_features(self._network, data), complete)
-            logits, encoder = forward_with_encoder_features(self._network, data)
+                return TeacherOutput(None, encoder_features(self._network, data, told), complete)
+            logits, encoder = forward_with_encoder_features(self._network, data, told)
         assert isinstance(logits, torch.Tensor)
         return TeacherOutput(logits, encoder, complete)
 

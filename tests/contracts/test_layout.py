@@ -38,6 +38,7 @@ FROZEN_CLASSES = {
     "nnUNetTrainerHolderMIWithoutMI",
     "nnUNetTrainerMedMAP",
     "nnUNetTrainerMedMAPTeacher",
+    "nnUNetTrainerMedMAPTeacherParallel",
     "nnUNetTrainerModalityDropout",
     "nnUNetTrainerRDL",
     "nnUNetTrainerRDLAlpha105",

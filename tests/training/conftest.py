@@ -28,10 +28,10 @@ def make_method():
 
 @pytest.fixture
 def train_teacher(make_method):
-    """Return a function that trains the conventional teacher for a moment, and returns its trainer."""
+    """Return a function that trains a teacher, the conventional one by default, and returns its trainer."""
 
-    def train(tiny, **more):
-        teacher = make_method("nnUNetTrainerMedMAPTeacher", tiny, **more)
+    def train(tiny, name="nnUNetTrainerMedMAPTeacher", **more):
+        teacher = make_method(name, tiny, **more)
         teacher.run_training()
         return teacher
 

@@ -92,7 +92,8 @@ def test_the_report_of_teaching_counts_complete_cases():
 
 def test_every_trainer_trains_and_validates_on_incomplete_cases(incomplete, make_method, train_teacher, capsys):
     tiny = incomplete(configuration="2d")
-    train_teacher(tiny, configuration="2d")
+    for teacher in ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel"):
+        train_teacher(tiny, teacher, configuration="2d")
     assert len(TRAINERS) >= 25
     for name in TRAINERS:
         capsys.readouterr()

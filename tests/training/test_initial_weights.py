@@ -36,6 +36,17 @@ def test_the_first_step_starts_from_the_teachers_weights(taught, make_method):
     assert same(state_of(student), state_of(teacher))
 
 
+def test_the_parallel_student_starts_from_its_parallel_teacher(
+    make_tiny_dataset, preprocess, make_method, train_teacher
+):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "3d_fullres")
+    teacher = train_teacher(tiny, "nnUNetTrainerMedMAPTeacherParallel")
+    student = make_method("nnUNetTrainerHolderMIParallel", tiny)
+    student.on_train_start()
+    assert same(state_of(student), state_of(teacher))
+
+
 def test_random_weights_are_left_as_they_are(taught, make_method):
     tiny, teacher = taught
     student = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="random")
@@ -61,7 +72,7 @@ def test_a_continued_training_keeps_its_own_weights_and_needs_no_teacher_to_star
 
 def test_a_student_with_another_network_is_refused(taught, make_method):
     tiny, _ = taught
-    student = make_method("nnUNetTrainerHolderMIParallel", tiny, initial_weights="teacher")
+    student = make_method("nnUNetTrainerHolderMIParallel", tiny, teacher="nnUNetTrainerMedMAPTeacher")
     with pytest.raises(TeacherError, match="networks differ.*initial_weights"):
         student.on_train_start()
 

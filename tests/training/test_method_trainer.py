@@ -19,6 +19,7 @@ from nnunet_missingmod.training.teacher_folder import TeacherError
 CPU = torch.device("cpu")
 METHODS = (
     "nnUNetTrainerMedMAPTeacher",
+    "nnUNetTrainerMedMAPTeacherParallel",
     "nnUNetTrainerMedMAP",
     "nnUNetTrainerSharedBackbone",
     "nnUNetTrainerHolderMI",
@@ -58,8 +59,8 @@ def test_trains_continues_and_predicts_with_absent_modalities_without_its_teache
 ):
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
-    teacher = train_teacher(tiny)
-    if name == "nnUNetTrainerMedMAPTeacher":
+    teacher = train_teacher(tiny, f"nnUNetTrainerMedMAPTeacher{'Parallel' if name.endswith('Parallel') else ''}")
+    if name.startswith("nnUNetTrainerMedMAPTeacher"):
         trainer = teacher
     else:
         trainer = make_method(name, tiny)
@@ -76,7 +77,7 @@ def test_trains_continues_and_predicts_with_absent_modalities_without_its_teache
     resumed.run_training()
     assert resumed.current_epoch == 2
     # prediction by the stock predictor
-    if name != "nnUNetTrainerMedMAPTeacher":
+    if trainer is not teacher:
         shutil.rmtree(teacher.output_folder_base)
     predictor = nnUNetPredictor(device=CPU, use_mirroring=False, allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(resumed.output_folder_base, (0,), "checkpoint_final.pth")
@@ -124,7 +125,12 @@ def test_the_flagship_trains_in_a_cascade(make_tiny_dataset, preprocess, make_me
 
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
-    for name in ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerHolderMI", "nnUNetTrainerHolderMIParallel"):
+    for name in (
+        "nnUNetTrainerMedMAPTeacher",
+        "nnUNetTrainerMedMAPTeacherParallel",
+        "nnUNetTrainerHolderMI",
+        "nnUNetTrainerHolderMIParallel",
+    ):
         trainer = make_method(name, tiny, configuration="3d_cascade_fullres")
         folder = trainer.folder_with_segs_from_previous_stage
         Path(folder).mkdir(parents=True)
@@ -176,10 +182,10 @@ def test_the_teacher_is_unchanged_and_in_no_checkpoint(make_tiny_dataset, prepro
     network = trainer.teacher._network
     before = copies(network.state_dict())
     data = torch.randn(1, 4, 16, 16, 16)
-    said = trainer.teacher(data, torch.ones(1, dtype=torch.bool))
+    said = trainer.teacher(data, torch.ones(1, 4, dtype=torch.bool))
     steps(trainer, 3)
     assert_same(before, network.state_dict())
-    again = trainer.teacher(data, torch.ones(1, dtype=torch.bool))
+    again = trainer.teacher(data, torch.ones(1, 4, dtype=torch.bool))
     assert torch.equal(said.logits, again.logits)
     assert not said.logits.requires_grad
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -341,7 +347,7 @@ def test_stock_nnunet_can_teach(make_tiny_dataset, preprocess, make_method):
     data = torch.randn(2, 4, 16, 16, 16)
     with torch.no_grad():
         expected = stock.network(data)[0]
-    said = trainer.teacher(data, torch.ones(2, dtype=torch.bool))
+    said = trainer.teacher(data, torch.ones(2, 4, dtype=torch.bool))
     torch.testing.assert_close(said.logits, expected)
     steps(trainer, 1)
 
@@ -358,5 +364,6 @@ def test_other_numbers_of_modalities(make_tiny_dataset, preprocess, make_method,
     tiny = make_tiny_dataset(names=[f"M{index}" for index in range(count)])
     preprocess(tiny, "3d_fullres")
     train_teacher(tiny)
+    train_teacher(tiny, "nnUNetTrainerMedMAPTeacherParallel")
     for name in ("nnUNetTrainerHolderMI", "nnUNetTrainerHolderMIParallel", "nnUNetTrainerRDL"):
         make_method(name, tiny).run_training()

@@ -43,7 +43,7 @@ def test_a_finished_teacher_says_what_its_trainer_said(tiny, train_teacher, stud
     trained = train_teacher(tiny)
     teacher = load_teacher(student, "auto", device=CPU)
     data = torch.randn(1, 4, 16, 16, 16)
-    said = teacher(data, torch.tensor([True]))
+    said = teacher(data, torch.ones(1, data.shape[1], dtype=torch.bool))
     trained.set_deep_supervision_enabled(False)
     with torch.no_grad():
         logits, features = trained.network.eval()(data, return_features=True)
@@ -150,11 +150,13 @@ def test_without_need_of_logits_the_decoder_is_not_run(train_teacher, make_tiny_
     preprocess(tiny, "3d_fullres")
     network = train_teacher(tiny).network
     network.decoder.deep_supervision = False
-    data, complete = torch.randn(2, 4, 16, 16, 16), torch.tensor([True, False])
-    both = Teacher(network, "here")(data, complete)
+    data, present = torch.randn(2, 4, 16, 16, 16), torch.tensor([[True] * 4, [True, False, True, True]])
+    data[1, 1] = torch.nan
+    both = Teacher(network, "here")(data, present)
     assert both.logits is not None
+    assert both.complete.tolist() == [True, False]
     network.decoder.register_forward_pre_hook(lambda *_: pytest.fail("the decoder ran"))
-    features = Teacher(network, "here", returns_logits=False)(data, complete)
+    features = Teacher(network, "here", returns_logits=False)(data, present)
     assert features.logits is None
     for one, other in zip(features.encoder, both.encoder, strict=True):
         assert torch.equal(one, other)
