@@ -37,6 +37,10 @@ def _flagship(teacher: str = "MedMAPTeacher", step: str | None = None, **block: 
     return Arm("nnUNetTrainerHolderMI", {"initial_weights": "teacher"} | block, teacher=teacher, step=step)
 
 
+def _parallel(teacher: str = "MedMAPTeacherParallel", **block: Any) -> Arm:
+    return Arm("nnUNetTrainerHolderMIParallel", {"initial_weights": "teacher"} | block, teacher=teacher)
+
+
 METHODS = {
     "ZeroFill": Arm("nnUNetTrainerZeroFill"),
     "ModalityDropout": Arm("nnUNetTrainerModalityDropout"),
@@ -44,7 +48,8 @@ METHODS = {
     "MedMAP": Arm("nnUNetTrainerMedMAP"),
     "HolderMI": _flagship(),
     "SharedBackbone": Arm("nnUNetTrainerSharedBackbone"),
-    "HolderMIParallel": Arm("nnUNetTrainerHolderMIParallel", teacher="MedMAPTeacher"),
+    "MedMAPTeacherParallel": Arm("nnUNetTrainerMedMAPTeacherParallel"),
+    "HolderMIParallel": _parallel(),
     "RDL": Arm("nnUNetTrainerRDL"),
     "Dedicated_T1ce": Arm("nnUNetTrainerZeroFill", dedicated_to=(2,)),
     "Dedicated_FLAIR": Arm("nnUNetTrainerZeroFill", dedicated_to=(0,)),
@@ -96,18 +101,11 @@ TEACHERS = {
     "Teacher_presence_conditioning": Arm("nnUNetTrainerMedMAPTeacher", {"presence_conditioning": True}),
     "Teacher_anchor_none": Arm("nnUNetTrainerMedMAPTeacher", {"alignment_anchor": "none"}),
     "Teacher_encoder_width_2": Arm("nnUNetTrainerMedMAPTeacher", {"channel_encoder_width": 2}),
-    "Teacher_parallel": Arm("nnUNetTrainerMedMAPTeacher", {"network": "parallel"}),
 }
 PARALLEL = {
-    "HolderMIParallel_parallel_teacher": Arm(
-        "nnUNetTrainerHolderMIParallel", {"initial_weights": "teacher"}, teacher="Teacher_parallel"
-    ),
-    "HolderMIParallel_parallel_teacher_start_random": Arm("nnUNetTrainerHolderMIParallel", teacher="Teacher_parallel"),
-    "HolderMIParallel_distillation_none": Arm(
-        "nnUNetTrainerHolderMIParallel",
-        {"initial_weights": "teacher", "divergence": "none", "mutual_information": "none"},
-        teacher="Teacher_parallel",
-    ),
+    "HolderMIParallel_early_teacher": _parallel("MedMAPTeacher", initial_weights="random"),
+    "HolderMIParallel_start_random": _parallel(initial_weights="random"),
+    "HolderMIParallel_distillation_none": _parallel(divergence="none", mutual_information="none"),
 }
 # What the teacher's steps could have bought instead, and what more steps buy each.
 BUDGET = {
