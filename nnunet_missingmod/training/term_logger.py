@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 _INCHES = (30, 18)  # one of the three panels of the host's figure, at its default resolution
 
@@ -27,11 +30,15 @@ class TermLogger(LocalLogger):
         self.my_fantastic_logging |= {name: [] for name in names}
 
     def plot_progress_png(self, output_folder: str) -> None:
-        """Write nnU-Net's progress.png with one more panel below."""
+        """Write nnU-Net's progress.png with one more panel below; no training ends for want of the panel."""
         super().plot_progress_png(output_folder)
         series = {name: self.my_fantastic_logging[name] for name in self.names}
         if series:
-            append_panel(Path(output_folder) / "progress.png", series)
+            file = Path(output_folder) / "progress.png"
+            try:
+                append_panel(file, series)
+            except (OSError, SyntaxError) as error:  # what Pillow raises for a file that something else wrote to
+                logger.warning("%s has no panel of the loss terms: %s", file, error)
 
 
 def append_panel(file: Path, series: Mapping[str, Sequence[Any]]) -> None:

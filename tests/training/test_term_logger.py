@@ -35,6 +35,18 @@ def test_the_panel_is_below_the_image_which_is_unchanged(tmp_path):
     assert joined[300:].std() > 0
 
 
+@pytest.mark.parametrize("damage", [lambda png: png[:50], lambda png: png[:40] + b"x" * 40, lambda _: b""])
+def test_a_damaged_figure_ends_no_training(tmp_path, monkeypatch, caplog, damage):
+    file = tmp_path / "progress.png"
+    Image.fromarray(np.zeros((30, 20, 3), dtype=np.uint8)).save(file)
+    file.write_bytes(damage(file.read_bytes()))
+    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda *_: None)
+    logger = TermLogger(["loss_divergence"])
+    logger.log("loss_divergence", 0.5, 0)
+    logger.plot_progress_png(str(tmp_path))
+    assert "has no panel of the loss terms" in caplog.text
+
+
 @pytest.mark.slow
 def test_progress_png_has_one_panel_more(tmp_path):
     def fill(logger):
