@@ -24,12 +24,13 @@ BLOCK = {
     "initial_lr": 0.03,
 }
 WIDTH, BATCH_SIZE = 8, 8
-RUNS = Path(__file__).parent / "runs"
+RUNS = Path(__file__).parent / "runs"  # scores
+LOGS = Path(__file__).parent / "logs"  # what nnU-Net printed
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where the study's data and models lie; its scores are written to ``RUNS``."""
+    """Where the study's data and models lie; its scores are written to ``RUNS``, logs to ``LOGS``."""
 
     root: Path
 

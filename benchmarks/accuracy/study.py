@@ -29,6 +29,7 @@ from settings import (
     CONFIGURATION,
     DATASET_ID,
     FOLD,
+    LOGS,
     PLANS,
     RUNS,
     SIZE,
@@ -128,13 +129,15 @@ def run_one(folder: StudyFolder, name: str, seed: int) -> bool:
     """Train one arm in a process of its own unless its scores are there; return whether it failed."""
     if (RUNS / f"{name}-{seed}.csv").exists():
         return False
-    log = folder.root / "logs" / f"{name}-{seed}.txt"
-    log.parent.mkdir(exist_ok=True)
+    log = LOGS / f"{name}-{seed}.txt"
+    LOGS.mkdir(exist_ok=True)
     script = Path(__file__).parent / "train_arm.py"
     with log.open("w") as output:
         command = [sys.executable, str(script), str(folder.root), name, str(seed)]
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-    sys.stdout.write(f"{log.read_text().splitlines()[-1]}\n")
+    printed = log.read_text(encoding="utf-8").replace(str(folder.root), "STUDY")
+    write_text(log, printed)
+    sys.stdout.write(f"{printed.splitlines()[-1]}\n")
     sys.stdout.flush()
     return code != 0
 
