@@ -75,8 +75,6 @@ LEVERS = {
     "start_random_divergence_none": _flagship(initial_weights="random", divergence="none"),
     "start_random_fill_learned": _flagship(initial_weights="random", absent_fill="learned"),
     "start_random_presence_conditioning": _flagship(initial_weights="random", presence_conditioning=True),
-}
-LEVERS |= {
     "mutual_information_weight_0.3": _flagship(mutual_information_weight=0.3),
     "mutual_information_weight_3": _flagship(mutual_information_weight=3.0),
     "mutual_information_deepest": _flagship(mutual_information_level_weights=[0, 0, 0, 1]),

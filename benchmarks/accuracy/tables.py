@@ -25,7 +25,6 @@ from nnunet_missingmod.evaluation.table_text import interval_text, markdown_tabl
 from nnunet_missingmod.evaluation.tables import table_of
 from nnunet_missingmod.modalities import all_subsets, subset_name
 
-BASELINE = "ModalityDropout"
 MEAN = {"mean": tuple(REGIONS)}
 
 
@@ -120,7 +119,7 @@ def draw(folder: Path, split: str, arms: Sequence[str], target: Path) -> None:
     rows = rows.assign(arm=pd.Categorical(rows["arm"], arms, ordered=True)).sort_values("arm", kind="stable")
     values = case_values(rows.assign(arm=rows["arm"].astype(str)))
     target.mkdir(parents=True, exist_ok=True)
-    pair = [(arms[-1], BASELINE)]
+    pair = [(arms[-1], GROUPS["methods"].baseline)]
     count_curve(table_of(values, count_columns(MODALITIES), bootstrap=Bootstrap()), target / "benchmark_counts.png")
     heatmap(table_of(values, subset_columns(MODALITIES)), target / "benchmark_subsets.png")
     difference_plot(

@@ -46,11 +46,12 @@ class CaseGroup(NamedTuple):
 
     def data(self, num_channels: int) -> Image:
         """Return (J + E, *spatial), the other channels marked absent."""
-        shape = next(iter(self.images.values())).shape
-        data = np.full((num_channels, *shape), absence.ABSENT, dtype=np.float32)
+        num_previous, *shape = self.previous.shape
+        data = np.full((num_channels + num_previous, *shape), absence.ABSENT, dtype=np.float32)
         for channel, image in self.images.items():
             data[channel] = image
-        return np.concatenate([data, self.previous])
+        data[num_channels:] = self.previous
+        return data
 
 
 class PreparedCase(NamedTuple):
