@@ -28,12 +28,12 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from tiny_model import CONFIGURATION, NAMES, make_arrays, make_plans, write_image
 from tiny_model import write_model as write_model_folder
 
-from nnunet_missingmod.inference.case_groups import prepare_case
+from nnunet_missingmod.benchmarking.preparation import prepare_case
+from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
-from nnunet_missingmod.inference.subset_predictor import SubsetPredictor
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
-from nnunet_missingmod.training.checkpoint_file import find_trainer
+from nnunet_missingmod.training.checkpoints import find_trainer
 
 SUBSETS = all_subsets(len(NAMES))
 

@@ -18,10 +18,10 @@ import sys
 import time
 from pathlib import Path
 
-from nnunet_missingmod.demo.commands import program
-from nnunet_missingmod.demo.phantom import write_dataset
-from nnunet_missingmod.evaluation.atomic_file import write_text
-from nnunet_missingmod.trainer_list import describe_trainers
+from nnunet_missingmod.commands.phantom import write_dataset
+from nnunet_missingmod.commands.trainers import describe_trainers
+from nnunet_missingmod.demo.host_commands import program
+from nnunet_missingmod.storage import write_text
 
 DATASET_ID = 503
 DATASET = f"Dataset{DATASET_ID}_Phantom"

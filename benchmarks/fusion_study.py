@@ -23,14 +23,14 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
 from nnunet_missingmod.demo.contrast import MODALITIES
-from nnunet_missingmod.demo.phantom_case import generate_case
+from nnunet_missingmod.demo.phantom import generate_case
 from nnunet_missingmod.evaluation.metrics import dice
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
-from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
-from nnunet_missingmod.training.modality_dropout import ModalityDropout
+from nnunet_missingmod.training.subsets import ModalityDropout
 
 SIZE = (32, 40, 32)
 FEATURES = (8, 16, 32)

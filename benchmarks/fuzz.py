@@ -46,10 +46,10 @@ from fuzz_truth import ACCEPT, EITHER, REFUSE, Truth
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from tiny_model import DIRECTION, NAMES, ORIGIN_MM, SPACING_MM, Array, make_arrays, write_image, write_tiny_model
 
+from nnunet_missingmod.cases.files import find_cases
+from nnunet_missingmod.inference.batch import predict_cases
 from nnunet_missingmod.inference.model_folder import load_predictor, open_model_folder
-from nnunet_missingmod.inference.predict_cases import predict_cases
 from nnunet_missingmod.inference.predictor import Predictor
-from nnunet_missingmod.inference.preflight import find_cases
 
 MUTATIONS = {**fuzz_voxels.MUTATIONS, **fuzz_grids.MUTATIONS, **fuzz_files.MUTATIONS}
 FORMATS = ((".nii.gz", "SimpleITKIO"), (".nii", "NibabelIO"), (".nii.gz", "NibabelIO"))

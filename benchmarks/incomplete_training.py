@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from nnunet_missingmod import host
-from nnunet_missingmod.demo.commands import Command, program, run_command
-from nnunet_missingmod.demo.phantom import write_dataset
+from nnunet_missingmod.commands.phantom import write_dataset
+from nnunet_missingmod.demo.host_commands import Command, program, run_command
 from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, DemoFolder
-from nnunet_missingmod.evaluation.atomic_file import write_text
-from nnunet_missingmod.evaluation.regions import brats_regions
+from nnunet_missingmod.evaluation.conventions import brats_regions
 from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores, score_predictions, write_scores
 from nnunet_missingmod.inference.subset_folder import write_subset_folder
 from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.storage import write_text
 
 ARMS = ("complete", "incomplete")
 LARGEST_LOSS = 2.0  # points of Dice

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from nnunet_missingmod.demo.contrast import MODALITIES
-from nnunet_missingmod.demo.phantom_case import PhantomCase, generate_case
+from nnunet_missingmod.demo.phantom import PhantomCase, generate_case
 from nnunet_missingmod.demo.tumour import ED, ET, NCR
 
 TIMED_SIZES = ((40, 48, 40), (56, 56, 56), (64, 64, 64), (80, 96, 80), (96, 96, 96))

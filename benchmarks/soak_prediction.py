@@ -24,8 +24,8 @@ import torch
 from tiny_model import NAMES, make_arrays, write_image, write_tiny_model
 
 from nnunet_missingmod import Predictor
-from nnunet_missingmod.inference.predict_cases import predict_cases
-from nnunet_missingmod.inference.preflight import find_cases
+from nnunet_missingmod.cases.files import find_cases
+from nnunet_missingmod.inference.batch import predict_cases
 from nnunet_missingmod.modalities import all_subsets, subset_name
 
 MIB = 1024**2

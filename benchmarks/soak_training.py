@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from nnunet_missingmod.demo.commands import program
+from nnunet_missingmod.demo.host_commands import program
 
 DATASET = "Dataset501_Phantom"
 TRAINERS = ("nnUNetTrainerModalityDropout", "nnUNetTrainerRDL")
@@ -119,7 +119,7 @@ def check(fold: Path) -> None:
     Raises:
         SoakError: a file with a final name is not whole.
     """
-    from nnunet_missingmod.training.checkpoint_file import CheckpointError, read_checkpoint
+    from nnunet_missingmod.training.checkpoints import CheckpointError, read_checkpoint
 
     for file in fold.glob("checkpoint_*.pth"):
         try:
@@ -139,7 +139,7 @@ def check_end(fold: Path, epochs: int) -> None:
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    from nnunet_missingmod.training.checkpoint_file import read_checkpoint
+    from nnunet_missingmod.training.checkpoints import read_checkpoint
 
     check(fold)
     checkpoint = read_checkpoint(fold / "checkpoint_final.pth")

@@ -15,21 +15,21 @@ from nnunet_missingmod import __version__
 COMMANDS = {
     "attach": ("host", "attach", "make nnU-Net find this package's trainers (once per environment)"),
     "detach": ("host", "detach", "undo attach"),
-    "doctor": ("doctor", "", "say what is wrong with the installation and how to mend it"),
-    "trainers": ("trainer_list", "", "list what may follow -tr, with one line each"),
+    "doctor": ("commands.doctor", "", "say what is wrong with the installation and how to mend it"),
+    "trainers": ("commands.trainers", "", "list what may follow -tr, with one line each"),
     "inspect": (
-        "inspect_dataset",
+        "commands.inspect",
         "",
         "say which case of a dataset has which modalities, and what is wrong with files",
     ),
-    "predict": ("inference.predict", "", "segment cases, whatever modalities they have; one bad case stops no other"),
+    "predict": ("commands.predict", "", "segment cases, whatever modalities they have; one bad case stops no other"),
     "evaluate": (
-        "inference.evaluate",
+        "commands.evaluate",
         "",
         "score models on every subset of modalities: tables, figures, report, model card",
     ),
-    "advise": ("inference.advise", "", "say which further modality would gain most, from a model's measured accuracy"),
-    "phantom": ("demo.phantom", "", "write a synthetic BraTS-like nnU-Net raw dataset"),
+    "advise": ("commands.advise", "", "say which further modality would gain most, from a model's measured accuracy"),
+    "phantom": ("commands.phantom", "", "write a synthetic BraTS-like nnU-Net raw dataset"),
     "convert-brats": ("datasets.brats", "", "convert a BraTS folder (2018-2021, 2023+) into an nnU-Net raw dataset"),
     "demo": ("demo.run", "", "phantom, training, prediction, table and figures, in one folder"),
 }

@@ -1,11 +1,13 @@
-"""Modality names, channels and subsets: the vocabulary that every other module shares.
+"""Modality names, channels, subsets and patients: the vocabulary that every other module shares.
 
 A modality is an acquisition (T1ce), a channel is its position on the channel axis, a subset is a set of modalities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -52,3 +54,83 @@ def subset_name(subset: Sequence[int], names: Sequence[str]) -> str:
     if not subset or min(subset) < 0 or max(subset) >= len(names):
         raise ValueError(f"A subset holds one or more of the channels 0..{len(names) - 1}, got {tuple(subset)}.")
     return "+".join(names[channel] for channel in sorted(subset))
+
+
+ALL = "all"
+
+
+def choose_subsets(words: Sequence[str], names: Sequence[str]) -> list[Subset]:
+    """Return the subsets that ``words`` name, in the order of ``all_subsets``.
+
+    Each word is ``all``, a number of modalities (``2``: every subset of two), or names joined by ``+`` in any order and
+    any case of letters (``T1ce+flair``).
+
+    Args:
+        names: the modality names in channel order.
+
+    Raises:
+        ValueError: a word is none of these; the message lists the modalities and the nearest name.
+    """
+    every = all_subsets(len(names))
+    chosen: set[Subset] = set()
+    for word in words:
+        if word.casefold() == ALL:
+            chosen.update(every)
+        elif word.isdecimal():
+            if not 1 <= int(word) <= len(names):
+                raise ValueError(f"A subset has 1 to {len(names)} modalities, got {word}.")
+            chosen.update(subset for subset in every if len(subset) == int(word))
+        else:
+            chosen.add(choose_subset(word.split("+"), names))
+    if not chosen:
+        raise ValueError(f"Name at least one subset, for example {subset_name(every[-1], names)}, or {ALL}.")
+    return [subset for subset in every if subset in chosen]
+
+
+def choose_subset(words: Sequence[str], names: Sequence[str]) -> Subset:
+    """Return the channels of the modalities named, in any order and any case of letters.
+
+    Raises:
+        ValueError: a name is not that of a modality; the message lists them and the nearest.
+    """
+    channel = {name.casefold(): position for position, name in enumerate(names)}
+    chosen = set()
+    for word in words:
+        if word.strip().casefold() not in channel:
+            near = difflib.get_close_matches(word.strip().casefold(), channel, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"{word!r} is no modality of {', '.join(names)}; did you mean {names[channel[near]]}? "
+                "Join the modalities of a subset by +."
+            )
+        chosen.add(channel[word.strip().casefold()])
+    return tuple(sorted(chosen))
+
+
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """Return the regular expression whose one group is the patient, to be matched from the start of a case's name.
+
+    Raises:
+        ValueError: it is no regular expression, or has not exactly one group.
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}.") from error
+    if pattern.groups != 1:
+        raise ValueError(f"{text!r} must have one group in round brackets, the patient; it has {pattern.groups}.")
+    return pattern
+
+
+def name_patients(cases: Iterable[str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Return the patient of each case.
+
+    Raises:
+        ValueError: the pattern does not name a patient in some case.
+    """
+    patients = {}
+    for case in cases:
+        found = pattern.match(case)
+        if found is None or not found[1]:
+            raise ValueError(f"{pattern.pattern!r} names no patient in case {case}, matched from its start.")
+        patients[case] = found[1]
+    return patients

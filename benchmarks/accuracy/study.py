@@ -39,15 +39,15 @@ from settings import (
 )
 from tables import all_tables, draw, write_into
 
-from nnunet_missingmod.demo.commands import Command, program, run_command
-from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.demo.host_commands import Command, program, run_command
+from nnunet_missingmod.storage import write_text
 
 SHOWN = ("ZeroFill", "ModalityDropout", "HolderMI")  # in figures and in the table of all subsets
 
 
 def prepare(folder: StudyFolder) -> None:
     """Make the data, plan and preprocess them, write the study's plans, and the cases that will be scored."""
-    from nnunet_missingmod.demo.phantom import write_dataset
+    from nnunet_missingmod.commands.phantom import write_dataset
 
     write_dataset(
         folder.dataset.parent, dataset_id=DATASET_ID, cases=CASES, test_cases=TEST_CASES, size=SIZE, seed=1, jobs=2

@@ -12,18 +12,15 @@ from arms import GROUPS, Group
 from settings import REGIONS
 
 from nnunet_missingmod.demo.contrast import MODALITIES
-from nnunet_missingmod.evaluation.atomic_file import write_text
-from nnunet_missingmod.evaluation.bootstrap import Bootstrap
-from nnunet_missingmod.evaluation.columns import count_columns, subset_columns
-from nnunet_missingmod.evaluation.comparison import compare
+from nnunet_missingmod.evaluation.aggregation import CaseValues, count_columns, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE
-from nnunet_missingmod.evaluation.count_curve import count_curve
-from nnunet_missingmod.evaluation.difference_plot import difference_plot
-from nnunet_missingmod.evaluation.figures import heatmap
-from nnunet_missingmod.evaluation.pooling import CaseValues
-from nnunet_missingmod.evaluation.table_text import interval_text, markdown_table, to_markdown
-from nnunet_missingmod.evaluation.tables import table_of
+from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot
+from nnunet_missingmod.evaluation.report.heatmap import heatmap
+from nnunet_missingmod.evaluation.report.tables import table_of
+from nnunet_missingmod.evaluation.report.text import interval_text, markdown_table, to_markdown
+from nnunet_missingmod.evaluation.statistics import Bootstrap, compare
 from nnunet_missingmod.modalities import all_subsets, subset_name
+from nnunet_missingmod.storage import write_text
 
 MEAN = {"mean": tuple(REGIONS)}
 

@@ -24,9 +24,9 @@ from arms import ARMS, Arm
 from settings import BLOCK, CONFIGURATION, FOLD, PLANS, REGIONS, RUNS, StudyFolder
 from steps import STEPS
 
-from nnunet_missingmod.evaluation.atomic_file import write_text
 from nnunet_missingmod.evaluation.metrics import region_dice
 from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.storage import write_text
 
 
 def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any]) -> Any:

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from nnunet_missingmod.console import say
 from nnunet_missingmod.datasets.brats_case import CAVITY, FILE_ENDING, Conversion, convert_case, converted_files
 from nnunet_missingmod.datasets.brats_naming import CHANNELS, SourceCase, find_cases
-from nnunet_missingmod.evaluation.atomic_file import write_text
 from nnunet_missingmod.modalities import subset_name
+from nnunet_missingmod.storage import write_text
 
 logger = logging.getLogger(__name__)
 

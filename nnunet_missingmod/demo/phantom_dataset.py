@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from nnunet_missingmod.demo.contrast import MODALITIES
 from nnunet_missingmod.demo.grid import Grid, resolve_grid
-from nnunet_missingmod.demo.phantom_case import PhantomCase, draw_case
-from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.demo.phantom import PhantomCase, draw_case
 from nnunet_missingmod.modalities import Subset, all_subsets
+from nnunet_missingmod.storage import write_text
 
 logger = logging.getLogger(__name__)
 

@@ -6,17 +6,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nnunet_missingmod.demo.commands import CommandError
+from nnunet_missingmod.demo.host_commands import CommandError
 from nnunet_missingmod.demo.settings import BASELINE, TRAINERS, DemoFolder
-from nnunet_missingmod.evaluation.atomic_file import write_text
-from nnunet_missingmod.evaluation.columns import count_columns, subset_columns
-from nnunet_missingmod.evaluation.figures import heatmap
-from nnunet_missingmod.evaluation.qualitative import QualitativeCase, qualitative_grid
-from nnunet_missingmod.evaluation.regions import brats_regions
+from nnunet_missingmod.evaluation.aggregation import count_columns, subset_columns
+from nnunet_missingmod.evaluation.conventions import brats_regions
+from nnunet_missingmod.evaluation.report.heatmap import heatmap
+from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
+from nnunet_missingmod.evaluation.report.tables import region_table
+from nnunet_missingmod.evaluation.report.text import to_csv, to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow, score_predictions, write_scores
-from nnunet_missingmod.evaluation.table_text import to_csv, to_markdown
-from nnunet_missingmod.evaluation.tables import region_table
 from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.storage import write_text
 
 _SHOWN_SUBSETS = ("T1", "FLAIR", "T1ce", "FLAIR+T1ce", "FLAIR+T1+T1ce+T2")
 _SHOWN_CASES = 3

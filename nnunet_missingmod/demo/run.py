@@ -12,9 +12,9 @@ from pathlib import Path
 
 from nnunet_missingmod import host, plans_block
 from nnunet_missingmod.console import say
-from nnunet_missingmod.demo.commands import Command, CommandError, program, run_command
+from nnunet_missingmod.demo.host_commands import Command, CommandError, program, run_command
 from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, TRAINERS, DemoFolder, DemoSettings
-from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.storage import write_text
 
 _STEPS = 6
 _FEW_CORES = 2
@@ -89,7 +89,7 @@ def run_demo(folder: DemoFolder, settings: DemoSettings, *, device: str) -> None
 
 def _make_phantoms(folder: DemoFolder, settings: DemoSettings) -> None:
     say(f"[1/{_STEPS}] phantom dataset")
-    from nnunet_missingmod.demo.phantom import write_dataset
+    from nnunet_missingmod.demo.phantom_dataset import write_dataset
 
     write_dataset(
         folder.dataset.parent,

@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nnunet_missingmod.demo.commands import CommandError
-from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.demo.host_commands import CommandError
+from nnunet_missingmod.storage import write_text
 
 DATASET_ID = 501
 DATASET = f"Dataset{DATASET_ID:03d}_Phantom"

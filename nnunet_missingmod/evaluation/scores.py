@@ -11,18 +11,18 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import partial
+from math import inf, nan
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from nnunet_missingmod.evaluation.atomic_file import write_text
-from nnunet_missingmod.evaluation.case_scorer import CaseScorer, RegionScore
-from nnunet_missingmod.evaluation.label_maps import check_same_grid, read_label_map
-from nnunet_missingmod.evaluation.surface import DEFAULT_TOLERANCE_MM
+from nnunet_missingmod.evaluation.metrics import DEFAULT_TOLERANCE_MM
+from nnunet_missingmod.evaluation.scoring import CaseScorer, RegionScore, check_same_grid, read_label_map
 from nnunet_missingmod.modalities import all_subsets, subset_name
+from nnunet_missingmod.storage import write_text
 
 
 @dataclass(frozen=True)
@@ -193,3 +193,34 @@ def read_scores(path: Path) -> list[ScoreRow]:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
     return rows
+
+
+def rule_name(region: str, voxels: int) -> str:
+    """Return what the region is called under the rule, ``"ET ≥ 500"``."""
+    return f"{region} ≥ {voxels}"
+
+
+def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> list[ScoreRow]:
+    """Return the rows, followed by those of ``region`` again with predictions below ``voxels`` taken as empty.
+
+    The measurements tell all that is needed: no image is read. The relabelled voxels stay in every region that holds
+    both labels, so that WT and TC of BraTS are what they were; a region of necrotic core alone would not be.
+
+    Raises:
+        ValueError: ``voxels`` is below 1, or no row is of that region.
+    """
+    if voxels < 1:
+        raise ValueError(f"The rule's threshold is 1 voxel or more, got {voxels}.")
+    kept = list(rows)
+    ruled = [_applied(row, voxels) for row in kept if row.region == region]
+    if not ruled:
+        raise ValueError(f"There is no region {region!r}; the regions are {', '.join({r.region: 0 for r in kept})}.")
+    return kept + [replace(row, region=rule_name(region, voxels)) for row in ruled]
+
+
+def _applied(row: ScoreRow, voxels: int) -> ScoreRow:
+    if row.predicted_voxels >= voxels or row.predicted_voxels == 0:
+        return row
+    if row.reference_voxels == 0:
+        return replace(row, predicted_voxels=0, dice=nan, hd95_mm=nan, nsd=nan)
+    return replace(row, predicted_voxels=0, dice=0.0, hd95_mm=inf, nsd=0.0)

@@ -1,75 +1,67 @@
-"""``nnunet_missingmod advise``: which further modality would gain most, from what was measured."""
+"""What accuracy a model's predictions have to be expected to have, from the card that ``evaluate`` left beside it."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from nnunet_missingmod.console import say
-from nnunet_missingmod.evaluation.bootstrap import Interval
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, ModelCard, read_card
+from nnunet_missingmod.evaluation.report.text import interval_text
+from nnunet_missingmod.inference.model_folder import ModelFolder
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``advise``."""
-    parser.add_argument("-m", metavar="FOLDER", type=Path, help="model folder with the card that evaluate wrote")
-    parser.add_argument("-d", metavar="DATASET", help="instead of -m: dataset name or id")
-    parser.add_argument("-c", metavar="CONFIGURATION", help="instead of -m: configuration")
-    parser.add_argument("-tr", metavar="TRAINER", help="instead of -m: trainer")
-    parser.add_argument("-p", metavar="PLANS", default="nnUNetPlans", help="plans (default: %(default)s)")
-    parser.add_argument("--present", metavar="MODALITY", nargs="+", required=True, help="what there is, as T1 T2")
+logger = logging.getLogger(__name__)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the expected Dice and each further modality's gain; return 0, 1 without a card, 2 for wrong usage."""
-    from nnunet_missingmod.evaluation.model_card_file import FILE_NAME, read_card
-    from nnunet_missingmod.evaluation.table_text import interval_text
-    from nnunet_missingmod.inference.expected_accuracy import ExpectedAccuracy
-    from nnunet_missingmod.inference.subset_choice import choose_subset
+class ExpectedAccuracy:
+    """The measured Dice of one model, by what a case has."""
 
-    named = [option for option in (args.d, args.c, args.tr) if option is not None]
-    if len(named) != (3 if args.m is None else 0):
-        sys.stderr.write("Give a model folder (-m), or -d, -c and -tr.\n")
-        return 2
-    try:
-        card = read_card(_folder(args) / FILE_NAME)
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    try:
-        present = choose_subset([part for word in args.present for part in word.split("+")], card.modalities)
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    names = [card.modalities[channel] for channel in present]
-    say(ExpectedAccuracy(card).text(names))
-    advice = card.advise(present)
-    if not advice:
-        say("Nothing is missing.")
-        return 0
-    say(f"Mean Dice over the regions would change, in points ({100 * card.confidence:g} % interval), with:")
-    width = max(len(each.modality) for each in advice)
-    for each in advice:
-        say(f"  {each.modality:{width}}  {interval_text(each.gain, signed=True)}")
-    say(_conclusion(advice[0].modality, advice[0].gain))
-    say(f"Measured on {len(card.cases)} cases: {card.provenance.get('cases', 'unknown')}.")
-    return 0
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
 
+    @classmethod
+    def of_model(cls, model: ModelFolder) -> ExpectedAccuracy | None:
+        """Return what the card in the model's folder says, or None where there is no card that holds for its weights.
 
-def _folder(args: argparse.Namespace) -> Path:
-    if args.m is not None:
-        folder: Path = args.m
-        return folder
-    from nnunet_missingmod.inference.model_files import find_model_folder
+        A card of other weights (the model was trained again) or of other modalities, and one that cannot be read, are
+        reported in the log: a prediction does not fail for want of an expectation.
+        """
+        file = Path(model.folder) / FILE_NAME
+        if not file.is_file():
+            return None
+        try:
+            card = read_card(file)
+        except ValueError as error:
+            logger.warning("%s", error)
+            return None
+        measured = card.provenance.get("weights", {})
+        if card.modalities != model.modalities or any(
+            measured.get(fold) != fingerprint for fold, fingerprint in model.fold_fingerprints.items()
+        ):
+            logger.warning(
+                "%s is of other weights than those of fold %s: evaluate the model again to know what to expect.",
+                file,
+                ", ".join(map(str, model.folds)),
+            )
+            return None
+        return cls(card)
 
-    return find_model_folder(args.d, args.c, args.tr, args.p)
+    def text(self, present: Sequence[str]) -> str:
+        """Return one line, ``"FLAIR+T2: expected Dice WT 87.3 (85.1 to 89.0), ET .."``, in percent.
 
+        Args:
+            present: names of the modalities that the case has, one or more.
+        """
+        expected = self.card.expected(present)
+        of_regions = ", ".join(f"{name} {interval_text(interval)}" for name, interval in expected.regions.items())
+        return f"{expected.subset}: expected Dice {of_regions}"
 
-def _conclusion(modality: str, gain: Interval) -> str:
-    if gain.mean != gain.mean:
-        return "What a further modality gains was not measured: no case of the evaluation has it."
-    if gain.low > 0:
-        return f"{modality} would gain most."
-    if gain.mean <= 0:
-        return "No further modality gains anything on average."
-    return f"{modality} would gain most on average, but its interval does not exclude 0."
+    def as_json(self, present: Sequence[str]) -> dict[str, Any]:
+        """Return the same in 0..1 with how it was measured, for the file beside a prediction."""
+        return {
+            **self.card.expected(present).as_json(),
+            "confidence": self.card.confidence,
+            "convention": self.card.convention_text,
+            "measured_on": {"cases": len(self.card.cases), "which": self.card.provenance.get("cases")},
+        }

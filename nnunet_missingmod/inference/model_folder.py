@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,8 +25,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_missingmod.inference.model_files import FINAL, Fold, ModelFolderError, choose_folds, read_model_json
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.networks.absence_fill import fill_absent_channels
-from nnunet_missingmod.training.checkpoint_file import CheckpointError, find_trainer, read_checkpoint
+from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.storage import fingerprint
+from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, read_checkpoint
 from nnunet_missingmod.training.trainer import PREPROCESSOR, MissingModTrainer
 
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
@@ -89,17 +90,11 @@ class ModelFolder:
     @cached_property
     def fold_fingerprints(self) -> dict[str, str]:
         """SHA-256 of everything that decides the predictions of each fold: weights, plans, dataset.json."""
-        shared = hashlib.sha256()
-        for content in (self.plans, self.dataset_json, [self.trainer, self.configuration, self.mirroring_axes]):
-            shared.update(json.dumps(content, sort_keys=True, default=str).encode())
-        fingerprints = {}
-        for fold, weights in zip(self.folds, self.weights, strict=True):
-            digest = shared.copy()
-            for name, value in weights.items():
-                digest.update(name.encode())
-                digest.update(value.detach().contiguous().view(torch.uint8).numpy().tobytes())
-            fingerprints[str(fold)] = digest.hexdigest()
-        return fingerprints
+        settings = [self.trainer, self.configuration, self.mirroring_axes]
+        return {
+            str(fold): fingerprint(self.plans, self.dataset_json, settings, weights=weights)
+            for fold, weights in zip(self.folds, self.weights, strict=True)
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -226,3 +221,36 @@ def _with_preprocessor(plans: dict[str, Any], configuration: str, folder: Path) 
         )
     plans["configurations"][configuration]["preprocessor_name"] = PREPROCESSOR
     return plans
+
+
+@contextlib.contextmanager
+def naming_the_plans(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the host raises over plans that lack something into a message that names them.
+
+    Raises:
+        ModelFolderError: in place of what is no ValueError.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, AssertionError, ImportError) as error:
+        raise ModelFolderError(
+            f"plans.json or dataset.json of {folder} cannot be used ({type(error).__name__}: {error}). Restore what "
+            "the training wrote."
+        ) from error
+
+
+def touch_plans(model: ModelFolder) -> None:
+    """Read what prediction will need of the plans, so that what is missing is missed before the first case."""
+    manager, configuration = model.plans_manager, model.configuration_manager
+    for holder, names in (
+        (manager, ("image_reader_writer_class", "transpose_forward", "transpose_backward")),
+        (manager, ("foreground_intensity_properties_per_channel",)),
+        (configuration, ("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm")),
+        (configuration, ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")),
+        (configuration, ("previous_stage_name", "network_arch_class_name")),
+        (model, ("label_manager", "file_ending")),
+    ):
+        for name in names:
+            getattr(holder, name)

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name
 from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError, assign_channels, case_name
 
 
 def write_subset_folder(

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nnunet_missingmod.losses.precision import at_least_float32, autocast_off
-from nnunet_missingmod.losses.weighted_mean import weighted_mean
+from nnunet_missingmod.losses.reduction import at_least_float32, autocast_off, weighted_mean
 
 ANCHORS = ("modality", "mixture", "normal", "none")
 

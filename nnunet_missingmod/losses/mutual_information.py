@@ -9,12 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_missingmod.losses.precision import at_least_float32, autocast_like, autocast_off
-from nnunet_missingmod.losses.weighted_mean import weighted_mean
+from nnunet_missingmod.losses.reduction import at_least_float32, autocast_like, autocast_off, weighted_mean
+
+SHORT_AXIS = 8  # voxels, up to which every one along an axis counts
+_STEP = 2
+
+
+def draw_lattice(size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:
+    """Return a slice per axis of ``size``: every other voxel from the first or second, or a short axis whole."""
+    starts = rng.integers(_STEP, size=len(size)).tolist()
+    return tuple(
+        slice(None) if length <= SHORT_AXIS else slice(start, None, _STEP)
+        for length, start in zip(size, starts, strict=True)
+    )
+
+
+def on_lattice(feature: torch.Tensor, lattice: tuple[slice, ...]) -> torch.Tensor:
+    """Return the lattice's voxels of a feature (B, C, *spatial), as a view."""
+    return feature[(slice(None), slice(None), *lattice)]
+
 
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _INITIAL_VARIANCE = 5.0

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_missingmod.losses.divergences import divergence, divergence_to_label
-from nnunet_missingmod.losses.precision import at_least_float32, autocast_off
-from nnunet_missingmod.losses.weighted_mean import weighted_mean
+from nnunet_missingmod.losses.reduction import at_least_float32, autocast_off, weighted_mean
 
 HEADS = ("softmax", "regions")
 

@@ -1,4 +1,4 @@
-"""What the networks of this package need from a backbone, and the names of what they return."""
+"""What networks need from a backbone, what they return, and how a backbone is made to read absent channels as zeros."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
+
+from nnunet_missingmod import absence
 
 # nn.Conv3d or nn.Conv2d.
 ConvOp = Callable[..., _ConvNd]
@@ -56,3 +59,20 @@ def count_outputs(channels: int, input_size: Sequence[int]) -> int:
     for size in input_size:
         values *= int(size)
     return values
+
+
+class AbsentChannelFill:
+    """Forward pre-hook that replaces absent channels of the network's input (B, C, *spatial) by zero."""
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        batch: torch.Tensor = inputs[0]
+        return absence.fill(batch), *inputs[1:]
+
+
+def fill_absent_channels(network: nn.Module) -> nn.Module:
+    """Make ``network`` see zeros in place of absent channels, and return it.
+
+    Its parameters, their names and its output for complete inputs are unchanged.
+    """
+    network.register_forward_pre_hook(AbsentChannelFill())
+    return network

@@ -9,8 +9,8 @@ import torch
 
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
-from nnunet_missingmod.networks.presence_norm import use_presence_norms
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork
+from nnunet_missingmod.networks.norms import use_presence_norms
 
 
 class EarlyFusionNetwork(MultimodalNetwork):

@@ -19,8 +19,8 @@ from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, coun
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.fusion import AttentionFusion, MeanFusion, mean_fusion
-from nnunet_missingmod.networks.modality_norm import use_modality_norms
-from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork
+from nnunet_missingmod.networks.norms import use_modality_norms
 
 FUSED_AT = ("logits", "features")
 FEATURE_FUSIONS = ("mean", "attention")

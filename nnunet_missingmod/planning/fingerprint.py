@@ -23,11 +23,10 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from tqdm import tqdm
 
-from nnunet_missingmod.evaluation.atomic_file import write_text
+from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels
+from nnunet_missingmod.cases.reading import admit, read_case
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.preprocessing.admission import admit
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError, assign_channels
-from nnunet_missingmod.preprocessing.read_case import read_case
+from nnunet_missingmod.storage import write_text
 
 # Preprocessing judges the grids, by the plans; there are none yet. Other shapes are refused all the same.
 _ANY_GRID = sys.float_info.max

@@ -12,11 +12,10 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_missingmod import absence, plans_block
+from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name
+from nnunet_missingmod.cases.labels import Grid, read_label_file
+from nnunet_missingmod.cases.reading import admit, read_case
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.preprocessing.admission import admit
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError, assign_channels, case_name
-from nnunet_missingmod.preprocessing.label_file import Grid, read_label_file
-from nnunet_missingmod.preprocessing.read_case import read_case
 
 _ARRAY_CASE = "(array)"
 

@@ -20,8 +20,8 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_missingmod import plans_block
-from nnunet_missingmod.losses.weighted_sum import warmup_weight
-from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
+from nnunet_missingmod.losses.reduction import warmup_weight
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.training.method_choices import check_choices, taught_terms, term_weights
 from nnunet_missingmod.training.method_network import build_method_network

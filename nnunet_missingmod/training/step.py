@@ -6,22 +6,78 @@ Pure: tensors and losses in, tensors out. The trainer (``method_trainer``) decid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
-from nnunet_missingmod.losses.mutual_information import MutualInformationLoss
+from nnunet_missingmod.losses.mutual_information import MutualInformationLoss, draw_lattice, on_lattice
 from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLoss
-from nnunet_missingmod.losses.voxel_lattice import draw_lattice, on_lattice
-from nnunet_missingmod.losses.weighted_sum import weighted_sum
-from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.losses.reduction import autocast_off, weighted_sum
+from nnunet_missingmod.modalities import Subset, all_subsets
 from nnunet_missingmod.networks.backbone import Features, Logits
-from nnunet_missingmod.networks.branches import Branches, SubsetOutput
+from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_subsets
 from nnunet_missingmod.networks.fusion import mean_fusion
-from nnunet_missingmod.training.subset_objective import mean_over_subsets
+
+# The loss of a subset's output, and the values that are to be reported beside it.
+Evaluate = Callable[[SubsetOutput], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+def mean_over_subsets(
+    branches: Branches, subsets: Sequence[Subset], evaluate: Evaluate, *, parameters: Sequence[nn.Parameter]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean loss over ``subsets``, and the mean of each reported value.
+
+    The gradient is that of the plain mean. It is computed here, in float32 with autocast off: the factor by which mixed
+    precision scales a loss is not known before ``backward``, and without it gradients in half precision would vanish.
+
+    Args:
+        branches: of a network fused at its logits; a subset's output has the levels of ``branches.encoder``.
+        subsets: channels each.
+        evaluate: called once per subset.
+        parameters: what ``evaluate`` uses beside the branches, and is to have gradients.
+    """
+    leaves = branches.detached()
+    tensors = [*leaves.outputs(), *parameters]
+    gradients: list[Tensor | None] = [None] * len(tensors)
+    total: Tensor = torch.zeros((), device=leaves.latents.device)
+    means: dict[str, Tensor] = {}
+    with torch.enable_grad(), autocast_off(leaves.latents):
+        for output in fuse_subsets(leaves, subsets, return_features=bool(leaves.encoder)):
+            loss, values = evaluate(output)
+            for index, gradient in enumerate(torch.autograd.grad(loss, tensors, allow_unused=True)):
+                gradients[index] = _add(gradients[index], gradient, 1 / len(subsets))
+            total = total + loss.detach() / len(subsets)
+            means = {name: means.get(name, 0) + value.detach() / len(subsets) for name, value in values.items()}
+    return _Differentiated.apply(total, gradients, *branches.outputs(), *parameters), means
+
+
+class _Differentiated(torch.autograd.Function):
+    """A scalar whose gradients with respect to the inputs are known already; None for those without influence."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: Sequence[Tensor | None], *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(*gradients)
+        ctx.dtypes = [tensor.dtype for tensor in inputs]
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (factor,) = outputs
+        scaled = [
+            None if gradient is None else (factor * gradient).to(dtype)
+            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        ]
+        return None, None, *scaled
+
+
+def _add(total: Tensor | None, gradient: Tensor | None, factor: float) -> Tensor | None:
+    if gradient is None:
+        return total
+    return gradient * factor if total is None else total.add_(gradient, alpha=factor)
+
 
 TERM_NAMES = ("segmentation", "alignment", "divergence", "mutual_information")
 

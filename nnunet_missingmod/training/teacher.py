@@ -6,7 +6,6 @@ nor end up in the student's weights.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
-from nnunet_missingmod.networks.feature_taps import encoder_features, forward_with_encoder_features
-from nnunet_missingmod.networks.multimodal_network import MultimodalNetwork
-from nnunet_missingmod.training.checkpoint_file import CheckpointError, find_trainer, read_checkpoint
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features, forward_with_encoder_features
+from nnunet_missingmod.storage import fingerprint
+from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, read_checkpoint
 from nnunet_missingmod.training.step import TeacherOutput
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError, TeacherFolder, check_teacher, find_teacher
 
@@ -39,7 +38,7 @@ class Teacher:
         self.returns_logits = returns_logits
         self._network = network.eval().requires_grad_(False)
         self.source = source
-        self.fingerprint = _fingerprint(network)
+        self.fingerprint = fingerprint(weights=network.state_dict())
 
     def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
         """Return features and, where they are wanted, logits of a batch before dropout, without gradients.
@@ -136,14 +135,6 @@ def load_teacher(student: Student, choice: str, *, device: torch.device, returns
     network = _build(found, checkpoint, student.configuration, plans_manager)
     source = f"{checkpoint['trainer_name']} in {found.checkpoint}"
     return Teacher(network.to(device), source, returns_logits=returns_logits)
-
-
-def _fingerprint(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _load_checkpoint(file: Path, command: str) -> dict[str, Any]:

@@ -16,12 +16,10 @@ from torch import nn
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.networks.absence_fill import fill_absent_channels
-from nnunet_missingmod.training.checkpoint_trainer import CheckpointTrainer
-from nnunet_missingmod.training.incomplete import Presence, read_presence
-from nnunet_missingmod.training.modality_dropout import ModalityDropout
-from nnunet_missingmod.training.presence_transform import PresencePreservingTransform
-from nnunet_missingmod.training.validation_subsets import SubsetCycle, dice_by_count, restrict
+from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.training.checkpoints import CheckpointTrainer
+from nnunet_missingmod.training.presence import Presence, PresencePreservingTransform, read_presence
+from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count, restrict
 
 PREPROCESSOR = "MissingModPreprocessor"
 _HOST_PREPROCESSOR = "DefaultPreprocessor"

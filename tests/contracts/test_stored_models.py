@@ -1,9 +1,9 @@
-"""Models that an earlier version trained are read as they were: same weights, same predictions, same state of training.
+"""Models that an earlier version trained are read as they were: same weights, predictions and state of training.
 
 `stored_models/` was written by the code of commit 0c9f035 (nnunetv2 2.8.1, torch 2.14.1): four models trained for 120
-steps on one case, what they predict of another under each subset of its modalities, and their fingerprints. Voxels whose
-two likeliest labels differ by less than 0.002 in probability are not compared, because another processor may round them
-the other way: nnU-Net adds up logits in half precision.
+steps on one case, what they predict of another under each subset of its modalities, and their fingerprints. Voxels
+whose two likeliest labels differ by less than 0.002 in probability are not compared: nnU-Net adds up logits in half
+precision, which another processor may round the other way.
 """
 
 from __future__ import annotations

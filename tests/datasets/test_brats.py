@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from nnunet_missingmod.datasets import brats
-from nnunet_missingmod.evaluation.regions import brats_regions, dataset_regions
+from nnunet_missingmod.evaluation.conventions import brats_regions, dataset_regions
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_missingmod.demo.commands import CommandError
+from nnunet_missingmod.demo.host_commands import CommandError
 from nnunet_missingmod.demo.report import write_report
 from nnunet_missingmod.demo.settings import TRAINERS, DemoFolder
 from nnunet_missingmod.evaluation.scores import read_scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnunet_missingmod.demo.commands import CommandError
+from nnunet_missingmod.demo.host_commands import CommandError
 from nnunet_missingmod.demo.settings import DemoFolder, DemoSettings
 
 

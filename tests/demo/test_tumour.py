@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from nnunet_missingmod.demo.grid import resolve_grid
-from nnunet_missingmod.demo.phantom_case import PhantomCase, generate_case
+from nnunet_missingmod.demo.phantom import PhantomCase, generate_case
 from nnunet_missingmod.demo.tumour import ED, ET, NCR, TumourPlan, cheapest, choose_voxel, mass_effect_mm
 
 GRID = resolve_grid((32, 36, 32))

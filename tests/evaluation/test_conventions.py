@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from evaluation_rows import row
+from evaluation.evaluation_rows import row
 
 from nnunet_missingmod.evaluation.conventions import BRATS, CONVENTIONS, DICE, HD95, METRICS, NNUNET, NSD
 

@@ -3,11 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from evaluation_rows import AB, BRATS_NAMES, random_rows, rows_of
+from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, rows_of
 
-from nnunet_missingmod.evaluation.bootstrap import Bootstrap
-from nnunet_missingmod.evaluation.model_card import make_card
-from nnunet_missingmod.evaluation.model_card_file import FILE_NAME, VERSION, read_card, write_card
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, VERSION, make_card, read_card, write_card
+from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 QUICK = Bootstrap(resamples=100)
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_rows import row
+from evaluation.evaluation_rows import row
 
-from nnunet_missingmod.evaluation.case_scorer import CaseScorer
 from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores, score_predictions, score_rows, write_scores
+from nnunet_missingmod.evaluation.scoring import CaseScorer
 
 MODALITIES = ("FLAIR", "T1", "T2")
 REGIONS = {"all": (1, 2), "core": (2,)}

@@ -1,97 +1,77 @@
-"""Advice names the modality that gained most where it was measured, and says how sure that is."""
+"""What to expect is what was measured with the same weights, or nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from nnunet_missingmod.cli import main
-from nnunet_missingmod.evaluation.model_card import make_card
-from nnunet_missingmod.evaluation.model_card_file import FILE_NAME, write_card
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
 from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.model_folder import open_model_folder
 
-NAMES = ("FLAIR", "T1", "T2")
-MEANS = {"FLAIR": 0.7, "T1": 0.3, "T2": 0.5, "FLAIR+T1": 0.75, "FLAIR+T2": 0.9, "T1+T2": 0.49, "FLAIR+T1+T2": 0.9}
+DICE = {"T1": 0.5, "T2": 0.6, "T1+T2": 0.8}
 
 
-def put_card(folder, means=MEANS, spread=0.01):
+@pytest.fixture
+def folder(make_tiny_dataset, make_model):
+    return make_model(make_tiny_dataset(("T1", "T2"), num_cases=1), "nnUNetTrainer", folds=(0, 1))
+
+
+def put_card(folder, weights, modalities=("T1", "T2")):
     rows = [
-        ScoreRow(
-            "m",
-            "0",
-            f"case{case}",
-            subset,
-            subset.count("+") + 1,
-            "WT",
-            dice + spread * case * subset.count("+"),
-            *(1, 1, 1, 9, 9, 30),
-        )
-        for subset, dice in means.items()
+        ScoreRow("m", "0", f"case{case}", subset, subset.count("+") + 1, "WT", dice + 0.02 * case, 1, 1, 1, 9, 9, 30)
+        for subset, dice in DICE.items()
         for case in (-1, 0, 1)
     ]
-    write_card(make_card(rows, modalities=NAMES, provenance={"cases": "test folder x"}), folder / FILE_NAME)
+    card = make_card(rows, modalities=modalities, provenance={"weights": weights, "cases": "validation cases"})
+    write_card(card, folder / FILE_NAME)
 
 
-def advise(folder, *present):
-    return main(["advise", "-m", str(folder), "--present", *present])
+def test_the_measured_dice_of_what_is_present(folder):
+    model = open_model_folder(folder)
+    put_card(folder, model.fold_fingerprints)
+    accuracy = ExpectedAccuracy.of_model(model)
+    assert accuracy.text(["T2", "T1"]) == "T1+T2: expected Dice WT 80.0 (78.0 to 82.0)"
+    content = accuracy.as_json(["T2"])
+    assert content["subset"] == "T2"
+    assert content["regions"]["WT"]["mean"] == pytest.approx(0.6)
+    assert content["regions"]["WT"]["count"] == 3
+    assert content["confidence"] == 0.95
+    assert content["measured_on"] == {"cases": 3, "which": "validation cases"}
 
 
-def test_the_modality_that_gained_most_comes_first(tmp_path, capsys):
-    put_card(tmp_path)
-    assert advise(tmp_path, "t1") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "T1: expected Dice WT 30.0 (30.0 to 30.0)"
-    assert "95 % interval" in lines[1]
-    assert lines[2].split()[:2] == ["FLAIR", "+45.0"]
-    assert lines[3].split()[:2] == ["T2", "+19.0"]
-    assert lines[4] == "FLAIR would gain most."
-    assert lines[5] == "Measured on 3 cases: test folder x."
+def test_some_of_the_folds_that_were_measured_are_enough(folder):
+    put_card(folder, open_model_folder(folder).fold_fingerprints)
+    assert ExpectedAccuracy.of_model(open_model_folder(folder, folds=[1])) is not None
 
 
-def test_names_may_be_joined_or_not(tmp_path, capsys):
-    put_card(tmp_path)
-    assert advise(tmp_path, "T2", "T1") == 0
-    apart = capsys.readouterr().out
-    assert advise(tmp_path, "T1+T2") == 0
-    assert capsys.readouterr().out == apart
+def test_without_a_card_nothing_is_expected(folder, caplog):
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert caplog.text == ""
 
 
-def test_a_gain_whose_interval_holds_zero_is_called_unsure(tmp_path, capsys):
-    put_card(tmp_path, {**MEANS, "FLAIR+T2": 0.703, "FLAIR+T1": 0.702})
-    advise(tmp_path, "FLAIR")
-    assert "T2 would gain most on average, but its interval does not exclude 0." in capsys.readouterr().out
+@pytest.mark.parametrize("weights", [{}, {"0": "other", "1": "weights"}])
+def test_a_card_of_other_weights_is_not_believed(folder, weights, caplog):
+    put_card(folder, weights)
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert "evaluate the model again" in caplog.text
 
 
-def test_where_nothing_gains_it_says_so(tmp_path, capsys):
-    put_card(tmp_path, {**MEANS, "FLAIR+T2": 0.6, "FLAIR+T1": 0.5})
-    advise(tmp_path, "FLAIR")
-    assert "No further modality gains anything on average." in capsys.readouterr().out
+def test_a_card_of_one_fold_says_nothing_of_another(folder, caplog):
+    model = open_model_folder(folder)
+    put_card(folder, {"0": model.fold_fingerprints["0"]})
+    assert ExpectedAccuracy.of_model(model) is None
+    assert ExpectedAccuracy.of_model(open_model_folder(folder, folds=[0])) is not None
 
 
-def test_with_everything_there_nothing_is_missing(tmp_path, capsys):
-    put_card(tmp_path)
-    assert advise(tmp_path, *NAMES) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "Nothing is missing."
+def test_a_torn_card_is_reported_and_costs_nothing(folder, caplog):
+    (folder / FILE_NAME).write_text("{")
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert "cannot be read" in caplog.text
 
 
-def test_a_gain_that_was_not_measured_is_not_made_up(tmp_path, capsys):
-    put_card(tmp_path, {"FLAIR": 0.7, "T1": 0.3})
-    assert advise(tmp_path, "FLAIR") == 0
-    assert "was not measured" in capsys.readouterr().out
-
-
-def test_without_a_card_the_command_that_makes_one_is_named(tmp_path, capsys):
-    assert advise(tmp_path, "T1") == 1
-    assert "evaluate the model first" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--present", "T9"], "'T9' is no modality"),
-        (["--present", "T1", "-d", "1"], "Give a model folder"),
-    ],
-)
-def test_wrong_usage(tmp_path, capsys, arguments, message):
-    put_card(tmp_path)
-    assert main(["advise", "-m", str(tmp_path), *arguments]) == 2
-    assert message in capsys.readouterr().err
+def test_no_modality_has_no_expectation(folder):
+    model = open_model_folder(folder)
+    put_card(folder, model.fold_fingerprints)
+    with pytest.raises(ValueError, match="present"):
+        ExpectedAccuracy.of_model(model).text([])

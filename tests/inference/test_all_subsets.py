@@ -10,7 +10,7 @@ from torch import nn
 from nnunet_missingmod.inference import all_subsets as all_subsets_module
 from nnunet_missingmod.inference.all_subsets import SubsetStack
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.networks.absence_fill import fill_absent_channels
+from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork

@@ -18,7 +18,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod import Predictor, cli
-from nnunet_missingmod.evaluation import atomic_file
+from nnunet_missingmod import storage as atomic_file
 from nnunet_missingmod.inference.model_folder import load_predictor
 from nnunet_missingmod.modalities import all_subsets
 

@@ -17,7 +17,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from skimage import io as pictures
 
 from nnunet_missingmod import Predictor
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError
+from nnunet_missingmod.cases.files import CaseRefusedError
 
 TRAINER = "nnUNetTrainerModalityDropout"
 NAMES = ("FLAIR", "T1", "T1ce", "T2")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnunet_missingmod.inference.predictor_inputs import assign_names, choose_device, common_name
+from nnunet_missingmod.inference.predictor import assign_names, choose_device, common_name
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
 

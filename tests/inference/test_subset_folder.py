@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.inference.subset_folder import write_subset_folder
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError
 
 NAMES = ("FLAIR", "T1", "T1ce")
 

@@ -14,8 +14,9 @@ from nnunet_missingmod.losses.divergences import (
     NEYMAN_LINEAR_FROM,
     divergence,
     divergence_to_label,
+    holder_divergence,
+    holder_pseudo_divergence,
 )
-from nnunet_missingmod.losses.holder import holder_divergence, holder_pseudo_divergence
 
 SYMMETRIC = ("total_variation", "squared_hellinger", "jensen_shannon")
 PROPER = tuple(name for name in DIVERGENCE_NAMES if name != "holder_pseudo")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.modality_norm import ModalityInstanceNorm
+from nnunet_missingmod.networks.norms import ModalityInstanceNorm
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 PRESENT = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])

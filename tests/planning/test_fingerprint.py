@@ -13,10 +13,10 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
+from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.planning import fingerprint
 from nnunet_missingmod.planning.fingerprint import analyse_case, combine
 from nnunet_missingmod.plans.MissingModFingerprintExtractor import MissingModFingerprintExtractor
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError
 
 FEW = 2e4  # foreground voxels, for speed
 NAMES = ("FLAIR", "T1", "T1ce", "T2")

@@ -10,8 +10,8 @@ import pytest
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.preprocessing.case_files import CaseRefusedError
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")

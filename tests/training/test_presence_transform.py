@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_missingmod import absence
-from nnunet_missingmod.training.presence_transform import PresencePreservingTransform
+from nnunet_missingmod.training.presence import PresencePreservingTransform
 
 
 def host_augmentation(dims, *, is_cascaded=False):

@@ -1,0 +1,122 @@
+"""What a network makes of each modality by itself at the same voxels, for pictures and numbers of how aligned it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch import nn
+
+from nnunet_missingmod import absence
+from nnunet_missingmod.benchmarking.cases import EvaluationCase
+from nnunet_missingmod.evaluation.modality_gap import Latents
+from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features
+from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
+
+VOXELS_PER_CASE = 200
+
+
+def model_latents(
+    model: ModelFolder,
+    cases: Sequence[EvaluationCase],
+    *,
+    device: torch.device,
+    most_cases: int,
+    voxels_per_case: int = VOXELS_PER_CASE,
+    seed: int = 0,
+) -> Latents | None:
+    """Return the latents of every modality at voxels of the cases that have all of them; None if there is no such case.
+
+    Of each case the patch is taken that is centred on its foreground; in it voxels are drawn, half of them from the
+    foreground, the others from where the images are not zero. A cascade sees an empty previous segmentation.
+
+    Args:
+        model: the weights of its first fold are used.
+        cases: with references.
+        device: where the network runs.
+        most_cases: of those that have all modalities, the first so many are used.
+        voxels_per_case: fewer where a patch has fewer.
+        seed: of the draws.
+    """
+    complete = [case for case in cases if len(case.files) == len(model.modalities)][:most_cases]
+    if not complete or len(model.modalities) < 2:
+        return None
+    predictor = load_predictor(model, device=device, kind=nnUNetPredictor)
+    network = predictor.network.to(device).eval()
+    rng = np.random.default_rng(seed)
+    values, owners = [], []
+    for owner, case in enumerate(complete):
+        patch, labels = _central_patch(model, case)
+        if model.configuration_manager.previous_stage_name is not None:
+            nothing = np.zeros((len(model.label_manager.foreground_labels), *labels.shape), patch.dtype)
+            patch = np.concatenate([patch, nothing])
+        chosen = _draw_voxels(labels, voxels_per_case, rng)
+        with torch.inference_mode():
+            latents = patch_latents(network, torch.from_numpy(patch)[None].to(device), len(model.modalities))
+        # A first stage with a stride has fewer voxels than the patch.
+        scaled = [
+            index * size // whole for index, size, whole in zip(chosen, latents.shape[2:], labels.shape, strict=True)
+        ]
+        at_voxels = latents[(slice(None), slice(None), *scaled)]  # (J, C, N)
+        values.append(at_voxels.float().cpu().numpy().transpose(0, 2, 1))
+        owners.append(np.full(len(chosen[0]), owner))
+    return Latents(np.concatenate(values, axis=1), model.modalities, np.concatenate(owners))
+
+
+def patch_latents(network: nn.Module, patch: torch.Tensor, num_modalities: int) -> torch.Tensor:
+    """Return (J, C, *spatial): each modality's latent of a complete patch (1, J + E, *spatial).
+
+    That is the channel encoder's output where the network has one, and otherwise the first level of the encoder on the
+    modality alone.
+    """
+    if isinstance(network, MultimodalNetwork) and network.channel_encoder.kind != "none":
+        present = torch.ones(1, num_modalities, dtype=torch.bool, device=patch.device)
+        latents: torch.Tensor = network.channel_encoder(patch[:, :num_modalities], present)[0]
+        return latents
+    return torch.cat([encoder_features(network, alone)[0] for alone in _alone(patch, num_modalities)])
+
+
+def _alone(patch: torch.Tensor, num_modalities: int) -> Iterator[torch.Tensor]:
+    for kept in torch.eye(num_modalities, dtype=torch.bool):
+        marked = patch.clone()
+        absence.mark(marked, kept[None])
+        yield marked
+
+
+def _central_patch(model: ModelFolder, case: EvaluationCase) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return images (J, *patch) and labels (*patch), -1 where every image is zero; a slice for 2D configurations."""
+    data, seg, _ = MissingModPreprocessor(verbose=False).run_assigned_case(
+        case.files,
+        str(case.reference),
+        model.plans_manager,
+        model.configuration_manager,
+        model.dataset_json,
+        case=case.case,
+    )
+    labels = seg[0]
+    size: Sequence[int] = model.configuration_manager.patch_size
+    foreground = np.argwhere(labels > 0)
+    centre = foreground.mean(axis=0).round().astype(int) if len(foreground) else np.array(labels.shape) // 2
+    if len(size) < labels.ndim:
+        data, labels, centre = data[:, centre[0]], labels[centre[0]], centre[1:]
+    padding = [(0, max(0, want - have)) for want, have in zip(size, labels.shape, strict=True)]
+    data = np.pad(data, [(0, 0), *padding])
+    labels = np.pad(labels, padding, constant_values=-1)
+    start = [min(max(0, c - s // 2), have - s) for c, s, have in zip(centre, size, labels.shape, strict=True)]
+    window = tuple(slice(at, at + s) for at, s in zip(start, size, strict=True))
+    return np.ascontiguousarray(data[(slice(None), *window)]), labels[window]
+
+
+def _draw_voxels(labels: npt.NDArray[Any], number: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], ...]:
+    foreground, others = np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)
+    of_foreground = min(len(foreground), max(number // 2, number - len(others)))
+    of_others = min(len(others), number - of_foreground)
+    chosen = np.concatenate(
+        [rng.choice(foreground, of_foreground, replace=False), rng.choice(others, of_others, replace=False)]
+    )
+    return np.unravel_index(chosen, labels.shape)

@@ -1,0 +1,278 @@
+"""The predictions of an evaluation: every case of a model under every subset it has, continued where it was cut off."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from nnunetv2.inference.export_prediction import export_prediction_from_logits
+
+from nnunet_missingmod import __version__
+from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
+from nnunet_missingmod.benchmarking.preparation import PreparedCase, prepare_case
+from nnunet_missingmod.benchmarking.store import Origin, PredictionStore
+from nnunet_missingmod.inference.all_subsets import SubsetPredictor
+from nnunet_missingmod.inference.model_files import ModelFolderError
+from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
+from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.storage import file_fingerprint, replacing
+from nnunet_missingmod.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """What may differ between two evaluations of one model, beside the cases."""
+
+    tile_step_size: float = 0.5
+    mirroring: bool = True
+
+
+class Predicted(NamedTuple):
+    """What became of the cases of a model.
+
+    Attributes:
+        model: what predicted, by its weights and those of the stages before it.
+        files: {(case, subset): prediction}.
+        failed: {case: reason}.
+    """
+
+    model: str
+    files: dict[tuple[str, Subset], Path]
+    failed: dict[str, str]
+
+
+class _Task(NamedTuple):
+    case: EvaluationCase
+    origin: Origin
+    subsets: list[Subset]
+    previous: dict[Subset, Path] | None
+
+
+class _InFlight(NamedTuple):
+    task: _Task
+    present: tuple[str, ...]
+    exports: list[tuple[Subset, Future[None]]]
+
+
+def predict_set(
+    model: ModelFolder,
+    cases: EvaluationSet,
+    subsets: Sequence[Subset],
+    store: PredictionStore,
+    *,
+    settings: PredictionSettings,
+    device: torch.device,
+    workers: Workers,
+    on_progress: Callable[[int], object],
+    previous: Predicted | None = None,
+) -> Predicted:
+    """Predict each case under each of the subsets that it has, except what the store holds already.
+
+    A case that fails is named in the result and costs no other.
+
+    Args:
+        model: with the folds of ``cases``.
+        on_progress: called with the number of predictions that have become available, or turned out to be impossible.
+        previous: in a cascade, what the stage before made of the same cases and subsets.
+    """
+    made_by = model.fingerprint if previous is None else f"{model.fingerprint} after {previous.model}"
+    predicted = Predicted(made_by, {}, {})
+    tasks: list[_Task] = []
+    for case in cases.cases:
+        if previous is not None and case.case in previous.failed:
+            predicted.failed[case.case] = previous.failed[case.case]
+            on_progress(len(subsets))
+            continue
+        origin = _origin(made_by, model.modalities, case, settings)
+        present = store.present(case.case, origin)
+        wanted = [s for s in subsets if present is None or {model.modalities[c] for c in s} <= set(present)]
+        if previous is not None:
+            wanted = [subset for subset in wanted if (case.case, subset) in previous.files]
+        usable = store.usable(case.case, origin, wanted)
+        predicted.files.update(_files(store, case.case, usable))
+        left = [subset for subset in wanted if subset not in usable]
+        on_progress(len(subsets) - len(left))
+        if left:
+            before = None if previous is None else {subset: previous.files[case.case, subset] for subset in left}
+            tasks.append(_Task(case, origin, left, before))
+    if not tasks:
+        return predicted
+    predictor = load_predictor(
+        model,
+        device=device,
+        kind=SubsetPredictor,
+        tile_step_size=settings.tile_step_size,
+        use_mirroring=settings.mirroring,
+    )
+    # nnU-Net lets cuDNN time its algorithms, and another winner is another rounding: numbers must not change by chance.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    in_flight: deque[_InFlight] = deque()
+
+    def finish(job: _InFlight) -> None:
+        case = job.task.case.case
+        try:
+            for _, export in job.exports:
+                export.result()
+            done = [subset for subset, _ in job.exports]
+            store.record(case, job.task.origin, done, present=job.present)
+        except Exception as error:  # an export fails in as many ways as there are file systems
+            predicted.failed[case] = _reason(error)
+        else:
+            predicted.files.update(_files(store, case, done))
+        on_progress(len(job.task.subsets))
+
+    for task, preparing in _prepared_ahead(tasks, model, workers):
+        try:
+            job = _predict_case(task, preparing.result(), model, predictor, store, workers)
+        except Exception as error:  # readers raise whatever their libraries raise; so does a GPU
+            predicted.failed[task.case.case] = _reason(error)
+            on_progress(len(task.subsets))
+            continue
+        in_flight.append(job)
+        while len(in_flight) > (0 if workers.at_once == 1 else 1):
+            finish(in_flight.popleft())
+    while in_flight:
+        finish(in_flight.popleft())
+    return predicted
+
+
+def export(logits: np.ndarray, properties: dict[str, Any], model: ModelFolder, target: Path, num_threads: int) -> None:
+    """Write the segmentation of logits (K, *spatial) in the geometry of the case's files, by nnU-Net's exporter."""
+    with replacing(target) as temporary:
+        export_prediction_from_logits(
+            logits,
+            properties,
+            model.configuration_manager,
+            model.plans_manager,
+            model.dataset_json,
+            str(temporary).removesuffix(model.file_ending),
+            num_threads_torch=num_threads,
+        )
+
+
+def _prepared_ahead(
+    tasks: Sequence[_Task], model: ModelFolder, workers: Workers
+) -> Iterator[tuple[_Task, Future[PreparedCase]]]:
+    """Yield each task with its preprocessed groups, the next one being prepared meanwhile if there are workers."""
+    light = replace(model, weights=())
+    ahead: deque[tuple[_Task, Future[PreparedCase]]] = deque()
+    for task in tasks:
+        arguments = (task.case.case, task.case.files, task.subsets, task.previous)
+        ahead.append((task, workers.submit(prepare_case, light, *arguments)))
+        if workers.at_once == 1 or len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead
+
+
+def _predict_case(
+    task: _Task,
+    prepared: PreparedCase,
+    model: ModelFolder,
+    predictor: SubsetPredictor,
+    store: PredictionStore,
+    workers: Workers,
+) -> _InFlight:
+    light = replace(model, weights=())
+    num_threads = torch.get_num_threads() if workers.at_once == 1 else 1
+    exports: list[tuple[Subset, Future[None]]] = []
+    for group in prepared.groups:
+        data = torch.from_numpy(group.data(len(model.modalities)))
+        for subset, logits in predictor.predict_logits_of_subsets(data, group.subsets):
+            target = store.file(task.case.case, subset)
+            exports.append(
+                (subset, workers.submit(export, logits.numpy(), group.properties, light, target, num_threads))
+            )
+    return _InFlight(task, prepared.present, exports)
+
+
+def _origin(model: str, modalities: Sequence[str], case: EvaluationCase, settings: PredictionSettings) -> Origin:
+    decided = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
+    images = {modalities[channel]: file_fingerprint(file) for channel, file in case.files.items()}
+    return Origin(model, decided, images)
+
+
+def _files(store: PredictionStore, case: str, subsets: Sequence[Subset]) -> dict[tuple[str, Subset], Path]:
+    return {(case, subset): store.file(case, subset) for subset in subsets}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, BrokenProcessPool):
+        return "a worker process was killed, perhaps for want of memory: use fewer --jobs"
+    return str(error).strip() or type(error).__name__
+
+
+class PredictSet(Protocol):
+    """``predict_set`` with its settings."""
+
+    def __call__(
+        self,
+        model: ModelFolder,
+        cases: EvaluationSet,
+        subsets: Sequence[Subset],
+        store: PredictionStore,
+        *,
+        previous: Predicted | None = None,
+    ) -> Predicted:
+        """Predict the cases with one model."""
+
+
+def predict_stages(
+    model: ModelFolder,
+    cases: EvaluationSet,
+    subsets: Sequence[Subset],
+    store: PredictionStore,
+    *,
+    predict: PredictSet,
+    stages_folder: Path,
+    on_more: Callable[[int], object],
+) -> Predicted:
+    """Predict the cases with the stages that the model's configuration comes after, then with the model.
+
+    Args:
+        model, cases, subsets, store, predict: see ``predict_set``.
+        stages_folder: keeps the predictions of earlier stages, in a folder each.
+        on_more: called with the number of predictions that an earlier stage adds.
+
+    Raises:
+        ModelFolderError: an earlier stage has no model beside this one, of the same trainer, plans and folds.
+    """
+    stage = model.configuration_manager.previous_stage_name
+    if stage is None:
+        return predict(model, cases, subsets, store)
+    on_more(len(cases.cases) * len(subsets))
+    previous = predict_stages(
+        _open_stage(model, stage),
+        cases,
+        subsets,
+        PredictionStore(stages_folder / stage, store.names, store.file_ending),
+        predict=predict,
+        stages_folder=stages_folder,
+        on_more=on_more,
+    )
+    return predict(model, cases, subsets, store, previous=previous)
+
+
+def _open_stage(model: ModelFolder, stage: str) -> ModelFolder:
+    folder = model.folder.resolve().parent / f"{model.trainer}__{model.plans['plans_name']}__{stage}"
+    if not folder.is_dir():
+        raise ModelFolderError(
+            f"{model.configuration} needs the predictions of {stage}, and there is no model of it in {folder}: train "
+            f"it (nnUNetv2_train {model.plans['dataset_name']} {stage} {model.folds[0]} -tr {model.trainer} "
+            f"-p {model.plans['plans_name']}), or put it there."
+        )
+    try:
+        return open_model_folder(folder, folds=model.folds, checkpoint_name=model.checkpoint_name)
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{model.configuration} needs the predictions of {stage}. {error}") from error

@@ -1,0 +1,161 @@
+"""A case read once, and preprocessed once for all subsets of its modalities that differ in nothing but absence.
+
+nnU-Net crops a case to where any of its images is non-zero, and normalises within that mask. Without a modality the
+mask may be smaller. Subsets that have the same mask have the same preprocessed images and are preprocessed together;
+each further mask costs one more preprocessing. In a cascade each subset is preprocessed with what the previous stage
+made of it. So what a network sees is, bit for bit, what it would see of the case whose files are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
+from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
+
+from nnunet_missingmod import absence, plans_block
+from nnunet_missingmod.cases.files import CaseRefusedError
+from nnunet_missingmod.cases.labels import Grid, read_label_file
+from nnunet_missingmod.cases.reading import Image, admit, read_files
+from nnunet_missingmod.inference.model_folder import ModelFolder
+from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
+
+
+class CaseGroup(NamedTuple):
+    """Subsets of a case whose preprocessed images are the same.
+
+    Attributes:
+        images: {channel: (*spatial)}, preprocessed, of the modalities that any of the subsets holds.
+        properties: of the case with these modalities, for nnU-Net's exporter.
+        subsets: channels each.
+        previous: (E, *spatial), the previous stage's prediction of the subset as nnU-Net encodes it; E = 0 without one.
+    """
+
+    images: dict[int, Image]
+    properties: dict[str, Any]
+    subsets: list[Subset]
+    previous: Image
+
+    def data(self, num_channels: int) -> Image:
+        """Return (J + E, *spatial), the other channels marked absent."""
+        num_previous, *shape = self.previous.shape
+        data = np.full((num_channels + num_previous, *shape), absence.ABSENT, dtype=np.float32)
+        for channel, image in self.images.items():
+            data[channel] = image
+        data[num_channels:] = self.previous
+        return data
+
+
+class PreparedCase(NamedTuple):
+    """A case ready for prediction.
+
+    Attributes:
+        present: names of the modalities that it has; a blank file counts as none.
+        groups: of those of the subsets asked for that the case has.
+    """
+
+    present: tuple[str, ...]
+    groups: list[CaseGroup]
+
+
+def prepare_case(
+    model: ModelFolder,
+    case: str,
+    files: Mapping[int, Path],
+    subsets: Sequence[Subset],
+    previous: Mapping[Subset, Path] | None = None,
+) -> PreparedCase:
+    """Read a case and preprocess it, in as few groups of subsets as there are different preprocessings.
+
+    Args:
+        model: whose plans say how.
+        case: its name, for messages.
+        files: {channel: file} of the modalities it has.
+        subsets: those wanted.
+        previous: in a cascade, the previous stage's prediction of each.
+
+    Raises:
+        CaseRefusedError: a file is damaged, the modalities lie on different grids, or none is present.
+    """
+    choices = plans_block.resolve(model.configuration_manager.configuration.get(plans_block.BLOCK))
+    reader = model.plans_manager.image_reader_writer_class()
+    read = read_files(
+        files,
+        model.modalities,
+        reader,
+        file_ending=model.file_ending,
+        geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
+    )
+    if read.problems:
+        raise CaseRefusedError(case, " ".join(read.problems))
+    data = _stack(read.images, len(model.modalities))
+    present, _ = admit(
+        data,
+        model.modalities,
+        case=case,
+        blank_is_absent=choices["blank_is_absent"],
+        nonfinite=choices["nonfinite"],
+        replaced=read.replaced,
+    )
+    available = [subset for subset in subsets if present[list(subset)].all()]
+    # Where headers differ within the tolerance, a case has the geometry of its first file.
+    owner = {subset: min(subset) if read.distances_voxels else min(read.properties) for subset in available}
+    if previous is None:
+        together = _group_by_mask(data, available, owner)
+    else:
+        together = [(owner[subset], [subset]) for subset in available]
+    groups = []
+    for channel, members in together:
+        union = np.zeros(len(data), dtype=bool)
+        union[[c for subset in members for c in subset]] = True
+        masked = data.copy()
+        absence.mark_case(masked, union)
+        properties = deepcopy(read.properties[channel])
+        properties[plans_block.BLOCK] = {"case": case}
+        seg = None
+        if previous is not None:
+            seg = read_label_file(previous[members[0]], reader, Grid(data.shape[1:], properties))
+        preprocessed, seg, properties = MissingModPreprocessor(verbose=False).run_case_npy(
+            masked, seg, properties, model.plans_manager, model.configuration_manager, model.dataset_json
+        )
+        images = {int(c): preprocessed[c].astype(np.float32, copy=False) for c in np.flatnonzero(union)}
+        labels = [] if previous is None else model.label_manager.foreground_labels
+        groups.append(CaseGroup(images, properties, members, convert_labelmap_to_one_hot(seg[0], labels, np.float32)))
+    return PreparedCase(tuple(name for name, there in zip(model.modalities, present, strict=True) if there), groups)
+
+
+def _stack(images: Mapping[int, Image], num_modalities: int) -> Image:
+    first = next(iter(images.values()))
+    if len(first) == num_modalities:
+        return first.astype(np.float32)  # one file that holds all channels
+    data = np.full((num_modalities, *first.shape[1:]), absence.ABSENT, dtype=np.float32)
+    for channel, image in images.items():
+        data[channel] = image[0]
+    return data
+
+
+def _group_by_mask(
+    data: Image, subsets: Sequence[Subset], owner: Mapping[Subset, int]
+) -> list[tuple[int, list[Subset]]]:
+    """Return (channel whose header counts, subsets) for each mask that nnU-Net would find, in the order of subsets."""
+    groups: defaultdict[tuple[int, bytes], list[Subset]] = defaultdict(list)
+    filled: dict[bytes, bytes] = {}
+    for subset in subsets:
+        union = (data[list(subset)] != 0).any(axis=0)
+        key = _digest(union)
+        if key not in filled:
+            # Filling holes is slow, and most subsets have the mask of another one before it.
+            filled[key] = _digest(create_nonzero_mask(union[None]))
+        groups[owner[subset], filled[key]].append(subset)
+    return [(channel, members) for (channel, _), members in groups.items()]
+
+
+def _digest(mask: np.ndarray) -> bytes:
+    return hashlib.sha256(np.packbits(mask).tobytes()).digest()

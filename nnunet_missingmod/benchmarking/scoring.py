@@ -1,0 +1,96 @@
+"""The scores of an evaluation: every prediction of a case against its reference, which is prepared once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from nnunet_missingmod.benchmarking.request import Task
+from nnunet_missingmod.evaluation.scores import ScoreRow, score_rows
+from nnunet_missingmod.evaluation.scoring import CaseScorer, check_same_grid, read_label_map
+from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.workers import Workers
+
+
+class ToScore(NamedTuple):
+    """One prediction."""
+
+    model: str
+    fold: str
+    case: str
+    subset: Subset
+    file: Path
+
+
+class Scored(NamedTuple):
+    """The rows of each prediction that could be scored, and why the others could not be."""
+
+    rows: dict[ToScore, list[ScoreRow]]
+    failed: dict[ToScore, str]
+
+
+def score_all(
+    predictions: Sequence[ToScore],
+    references: Mapping[str, Path],
+    task: Task,
+    *,
+    tolerance_mm: float,
+    workers: Workers,
+) -> Scored:
+    """Score predictions, a case at a time; one that cannot be scored is named in the result and costs no other.
+
+    Args:
+        references: {case: label map}.
+        tolerance_mm: of the surface Dice.
+    """
+    by_case: defaultdict[str, list[ToScore]] = defaultdict(list)
+    for prediction in predictions:
+        by_case[prediction.case].append(prediction)
+    waiting = [
+        workers.submit(score_case, of_case, references[case], task, tolerance_mm) for case, of_case in by_case.items()
+    ]
+    scored = Scored({}, {})
+    for future, of_case in zip(tqdm(waiting, "scoring", disable=None), by_case.values(), strict=True):
+        try:
+            of_this = future.result()
+        except Exception as error:  # a worker that was killed, or a label map that no one thought of
+            of_this = Scored({}, dict.fromkeys(of_case, str(error) or type(error).__name__))
+        scored.rows.update(of_this.rows)
+        scored.failed.update(of_this.failed)
+    return scored
+
+
+def score_case(predictions: Sequence[ToScore], reference: Path, task: Task, tolerance_mm: float) -> Scored:
+    """Score the predictions of one case against its reference."""
+    try:
+        expected = read_label_map(reference)
+    except ValueError as error:
+        return Scored({}, dict.fromkeys(predictions, f"its reference: {error}"))
+    scorer = CaseScorer(
+        expected.labels,
+        expected.spacing_mm,
+        task.regions,
+        ignore_label=task.ignore_label,
+        tolerance_mm=tolerance_mm,
+    )
+    scored = Scored({}, {})
+    for each in predictions:
+        try:
+            found = read_label_map(each.file)
+            check_same_grid(found, expected, case=each.case)
+        except ValueError as error:
+            scored.failed[each] = str(error)
+            continue
+        scored.rows[each] = score_rows(
+            scorer.score(found.labels),
+            model=each.model,
+            fold=each.fold,
+            case=each.case,
+            subset=each.subset,
+            modalities=task.modalities,
+        )
+    return scored

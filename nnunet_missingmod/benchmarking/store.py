@@ -1,0 +1,98 @@
+"""Predictions of an evaluation on disk, with what is needed to tell whether one may be used again.
+
+A prediction is kept if the model's weights and settings, the case's images and the file itself are what they were; all
+of this is compared by content, in one record per case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
+from nnunet_missingmod.storage import file_fingerprint, write_text
+
+_RECORDS = "records"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What decides a case's predictions: the model with its settings, and the images."""
+
+    model: str
+    settings: Mapping[str, Any]
+    images: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in the record."""
+        return {"model": self.model, "settings": dict(self.settings), "images": dict(self.images)}
+
+
+@dataclass(frozen=True)
+class PredictionStore:
+    """The predictions of one model: ``folder/SUBSET/CASE.nii.gz``, and ``folder/records/CASE.json``.
+
+    Args:
+        folder: made when something is written.
+        names: the modality names in channel order.
+        file_ending: of the predictions.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    file_ending: str
+
+    def file(self, case: str, subset: Subset) -> Path:
+        """Return where the prediction of a case under a subset lies."""
+        return self.folder / self._subset_folder(subset) / f"{case}{self.file_ending}"
+
+    def usable(self, case: str, origin: Origin, subsets: Sequence[Subset]) -> list[Subset]:
+        """Return those of the subsets whose predictions are there, whole, and of this origin."""
+        record = self._read(case)
+        if record.get("origin") != origin.as_json():
+            return []
+        known = record.get("predictions", {})
+        return [subset for subset in subsets if self._is_whole(case, subset, known)]
+
+    def present(self, case: str, origin: Origin) -> tuple[str, ...] | None:
+        """Return the modalities that the case was found to have when it was predicted, or None if it was not."""
+        record = self._read(case)
+        return tuple(record["present"]) if record.get("origin") == origin.as_json() else None
+
+    def record(self, case: str, origin: Origin, done: Sequence[Subset], *, present: Sequence[str]) -> None:
+        """Note that the predictions of these subsets are complete, beside those that already are.
+
+        Args:
+            present: names of the modalities that the case was found to have.
+        """
+        done = [*done, *self.usable(case, origin, all_subsets(len(self.names)))]
+        content = {
+            "case": case,
+            "origin": origin.as_json(),
+            "present": list(present),
+            "predictions": {
+                subset_name(subset, self.names): file_fingerprint(self.file(case, subset)) for subset in done
+            },
+        }
+        write_text(self.folder / _RECORDS / f"{case}.json", json.dumps(content, indent=2, sort_keys=True))
+
+    def _is_whole(self, case: str, subset: Subset, known: Mapping[str, str]) -> bool:
+        file = self.file(case, subset)
+        return file.is_file() and known.get(subset_name(subset, self.names)) == file_fingerprint(file)
+
+    def _read(self, case: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / _RECORDS / f"{case}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _subset_folder(self, subset: Subset) -> str:
+        safe = [re.sub(r"[^\w.-]", "_", name) for name in self.names]
+        if len({name.casefold() for name in safe}) < len(safe) or _RECORDS in safe:
+            return "-".join(map(str, subset))
+        return "+".join(safe[channel] for channel in subset)

@@ -1,0 +1,77 @@
+"""A case's label map, read only if it is whole, lies on the images' grid and holds labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunet_missingmod.cases import geometry
+from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
+
+_SHOWN = 5
+
+
+class Grid(NamedTuple):
+    """Where the images of a case lie: shape (X, Y, Z) and the properties that nnU-Net's reader returned."""
+
+    shape: Sequence[int]
+    properties: Mapping[str, Any]
+
+
+class LabelReader(Protocol):
+    """What is needed of nnU-Net's reader classes."""
+
+    def read_seg(self, seg_fname: str) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+        """Return a label map (1, X, Y, Z) and its properties."""
+
+
+def read_label_file(
+    file: Path,
+    reader: LabelReader,
+    grid: Grid,
+    *,
+    tolerance_voxels: float | None = None,
+    labels: Collection[int] | None = None,
+) -> npt.NDArray[Any]:
+    """Return a label map (1, X, Y, Z).
+
+    Args:
+        grid: of the images that it belongs to; the shapes must be equal.
+        tolerance_voxels: how far apart the two grids may lie otherwise, see ``geometry.distance_voxels``; None: as they
+            please, as in nnU-Net.
+        labels: the values that may occur; None: any whole number.
+
+    Raises:
+        ValueError: the file is missing, truncated or damaged, lies on another grid, or holds other values.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file} is not there")
+    try:
+        hidden_nonfinite = count_hidden_nonfinite(file)
+        with tiff_complaints() as complaints:
+            segmentation, properties = reader.read_seg(str(file))
+    except Exception as error:  # readers raise whatever their libraries raise
+        raise ValueError(f"{file} cannot be read: {str(error).strip() or type(error).__name__}") from error
+    if complaints:
+        raise ValueError(f"{file} is damaged: {'; '.join(complaints)}")
+    if hidden_nonfinite or not np.array_equal(segmentation, np.rint(segmentation)):
+        raise ValueError(f"{file} holds values that are not whole numbers")
+    if segmentation.shape != (1, *grid.shape):
+        raise ValueError(f"{file} has shape {segmentation.shape[1:]}, the images have {tuple(grid.shape)}")
+    if tolerance_voxels is not None:
+        apart = geometry.distance_voxels(grid.shape, grid.properties, properties)
+        if apart > tolerance_voxels:
+            raise ValueError(
+                f"{file} lies {apart:.3g} voxels off the images' grid ({geometry.describe(grid.shape, properties)}; "
+                f"the images: {geometry.describe(grid.shape, grid.properties)})"
+            )
+    if labels is not None:
+        others = sorted(set(np.unique(segmentation).astype(int).tolist()) - set(labels))
+        if others:
+            shown = ", ".join(map(str, others[:_SHOWN])) + (" and others" if len(others) > _SHOWN else "")
+            raise ValueError(f"{file} holds {shown}, but the dataset's labels are {sorted(labels)}")
+    return segmentation

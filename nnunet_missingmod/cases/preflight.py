@@ -1,0 +1,143 @@
+"""What is wrong with the files of cases, found out before anything is predicted or trained.
+
+A folder becomes cases by the names of its files; each case is then read as the preprocessor will read it, and
+everything that would be refused is collected, with the modality and the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from nnunet_missingmod.cases.files import CaseFiles
+from nnunet_missingmod.cases.labels import Grid, LabelReader, read_label_file
+from nnunet_missingmod.cases.reading import Image, ImageReader, judge_channel, read_files
+from nnunet_missingmod.workers import Workers
+
+
+class CaseReader(ImageReader, LabelReader, Protocol):
+    """What is needed of nnU-Net's reader classes."""
+
+
+@dataclass(frozen=True)
+class CaseCheck:
+    """What was found out about one case.
+
+    Attributes:
+        case: what was checked.
+        present: names of the modalities that count as present.
+        blank: names of those whose file is there but has one value in every voxel.
+        nonfinite_zeroed: {name: number of NaN and infinite voxels that will become 0}.
+        grid_distance_voxels: {name: distance from the first file's grid} where it is above 0 and within the tolerance.
+        problems: everything that is wrong, each with modality and fix; empty if the case can be used.
+        grid: of the first file that could be read.
+    """
+
+    case: CaseFiles
+    present: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
+    nonfinite_zeroed: Mapping[str, int] = field(default_factory=dict)
+    grid_distance_voxels: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    grid: Grid | None = None
+
+
+def check_case(
+    case: CaseFiles,
+    names: Sequence[str],
+    reader: CaseReader,
+    *,
+    file_ending: str,
+    choices: Mapping[str, Any],
+    labels: Collection[int] | None = None,
+    volumes_only: bool = False,
+) -> CaseCheck:
+    """Read a case and collect everything that is wrong with it, without raising.
+
+    Args:
+        names: the J modality names in channel order.
+        choices: ``blank_is_absent``, ``nonfinite`` and ``geometry_tolerance_voxels`` of the ``"missingmod"`` block.
+        labels: what a previous stage's prediction may hold; None: any whole number.
+        volumes_only: whether images of two dimensions are refused.
+    """
+    problems = list(case.problems)
+    if not case.files:
+        return CaseCheck(case, problems=tuple(problems))
+    read = read_files(
+        case.files,
+        names,
+        reader,
+        file_ending=file_ending,
+        geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
+        volumes_only=volumes_only,
+    )
+    problems += read.problems
+    present, blank, zeroed = [], [], {}
+    for name, image in _single_channels(read.images, names):
+        judged = judge_channel(
+            image,
+            name,
+            blank_is_absent=choices["blank_is_absent"],
+            nonfinite=choices["nonfinite"],
+            replaced=read.replaced.get(name, 0),
+        )
+        if judged.problem:
+            problems.append(judged.problem)
+        if judged.present:
+            present.append(name)
+        if judged.blank:
+            blank.append(name)
+        if judged.zeroed:
+            zeroed[name] = judged.zeroed
+    if not present and not problems:
+        problems.append(f"{', '.join(blank)} blank, the others absent. Give at least one of: {', '.join(names)}.")
+    grid = None
+    if read.images:
+        first = next(iter(read.images))
+        grid = Grid(read.images[first].shape[1:], read.properties[first])
+        if case.previous_stage is not None:
+            try:
+                read_label_file(case.previous_stage, reader, grid, labels=labels)
+            except ValueError as error:
+                problems.append(
+                    f"The previous stage's prediction {error}. Predict this case with the previous stage's model, and "
+                    "give that output folder."
+                )
+    return CaseCheck(case, tuple(present), tuple(blank), zeroed, read.distances_voxels, tuple(problems), grid)
+
+
+def _single_channels(images: Mapping[int, Image], names: Sequence[str]) -> list[tuple[str, Image]]:
+    """The names and channels (X, Y, Z) that were read; files of several channels are a problem of their own."""
+    if list(images) == [0] and len(images[0]) == len(names):
+        return list(zip(names, images[0], strict=True))
+    return [(names[channel], image[0]) for channel, image in images.items() if len(image) == 1]
+
+
+def check_cases(
+    cases: Sequence[CaseFiles], check: Callable[[CaseFiles], CaseCheck], *, processes: int = 1
+) -> Iterator[CaseCheck]:
+    """Yield what ``check`` finds out about each case, in their order, with a progress bar.
+
+    Args:
+        check: ``check_case`` with all but the case bound; what a worker process can be sent, if there are several.
+        processes: how many; with 1 no other is started. A case whose process was killed is checked in this one.
+    """
+    bar = tqdm(total=len(cases), desc="checking files", disable=None)
+    with bar, Workers(processes) as workers:
+        if processes == 1:
+            for case in cases:
+                yield check(case)
+                bar.update()
+            return
+        futures = [workers.submit(check, case) for case in cases]
+        for case, future in zip(cases, futures, strict=True):
+            try:
+                found = future.result()
+            except BrokenProcessPool:
+                found = check(case)
+            yield found
+            bar.update()

@@ -1,0 +1,277 @@
+"""From the files of one case to an array (J, X, Y, Z) in which absent modalities are marked.
+
+Files are read, compared with one another, and each channel is judged: present, blank, or refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunet_missingmod import absence
+from nnunet_missingmod.cases import geometry
+from nnunet_missingmod.cases.files import CaseRefusedError, describe_channels
+from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
+
+Image = npt.NDArray[np.float32]
+
+
+class RawCase(NamedTuple):
+    """What was read of one case.
+
+    Attributes:
+        data: (J, X, Y, Z), float32; absent channels hold the absence mark.
+        properties: of the first file present, for nnU-Net's exporter.
+        replaced: {name: number} of the NaN and infinite voxels that the reader has already replaced by 0.
+        distances_voxels: {name: distance} of modalities whose grid differs from the first's, within the tolerance.
+    """
+
+    data: Image
+    properties: dict[str, Any]
+    replaced: dict[str, int]
+    distances_voxels: dict[str, float]
+
+
+class ImageReader(Protocol):
+    """What is needed of nnU-Net's reader classes."""
+
+    def read_images(self, image_fnames: Sequence[str]) -> tuple[Image, dict[str, Any]]:
+        """Return the images as channels (C, X, Y, Z) and the properties of the first."""
+
+
+class ReadFiles(NamedTuple):
+    """What could be read of a case's files, and everything that is wrong with them.
+
+    Attributes:
+        images, properties: {channel: (C, X, Y, Z)} and {channel: nnU-Net's properties} of the files that could be read.
+        replaced, distances_voxels: see ``RawCase``.
+        problems: sentences that name file, modality and fix; empty if nothing is wrong.
+    """
+
+    images: dict[int, Image]
+    properties: dict[int, dict[str, Any]]
+    replaced: dict[str, int]
+    distances_voxels: dict[str, float]
+    problems: list[str]
+
+
+def read_files(
+    files: Mapping[int, Path],
+    names: Sequence[str],
+    reader: ImageReader,
+    *,
+    file_ending: str,
+    geometry_tolerance_voxels: float,
+    volumes_only: bool = False,
+) -> ReadFiles:
+    """Read the files of a case as far as they can be read, and collect what is wrong with them.
+
+    A single file ``_0000`` that holds all J channels (an RGB image) is a complete case, as in nnU-Net.
+
+    Args:
+        files: {channel: file}, as ``assign_channels`` returns it; at least one.
+        names: the J modality names in channel order.
+        geometry_tolerance_voxels: see ``geometry.distance_voxels``.
+        volumes_only: whether images of two dimensions are refused, because the network is three-dimensional.
+    """
+    read = ReadFiles({}, {}, {}, {}, [])
+    for channel, file in files.items():
+        try:
+            read.images[channel], read.properties[channel], hidden = _read_image(file, names[channel], reader)
+        except ValueError as error:
+            read.problems.append(str(error))
+            continue
+        if hidden:
+            read.replaced[names[channel]] = hidden
+    if list(files) == [0] and len(read.images.get(0, ())) == len(names) and geometry.is_volume(read.properties[0]):
+        return read
+    first: int | None = None
+    for channel, image in read.images.items():
+        described = f"{files[channel].name} ({names[channel]})"
+        if len(image) != 1:
+            read.problems.append(
+                f"{described} holds {len(image)} channels, one is expected. "
+                f"Save each modality as its own file: {describe_channels(names, file_ending)}."
+            )
+            continue
+        if not geometry.is_volume(read.properties[channel]):
+            read.problems.append(f"{described} has more than three dimensions. Save its volume as a 3-D image.")
+            continue
+        if volumes_only and geometry.is_flat(read.properties[channel]):
+            read.problems.append(
+                f"{described} has two dimensions, but the model works on volumes. Give the whole volume."
+            )
+        if first is None:
+            first = channel
+        one, other = ((read.images[c].shape[1:], read.properties[c]) for c in (first, channel))
+        apart = geometry.distance_voxels(one[0], one[1], other[1]) if one[0] == other[0] else float("inf")
+        if apart > geometry_tolerance_voxels:
+            read.problems.append(
+                f"two modalities lie on different voxel grids ({apart:.3g} voxels apart). "
+                f"{files[first].name} ({names[first]}): {geometry.describe(*one)}; "
+                f"{described}: {geometry.describe(*other)}. Resample one onto the other, or, if only the header is "
+                'wrong, raise "geometry_tolerance_voxels" in the plans\' "missingmod" block (predict: '
+                "--geometry-tolerance)."
+            )
+        elif apart > 0:
+            read.distances_voxels[names[channel]] = apart
+    return read
+
+
+def read_case(
+    files: Mapping[int, Path],
+    names: Sequence[str],
+    reader: ImageReader,
+    *,
+    case: str,
+    file_ending: str,
+    geometry_tolerance_voxels: float,
+    volumes_only: bool = False,
+) -> RawCase:
+    """Read the files of a case into an array (J, X, Y, Z), float32, whose absent channels hold the absence mark.
+
+    The arguments are those of ``read_files``.
+
+    Raises:
+        CaseRefusedError: with everything that is wrong: files that are truncated, damaged, not an image or hold several
+            channels, and modalities that differ in shape, spacing, origin or direction.
+    """
+    read = read_files(
+        files,
+        names,
+        reader,
+        file_ending=file_ending,
+        geometry_tolerance_voxels=geometry_tolerance_voxels,
+        volumes_only=volumes_only,
+    )
+    if read.problems:
+        raise CaseRefusedError(case, " ".join(read.problems))
+    first = next(iter(files))
+    data = read.images[first]
+    if len(data) == 1:
+        data = np.full((len(names), *data.shape[1:]), absence.ABSENT, dtype=np.float32)
+        for channel, image in read.images.items():
+            data[channel] = image[0]
+    return RawCase(data, read.properties[first], read.replaced, read.distances_voxels)
+
+
+def _read_image(file: Path, name: str, reader: ImageReader) -> tuple[Image, dict[str, Any], int]:
+    try:
+        hidden_nonfinite = count_hidden_nonfinite(file)
+        with tiff_complaints() as complaints:
+            image, properties = reader.read_images([str(file)])
+        if complaints:
+            raise ValueError(f"the file is damaged: {'; '.join(complaints)}")
+        geometry.check(properties)
+        if np.isnan(image).all() or hidden_nonfinite == image.size:
+            raise ValueError("no voxel is finite")
+    except Exception as error:  # readers raise whatever their libraries raise
+        reason = str(error).strip() or type(error).__name__
+        raise ValueError(
+            f"{file} ({name}) cannot be read: {reason}. Replace the file, or remove it to predict without {name}."
+        ) from error
+    return image, properties, hidden_nonfinite
+
+
+logger = logging.getLogger(__name__)
+
+
+class Judgement(NamedTuple):
+    """What becomes of one channel of a raw case.
+
+    Attributes:
+        present: whether it counts as present.
+        blank: whether all its voxels have one value, and it therefore counts as absent.
+        zeroed: number of NaN and infinite voxels that become 0.
+        problem: a sentence that names modality and fix if it is refused, else None.
+    """
+
+    present: bool
+    blank: bool = False
+    zeroed: int = 0
+    problem: str | None = None
+
+
+def judge_channel(image: Image, name: str, *, blank_is_absent: bool, nonfinite: str, replaced: int = 0) -> Judgement:
+    """Decide whether a channel (X, Y, Z) of a raw case is present, blank, or refused for its NaN or infinite voxels.
+
+    A channel that is NaN in every voxel carries the absence mark. With ``blank_is_absent`` one whose voxels all have
+    one value is blank. Other NaN or infinite voxels are refused, or become 0 with ``nonfinite="zero"``.
+
+    Args:
+        replaced: number of such voxels that the reader has already set to 0; they are judged alike.
+    """
+    finite = np.isfinite(image)
+    if not finite.any() and np.isnan(image).all():
+        return Judgement(present=False)
+    count = max(int(image.size - finite.sum()), replaced)
+    if count and nonfinite == "refuse":
+        return Judgement(
+            present=True,
+            problem=f"{name} has {count} NaN or infinite voxels of {image.size}. Mend the file, or set "
+            '"nonfinite": "zero" in the plans\' "missingmod" block (predict: --nonfinite zero) to replace them by 0.',
+        )
+    # What is not finite becomes 0, so a channel with such voxels is blank if all its others are 0.
+    values = np.where(finite, image, 0) if count else image
+    blank = blank_is_absent and bool(values.min() == values.max())
+    return Judgement(present=not blank, blank=blank, zeroed=count)
+
+
+def admit(
+    data: Image,
+    names: Sequence[str],
+    *,
+    case: str,
+    blank_is_absent: bool,
+    nonfinite: str,
+    replaced: Mapping[str, int] | None = None,
+) -> tuple[absence.BoolArray, dict[str, Any]]:
+    """Decide which channels of a raw case (J, X, Y, Z) are present, and make those finite, in place.
+
+    Each channel is judged by ``judge_channel``.
+
+    Args:
+        replaced: {name: number} of NaN and infinite voxels that the reader has already set to 0.
+
+    Returns:
+        ``present`` (J,) and a report for the case's properties: the names present, the names blank, and
+        {name: number of voxels set to 0}.
+
+    Raises:
+        CaseRefusedError: no channel is present, or some have NaN or infinite voxels.
+    """
+    present = np.ones(len(data), dtype=bool)
+    blank, zeroed, problems = [], {}, []
+    for channel, (image, name) in enumerate(zip(data, names, strict=True)):
+        judged = judge_channel(
+            image, name, blank_is_absent=blank_is_absent, nonfinite=nonfinite, replaced=(replaced or {}).get(name, 0)
+        )
+        present[channel] = judged.present
+        if judged.problem:
+            problems.append(judged.problem)
+            continue
+        if judged.zeroed:
+            image[~np.isfinite(image)] = 0
+            zeroed[name] = judged.zeroed
+            logger.warning("Case %r: %d NaN or infinite voxels of %s were set to 0.", case, judged.zeroed, name)
+        if judged.blank:
+            blank.append(name)
+            logger.warning(
+                "Case %r: %s is blank (every voxel is %g) and counts as absent.", case, name, float(image.flat[0])
+            )
+    if problems:
+        raise CaseRefusedError(case, " ".join(problems))
+    if not present.any():
+        reason = f"{', '.join(blank)} blank, the others absent" if blank else "no modality is present"
+        raise CaseRefusedError(case, f"{reason}. Give at least one of: {', '.join(names)}.")
+    report = {
+        "present": [name for name, there in zip(names, present, strict=True) if there],
+        "blank": blank,
+        "nonfinite_zeroed": zeroed,
+    }
+    return present, report

@@ -1,0 +1,1 @@
+"""One module per command: its arguments, its exit code, what it prints."""

@@ -1,0 +1,178 @@
+"""From score rows to one value per case and subset, and the columns that average subsets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.conventions import BRATS, DICE, NSD, Convention, Metric
+from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
+
+# The column order of the missing-modality literature on BraTS, from RFNet (Ding et al. 2021) on.
+_BRATS_ORDER = (
+    ("flair",),
+    ("t2",),
+    ("t1ce",),
+    ("t1",),
+    ("t2", "flair"),
+    ("t1ce", "flair"),
+    ("t1ce", "t2"),
+    ("t1", "flair"),
+    ("t1", "t2"),
+    ("t1", "t1ce"),
+    ("flair", "t1ce", "t2"),
+    ("flair", "t1", "t2"),
+    ("flair", "t1", "t1ce"),
+    ("t1", "t1ce", "t2"),
+    ("flair", "t1", "t1ce", "t2"),
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: the mean over ``subsets`` of the mean over cases."""
+
+    heading: str
+    subsets: tuple[Subset, ...]
+
+    def is_subset_of(self, modalities: Sequence[str]) -> bool:
+        """Return whether the column stands for one subset under its own name, so that dots can say which."""
+        return len(self.subsets) == 1 and self.heading == subset_name(self.subsets[0], modalities)
+
+
+def ordered_subsets(modalities: Sequence[str]) -> list[Subset]:
+    """Return every subset of channels in the order of the papers' columns.
+
+    For FLAIR, T1, T1ce and T2 (any channel order, any case of letters) that is: the single modalities FLAIR, T2, T1ce,
+    T1; the pairs; all but T1, T1ce, T2, FLAIR; all four. For other modalities it is the order of `all_subsets`.
+    """
+    channel = {name.casefold(): position for position, name in enumerate(modalities)}
+    if len(modalities) == 4 and set(channel) == set(_BRATS_ORDER[-1]):
+        return [tuple(sorted(channel[name] for name in names)) for names in _BRATS_ORDER]
+    return all_subsets(len(modalities))
+
+
+def subset_columns(modalities: Sequence[str], *, scored: Collection[Subset] | None = None) -> tuple[Column, ...]:
+    """Return a column for every subset, in the order of `ordered_subsets`, and their average.
+
+    With ``scored`` only those subsets have a column; the average then says of how many it is.
+    """
+    subsets = [subset for subset in ordered_subsets(modalities) if scored is None or subset in scored]
+    single = [Column(subset_name(subset, modalities), (subset,)) for subset in subsets]
+    is_complete = len(subsets) == 2 ** len(modalities) - 1
+    return (*single, Column("average" if is_complete else f"average of {len(subsets)}", tuple(subsets)))
+
+
+def count_columns(modalities: Sequence[str], *, scored: Collection[Subset] | None = None) -> tuple[Column, ...]:
+    """Return a column for every number of present modalities, averaging the subsets of that size, and the average.
+
+    With ``scored``, columns that lack one of their subsets are left out, since they could not be compared with others.
+    """
+    subsets = all_subsets(len(modalities))
+    by_size = [
+        Column(f"{size} of {len(modalities)}", tuple(subset for subset in subsets if len(subset) == size))
+        for size in range(1, len(modalities) + 1)
+    ]
+    columns = (*by_size, Column("average", tuple(subsets)))
+    return tuple(column for column in columns if scored is None or set(column.subsets) <= set(scored))
+
+
+@dataclass(frozen=True)
+class CaseValues:
+    """One metric of every model and region: an array (cases, subsets) each, NaN where there is no defined score.
+
+    ``cases`` are sorted, ``subsets`` are in the order of `all_subsets`; models and regions in that of their first rows.
+    """
+
+    metric: Metric
+    convention: Convention
+    modalities: tuple[str, ...]
+    models: tuple[str, ...]
+    regions: tuple[str, ...]
+    cases: tuple[str, ...]
+    subsets: tuple[Subset, ...]
+    arrays: Mapping[tuple[str, str], NDArray[np.float64]]
+    nsd_tolerance_mm: float
+
+    @property
+    def scored(self) -> tuple[Subset, ...]:
+        """The subsets for which some model has some defined score."""
+        defined = np.any([~np.isnan(array).all(axis=0) for array in self.arrays.values()], axis=0)
+        return tuple(subset for subset, has in zip(self.subsets, defined, strict=True) if has)
+
+    def of(self, model: str, regions: Sequence[str], subsets: Sequence[Subset]) -> NDArray[np.float64]:
+        """Return the values of a model as an array (cases, regions times subsets)."""
+        channels = [self.subsets.index(tuple(sorted(subset))) for subset in subsets]
+        return np.concatenate([self.arrays[model, region][:, channels] for region in regions], axis=1)
+
+    def difference(
+        self, model: str, baseline: str, regions: Sequence[str], subsets: Sequence[Subset]
+    ) -> NDArray[np.float64]:
+        """Return model minus baseline like `of`, NaN wherever one of the two has no score."""
+        return self.of(model, regions, subsets) - self.of(baseline, regions, subsets)
+
+
+def pool(
+    rows: Iterable[ScoreRow], *, modalities: Sequence[str], metric: Metric = DICE, convention: Convention = BRATS
+) -> CaseValues:
+    """Return the values of every case, each case once.
+
+    The cases of cross-validation folds are pooled. Where several folds or seeds of one model scored the same case, as
+    on a test set, their defined values are averaged within the case, so that the case is one observation and not many.
+
+    Raises:
+        ValueError: there are no rows, a prediction is scored twice, a subset is none of the modalities', or surface
+        Dice at different tolerances is mixed.
+    """
+    channels = {subset_name(subset, modalities): subset for subset in all_subsets(len(modalities))}
+    runs: defaultdict[tuple[str, str, str, str], dict[str, float]] = defaultdict(dict)
+    models: dict[str, None] = {}
+    regions: dict[str, None] = {}
+    tolerances = set()
+    for row in rows:
+        if row.subset not in channels:
+            raise ValueError(f"{row.case}: {row.subset!r} is no subset of {', '.join(modalities)}.")
+        of_case = runs[row.model, row.region, row.case, row.subset]
+        if row.fold in of_case:
+            raise ValueError(
+                f"{row.model}, fold {row.fold!r}, {row.case}, {row.subset}, {row.region} is scored twice: keep one of "
+                "the rows, or tell the runs apart by their fold."
+            )
+        of_case[row.fold] = convention.value(row, metric)
+        models.setdefault(row.model)
+        regions.setdefault(row.region)
+        tolerances.add(row.nsd_tolerance_mm)
+    if not runs:
+        raise ValueError("There are no score rows to aggregate.")
+    if metric == NSD and len(tolerances) > 1:
+        raise ValueError(f"Surface Dice at different tolerances is not comparable: {sorted(tolerances)} mm.")
+
+    cases = tuple(sorted({case for _, _, case, _ in runs}))
+    positions = {case: index for index, case in enumerate(cases)}
+    columns = {name: index for index, name in enumerate(channels)}
+    arrays: dict[tuple[str, str], NDArray[Any]] = {
+        (model, region): np.full((len(cases), len(columns)), np.nan) for model in models for region in regions
+    }
+    for (model, region, case, subset), of_run in runs.items():
+        defined = [value for _, value in sorted(of_run.items()) if not isnan(value)]
+        if defined:
+            arrays[model, region][positions[case], columns[subset]] = fmean(defined)
+    return CaseValues(
+        metric=metric,
+        convention=convention,
+        modalities=tuple(modalities),
+        models=tuple(models),
+        regions=tuple(regions),
+        cases=cases,
+        subsets=tuple(channels.values()),
+        arrays=arrays,
+        nsd_tolerance_mm=min(tolerances),
+    )

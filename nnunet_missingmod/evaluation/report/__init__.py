@@ -1,0 +1,1 @@
+"""From score rows to tables, figures and one HTML page."""

@@ -1,0 +1,225 @@
+"""The figures of a report: curves over the number of modalities, differences between models, latents.
+
+Figures are drawn with matplotlib's object interface on the Agg canvas: no window, no global state, safe in threads. A
+figure ten inches wide at 200 dots per inch stays legible at the thousand pixels that a README shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
+from nnunet_missingmod.evaluation.report.tables import AGREES, Table
+from nnunet_missingmod.storage import replacing
+
+DOTS_PER_INCH = 200
+INK = "#222222"
+PALE = "#dcdcdc"
+# Okabe and Ito's palette without black and yellow, safe for colour-blind readers; lines beyond the sixth begin anew.
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+
+
+def line_colour(index: int) -> str:
+    """Return the colour of the line of that number."""
+    return LINE_COLOURS[index % len(LINE_COLOURS)]
+
+
+def panels(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """Return so many axes in rows of ``columns`` with common scales, those that are left over switched off."""
+    rows = -(-count // columns)
+    axes: list[Axes] = list(figure.subplots(rows, min(columns, count), squeeze=False, sharey=True).ravel())
+    for unused in axes[count:]:
+        unused.axis("off")
+    return axes[:count]
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file on a white ground; ``path`` holds the old file or all of the new one."""
+    FigureCanvasAgg(figure)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+
+
+# Sizes in inches.
+_CURVE_PANEL = (2.9, 2.6)
+_CURVE_LEGEND = 0.3
+_CURVE_COLUMNS = 5
+_CURVE_CHARACTER = 0.075
+
+
+def count_curve(table: Table, path: Path) -> None:
+    """Draw a table of `count_columns`: its averages over all subsets and its differences are left out.
+
+    Bands are the table's intervals; a table without intervals gives lines alone. Undefined values leave a gap.
+
+    Raises:
+        ValueError: no column averages the subsets of one size.
+    """
+    sizes = [{len(subset) for subset in column.subsets} for column in table.columns]
+    chosen = [index for index, of_column in enumerate(sizes) if len(of_column) == 1]
+    present = [next(iter(sizes[index])) for index in chosen]
+    if not chosen or len(set(present)) != len(present):
+        raise ValueError("A curve over the number of present modalities needs a table made with count_columns.")
+    regions = list(dict.fromkeys(row.region for row in table.rows))
+    models = list(dict.fromkeys(row.model for row in table.rows if not row.is_difference))
+    rows = -(-len(regions) // _CURVE_COLUMNS)
+    width = _CURVE_PANEL[0] * min(len(regions), _CURVE_COLUMNS)
+    beside = max(1, int(width // (_CURVE_CHARACTER * max(map(len, models)) + 0.6)))
+    size = (width, _CURVE_PANEL[1] * rows + _CURVE_LEGEND * -(-len(models) // beside))
+    figure = Figure(figsize=size, layout="constrained")
+    of_region = panels(figure, len(regions), _CURVE_COLUMNS)
+    for axes, region in zip(of_region, regions, strict=True):
+        for row in table.rows:
+            if row.region != region or row.is_difference:
+                continue
+            colour = line_colour(models.index(row.model))
+            factor = table.metric.factor
+            axes.plot(present, [factor * row.values[i] for i in chosen], "o-", markersize=4, color=colour, lw=1.5)
+            if row.intervals:
+                low = [factor * row.intervals[i].low for i in chosen]
+                high = [factor * row.intervals[i].high for i in chosen]
+                axes.fill_between(present, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.set_title(region, fontsize=10, color=INK, weight="bold")
+        axes.set_xticks(present)
+        axes.set_xlabel("modalities present", fontsize=9, color=INK)
+        axes.tick_params(labelsize=8.5, colors=INK)
+        axes.grid(axis="y", color=PALE, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in of_region[::_CURVE_COLUMNS]:
+        axes.set_ylabel(table.metric.heading, fontsize=9, color=INK)
+    handles = [
+        of_region[0].plot([], [], "o-", markersize=4, color=line_colour(i), lw=1.5)[0] for i in range(len(models))
+    ]
+    figure.legend(handles, models, loc="outside lower center", ncols=beside, frameon=False, fontsize=9, labelcolor=INK)
+    save_png(figure, path)
+
+
+# Sizes in inches.
+_PANEL_WIDTH = 2.4
+_LINE = 0.22
+_MARGIN = 1.1
+_DIFFERENCE_COLUMNS = 5
+_DIFFERENCE_CHARACTER = 0.07
+
+
+def difference_plot(table: Table, path: Path) -> None:
+    """Draw the differences of a table: dots are means, full ones if significant (`AGREES`), bars their intervals.
+
+    Raises:
+        ValueError: the table has no differences with intervals.
+    """
+    rows = [row for row in table.rows if row.is_difference and row.intervals]
+    if not rows:
+        raise ValueError("A plot of differences needs a table that was made with differences and a bootstrap.")
+    regions = list(dict.fromkeys(row.region for row in rows))
+    pairs = list(dict.fromkeys(row.model for row in rows))
+    names = [column.heading for column in table.columns]
+    name_space = _DIFFERENCE_CHARACTER * max(map(len, names))
+    width = name_space + _PANEL_WIDTH * min(len(regions), _DIFFERENCE_COLUMNS)
+    height = (_MARGIN + _LINE * len(names) * max(1.0, 0.6 * len(pairs))) * -(-len(regions) // _DIFFERENCE_COLUMNS)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    of_region = panels(figure, len(regions), _DIFFERENCE_COLUMNS)
+    factor = table.metric.factor
+    for axes, region in zip(of_region, regions, strict=True):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for row in rows:
+            if row.region != region:
+                continue
+            pair = pairs.index(row.model)
+            colour = line_colour(pair)
+            shift = 0.6 * ((pair + 0.5) / len(pairs) - 0.5)
+            for line, (interval, mark) in enumerate(zip(row.intervals, row.marks, strict=True)):
+                y = line + shift
+                axes.plot([factor * interval.low, factor * interval.high], [y, y], color=colour, linewidth=1.4)
+                fill = colour if mark == AGREES else "white"
+                axes.plot([factor * interval.mean], [y], "o", markersize=4.5, color=colour, markerfacecolor=fill)
+        axes.set_title(region, fontsize=10, color=INK, weight="bold")
+        axes.tick_params(labelsize=8.5, colors=INK)
+        axes.grid(axis="x", color=PALE, linewidth=0.6)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    of_region[0].set_yticks(range(len(names)), names)
+    of_region[0].set_ylim(len(names) - 0.5, -0.5)
+    better = "right" if table.metric.higher_is_better else "left"
+    unit = "points" if table.metric.unit == "%" else table.metric.unit
+    figure.supxlabel(f"difference in {table.metric.label} ({unit}); better to the {better}", fontsize=9, color=INK)
+    handles = [
+        of_region[0].plot([], [], "o-", markersize=4.5, color=line_colour(i), lw=1.4)[0] for i in range(len(pairs))
+    ]
+    figure.legend(handles, pairs, loc="outside upper center", frameon=False, fontsize=9, labelcolor=INK)
+    save_png(figure, path)
+
+
+_LATENT_PANEL = (3.4, 3.9)
+_PERPLEXITY = 30.0
+
+
+def latent_plot(latents: Mapping[str, Latents], path: Path, *, voxels: int = 250, seed: int = 0) -> None:
+    """Draw a panel per model; a point is the latent of one modality at one voxel, its colour the modality.
+
+    t-SNE (van der Maaten & Hinton 2008) keeps neighbours together and shows neither distances nor scale, so that the
+    numbers beneath are what to compare; they come from all voxels given, the points from ``voxels`` of them at most.
+
+    Raises:
+        ValueError: there are no models, or their modalities differ.
+    """
+    if not latents:
+        raise ValueError("There are no latents to draw.")
+    modalities = next(iter(latents.values())).modalities
+    if any(each.modalities != modalities for each in latents.values()):
+        raise ValueError(f"Latents of one set of modalities are drawn, got {[e.modalities for e in latents.values()]}.")
+    figure = Figure(figsize=(_LATENT_PANEL[0] * len(latents), _LATENT_PANEL[1]), layout="constrained")
+    panels = figure.subplots(1, len(latents), squeeze=False)[0]
+    for axes, (model, of_model) in zip(panels, latents.items(), strict=True):
+        gap = modality_gap(of_model)
+        for channel, points in enumerate(embed(of_model.sample(voxels, seed=seed), seed=seed)):
+            axes.scatter(*points.T, s=5, color=line_colour(channel), alpha=0.7, linewidths=0)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(model, fontsize=10, color=INK, weight="bold")
+        axes.set_xlabel(
+            f"variance explained by the modality {gap.explained_variance:.2f}\n"
+            f"distance at the same voxel / elsewhere {gap.paired_distance:.2f}\n"
+            f"modality named by a linear probe {100 * gap.probe_accuracy:.0f} % (chance {100 * gap.chance:.0f} %)",
+            fontsize=8.5,
+            color=INK,
+        )
+    handles = [panels[0].scatter([], [], s=25, color=line_colour(i)) for i in range(len(modalities))]
+    figure.legend(
+        handles,
+        modalities,
+        loc="outside lower center",
+        ncols=len(modalities),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+    )
+    save_png(figure, path)
+
+
+def embed(latents: Latents, *, seed: int = 0) -> NDArray[np.float64]:
+    """Return the latents of all modalities in one plane, (modalities, voxels, channels) -> (modalities, voxels, 2).
+
+    Latents that do not vary are one point.
+    """
+    from sklearn.manifold import TSNE
+
+    modalities, voxels, channels = latents.values.shape
+    points: NDArray[Any] = latents.values.reshape(-1, channels).astype(np.float64)
+    points = points - points.mean(axis=0)
+    if not points.any():
+        return np.zeros((modalities, voxels, 2))
+    # t-SNE computes in float32, in which the squares of small latents vanish.
+    points /= points.std()
+    # Of a few points, no more neighbours than a third can be asked for.
+    perplexity = min(_PERPLEXITY, (len(points) - 1) / 3)
+    start = "pca" if channels > 1 else "random"
+    components = TSNE(2, perplexity=perplexity, init=start, random_state=seed).fit_transform(points)
+    return np.asarray(components, np.float64).reshape(modalities, voxels, 2)

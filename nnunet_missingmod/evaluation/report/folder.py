@@ -1,0 +1,130 @@
+"""The whole evaluation as files: tables, figures and one HTML page that holds them all, from score rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_missingmod.evaluation.aggregation import Column, count_columns, pool, subset_columns
+from nnunet_missingmod.evaluation.conventions import BRATS, CONVENTIONS, DICE, METRICS, Convention, Metric
+from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
+from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
+from nnunet_missingmod.evaluation.report.heatmap import heatmap
+from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report
+from nnunet_missingmod.evaluation.report.tables import Table, table_of
+from nnunet_missingmod.evaluation.report.text import comparisons_to_csv, to_csv, to_latex, to_markdown
+from nnunet_missingmod.evaluation.scores import ScoreRow, with_least_size
+from nnunet_missingmod.evaluation.statistics import Bootstrap
+from nnunet_missingmod.storage import write_text
+
+MEAN_OF_REGIONS = "mean of regions"
+PAGE = "report.html"
+
+
+def write_report(
+    rows: Iterable[ScoreRow],
+    folder: Path,
+    *,
+    modalities: Sequence[str],
+    pairs: Sequence[tuple[str, str]] = (),
+    convention: Convention = BRATS,
+    bootstrap: Bootstrap | None = None,
+    patients: Mapping[str, str] | None = None,
+    least_size: Mapping[str, int] | None = None,
+    pictures: Sequence[tuple[str, Path]] = (),
+    latents: Mapping[str, Latents] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    failures: Sequence[str] = (),
+) -> Path:
+    """Write ``tables/``, ``figures/`` and ``report.html`` into a folder and return the page; same rows, same bytes.
+
+    Args:
+        rows: raw scores of one or more models.
+        folder: made if need be; files of an earlier report are replaced.
+        modalities: the J names in channel order.
+        pairs: (model, baseline) that are compared.
+        convention: what an empty mask scores; a table in the other one is in the page.
+        bootstrap: of the confidence intervals.
+        patients: the patient of a case where that is not the case itself.
+        least_size: {region: voxels} to score under `with_least_size` too, beside the raw region.
+        pictures: (caption, PNG file) to show, such as a `qualitative_grid`.
+        latents: of each model, for `latent_plot`.
+        provenance: names and values that say where the numbers come from: command, versions, models.
+        failures: a line on everything that could not be scored.
+
+    Raises:
+        ValueError: as `pool`, `table_of`, `with_least_size` and `latent_plot`.
+    """
+    raw = list(rows)
+    bootstrap = Bootstrap() if bootstrap is None else bootstrap
+    raw_regions = tuple(dict.fromkeys(row.region for row in raw))
+    scored = raw
+    for region, voxels in (least_size or {}).items():
+        scored = with_least_size(scored, region=region, voxels=voxels)
+    groups: dict[str, tuple[str, ...]] = {region: (region,) for region in dict.fromkeys(row.region for row in scored)}
+    if len(raw_regions) > 1:
+        groups[MEAN_OF_REGIONS] = raw_regions
+
+    def table(metric: Metric, used: Convention, columns: Callable[..., tuple[Column, ...]]) -> Table:
+        values = pool(scored, modalities=modalities, metric=metric, convention=used)
+        shown = columns(modalities, scored=values.scored)
+        return table_of(values, shown, differences=pairs, bootstrap=bootstrap, regions=groups, patients=patients)
+
+    by_metric = {
+        metric: MetricTables(table(metric, convention, subset_columns), table(metric, convention, count_columns))
+        for metric in METRICS.values()
+    }
+    others = [other for other in CONVENTIONS.values() if other != convention]
+    for metric, of_metric in by_metric.items():
+        _write_tables(of_metric, folder / "tables", metric)
+    if pairs:
+        compared = [(metric, each) for metric, both in by_metric.items() for each in both.comparisons]
+        write_text(folder / "tables" / "comparisons.csv", comparisons_to_csv(compared))
+
+    figures = _draw(by_metric[DICE], folder / "figures", with_differences=bool(pairs))
+    gaps = {model: modality_gap(of_model) for model, of_model in (latents or {}).items()}
+    if latents:
+        latent_plot(latents, folder / "figures" / "latents.png")
+        figures.append(("Latents of every modality at the same voxels (t-SNE)", folder / "figures" / "latents.png"))
+    page = html_report(
+        Report(
+            rows=tuple(scored),
+            raw_regions=raw_regions,
+            tables=by_metric,
+            others={other.name: table(DICE, other, count_columns) for other in others},
+            bootstrap=bootstrap,
+            patients=len({(patients or {}).get(row.case, row.case) for row in raw}),
+            figures=(*figures, *pictures),
+            gaps=gaps,
+            provenance=dict(provenance or {}),
+            failures=tuple(failures),
+        )
+    )
+    write_text(folder / PAGE, page)
+    return folder / PAGE
+
+
+def _write_tables(both: MetricTables, folder: Path, metric: Metric) -> None:
+    """Write both tables in all three forms; a table without columns is not written."""
+    for name, table, is_wide in (("by_subset", both.by_subset, True), ("by_count", both.by_count, False)):
+        if not table.columns:
+            continue
+        stem = f"{metric.name}_{name}"
+        write_text(folder / f"{stem}.md", to_markdown(table, subsets_as_rows=is_wide))
+        write_text(folder / f"{stem}.tex", to_latex(table, label=f"tab:{stem}", intervals=not is_wide))
+        write_text(folder / f"{stem}.csv", to_csv(table))
+
+
+def _draw(both: MetricTables, folder: Path, *, with_differences: bool) -> list[tuple[str, Path]]:
+    """Draw what a table of Dice shows; return captions and files."""
+    figures = [("Dice of every subset (dots: modalities present)", folder / "dice_by_subset.png")]
+    heatmap(both.by_subset, figures[-1][1])
+    if both.by_count.columns:
+        figures.append(("Dice against the number of modalities present", folder / "dice_by_count.png"))
+        count_curve(both.by_count, figures[-1][1])
+    if with_differences:
+        caption = "Differences in Dice, subset by subset; full dots: p < 0.05 after correction"
+        figures.append((caption, folder / "dice_differences.png"))
+        difference_plot(both.by_subset, figures[-1][1])
+    return figures

@@ -1,0 +1,169 @@
+"""Tables of mean scores, region by subset of modalities, from tidy score rows.
+
+Undefined scores (NaN) are left out of a cell's mean over cases, the cell keeps how many cases it averages, and a column
+that averages several subsets is NaN as soon as one of them has no score, because an average over fewer subsets is not
+comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import nan
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
+from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
+from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval, column_mean, compare
+
+SIGNIFICANT = 0.05
+"""A corrected p value below this is marked in tables and figures: with `AGREES`, or with `DISAGREES` where the ranks of
+the test and the mean have opposite signs, as when one large loss outweighs many small wins."""
+AGREES = "*"
+DISAGREES = "†"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of a table: a model's scores, or a difference of two models, of one region.
+
+    ``values`` are in the metric's own unit: 0..1 or mm (a difference signed), or NaN. ``counts`` says of each how many
+    cases it averages: the fewest of its subsets'. ``intervals`` are there if they were asked for, and so are the
+    corrected p values and ``marks`` of a difference: see `compare` and `SIGNIFICANT`.
+    """
+
+    region: str
+    model: str
+    values: tuple[float, ...]
+    counts: tuple[int, ...]
+    is_difference: bool = False
+    intervals: tuple[Interval, ...] = ()
+    p_holm: tuple[float, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows, of which those of one region lie beside each other; how the values came about."""
+
+    modalities: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    metric: Metric = DICE
+    convention: Convention = BRATS
+    confidence: float | None = None
+    comparisons: tuple[Comparison, ...] = ()
+
+    def note(self, *, intervals: bool = True) -> str:
+        """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
+        parts = [f"{self.metric.heading}, mean over cases; {self.convention.text(self.metric)}."]
+        if self.confidence is not None and intervals:
+            parts.append(
+                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients."
+            )
+        if any(mark for row in self.rows for mark in row.marks):
+            parts.append(
+                f"{AGREES} p < {SIGNIFICANT:g} in Wilcoxon's signed-rank test over patients, after Holm's correction "
+                "over the subsets and regions of a pair of models."
+            )
+        if any(DISAGREES in row.marks for row in self.rows):
+            parts.append(f"{DISAGREES} Likewise, but the ranks point the other way than the mean.")
+        counts = {count for row in self.rows for count in row.counts}
+        if len(counts) > 1:
+            parts.append(f"A cell averages the cases whose score is defined: {min(counts)} to {max(counts)} of them.")
+        return " ".join(parts)
+
+
+def region_table(
+    rows: Iterable[ScoreRow],
+    columns: Sequence[Column],
+    *,
+    modalities: Sequence[str],
+    differences: Sequence[tuple[str, str]] = (),
+    metric: Metric = DICE,
+    convention: Convention = BRATS,
+) -> Table:
+    """Return the table of every region and model of the score rows: `pool`, then `table_of`."""
+    values = pool(rows, modalities=modalities, metric=metric, convention=convention)
+    return table_of(values, columns, differences=differences)
+
+
+def table_of(
+    values: CaseValues,
+    columns: Sequence[Column],
+    *,
+    differences: Sequence[tuple[str, str]] = (),
+    bootstrap: Bootstrap | None = None,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> Table:
+    """Return the table of every region and model, in the order of their first rows.
+
+    Each pair (model, baseline) in ``differences`` adds a row per region with the mean of the cases' differences, model
+    minus baseline, over the cases for which both have a score. Where both have one for every case this is the
+    difference of the two rows. With ``bootstrap`` every cell has an interval, and every difference a corrected p value.
+    ``regions`` groups regions, {"mean": ("WT", "TC", "ET")}; ``patients`` is as in `compare`.
+
+    Raises:
+        ValueError: a model of ``differences`` has no rows.
+    """
+    unknown = [name for pair in differences for name in pair if name not in values.models]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} has no score rows; the models are {', '.join(values.models)}.")
+    groups = {region: (region,) for region in values.regions} if regions is None else regions
+    owners = [(patients or {}).get(case, case) for case in values.cases]
+    compared: dict[tuple[str, str, str], list[Comparison]] = {}
+    if bootstrap is not None:
+        of_pair = partial(compare, values, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients)
+        for model, baseline in differences:
+            for each in of_pair(model=model, baseline=baseline):
+                compared.setdefault((model, baseline, each.region), []).append(each)
+
+    def cell(scores: NDArray[Any]) -> Interval:
+        if bootstrap is not None:
+            return bootstrap.interval(scores, owners)
+        mean, count = column_mean(scores)
+        return Interval(mean, nan, nan, count)
+
+    table_rows = []
+    for region, members in groups.items():
+        for model in values.models:
+            cells = [cell(values.of(model, members, column.subsets)) for column in columns]
+            table_rows.append(_row(region, model, cells, with_intervals=bootstrap is not None))
+        for model, baseline in differences:
+            tests = compared.get((model, baseline, region), [])
+            cells = [each.difference for each in tests] or [
+                cell(values.difference(model, baseline, members, column.subsets)) for column in columns
+            ]
+            line = _row(region, f"{model} − {baseline}", cells, with_intervals=bootstrap is not None)
+            p_holm, marks = tuple(each.p_holm for each in tests), tuple(map(_mark, tests))
+            table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
+    return Table(
+        modalities=values.modalities,
+        columns=tuple(columns),
+        rows=tuple(table_rows),
+        metric=values.metric,
+        convention=values.convention,
+        confidence=None if bootstrap is None else bootstrap.confidence,
+        comparisons=tuple(each for tests in compared.values() for each in tests),
+    )
+
+
+def _mark(each: Comparison) -> str:
+    if not each.p_holm < SIGNIFICANT:
+        return ""
+    return AGREES if each.rank_sum * each.difference.mean > 0 else DISAGREES
+
+
+def _row(region: str, model: str, cells: Sequence[Interval], *, with_intervals: bool) -> TableRow:
+    return TableRow(
+        region=region,
+        model=model,
+        values=tuple(cell.mean for cell in cells),
+        counts=tuple(cell.count for cell in cells),
+        intervals=tuple(cells) if with_intervals else (),
+    )

@@ -1,0 +1,234 @@
+"""Tables and comparisons as text: Markdown to read, LaTeX to print, CSV to compute with."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from math import isnan
+
+from nnunet_missingmod.evaluation.aggregation import Column
+from nnunet_missingmod.evaluation.conventions import DICE, Metric
+from nnunet_missingmod.evaluation.report.tables import Table, TableRow
+from nnunet_missingmod.evaluation.statistics import Comparison, Interval
+
+_COMMANDS = {
+    "\\": "\\textbackslash{}",
+    "&": "\\&",
+    "%": "\\%",
+    "$": "\\$",
+    "#": "\\#",
+    "_": "\\_",
+    "{": "\\{",
+    "}": "\\}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "−": "$-$",
+    "†": "\\textdagger{}",
+    "±": "$\\pm$",
+    "≥": "$\\geq$",
+    "≤": "$\\leq$",
+    "×": "$\\times$",
+    "\n": " ",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is; other characters than these are left, as UTF-8."""
+    return "".join(_COMMANDS.get(character, character) for character in text)
+
+
+def shown(value: float, metric: Metric = DICE, *, signed: bool = False, decimals: int = 2) -> str:
+    """Return a value as text in its metric's unit, ``"87.35"``; a difference with its sign; NaN as ``"n/a"``."""
+    if isnan(value):
+        return "n/a"
+    text = f"{metric.factor * value:{'+' if signed else ''}.{decimals}f}"
+    # What rounds to nothing has no sign to show.
+    return text.replace("-", "−") if float(text) else text.lstrip("+-")
+
+
+def interval_text(interval: Interval, metric: Metric = DICE, *, signed: bool = False, decimals: int = 1) -> str:
+    """Return a mean and its interval as text, ``"87.4 (85.1 to 89.0)"``; the mean alone where there is no interval."""
+    mean, low, high = (
+        shown(value, metric, signed=signed, decimals=decimals) for value in (interval.mean, interval.low, interval.high)
+    )
+    return mean if isnan(interval.low) else f"{mean} ({low} to {high})"
+
+
+def cell_texts(row: TableRow, metric: Metric, *, intervals: bool = True) -> list[str]:
+    """Return the cells of a row as text, with their intervals if the row has them, and with the row's marks."""
+    texts = []
+    for index, value in enumerate(row.values):
+        if intervals and row.intervals:
+            text = interval_text(row.intervals[index], metric, signed=row.is_difference, decimals=2)
+        else:
+            text = shown(value, metric, signed=row.is_difference)
+        texts.append(text + row.marks[index] if row.marks else text)
+    return texts
+
+
+def to_markdown(table: Table, *, subsets_as_rows: bool = False) -> str:
+    """Return the table in Markdown; upright, one line per column of the table, with ``subsets_as_rows``.
+
+    The upright form has a column of dots for every modality, as printed tables have. Below the table stands its note.
+    """
+    texts = [cell_texts(row, table.metric) for row in table.rows]
+    if subsets_as_rows:
+        head = [*table.modalities, *(f"{row.region} {row.model}" for row in table.rows)]
+        marks = [_dots(column, table.modalities) for column in table.columns]
+        body = [[*mark, *(text[index] for text in texts)] for index, mark in enumerate(marks)]
+        align = [":-:"] * len(table.modalities) + ["--:"] * len(table.rows)
+    else:
+        head = ["region", "model", *(column.heading for column in table.columns)]
+        body = [[row.region, row.model, *text] for row, text in zip(table.rows, texts, strict=True)]
+        align = ["---", "---"] + ["--:"] * len(table.columns)
+    return markdown_table(head, align, body) + f"\n{_in_markdown(table.note())}\n"
+
+
+def markdown_table(head: Sequence[str], align: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as a table in Markdown."""
+    lines = [[_in_markdown(cell) for cell in head], align, *([_in_markdown(cell) for cell in line] for line in body)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _in_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is: no cell ends, nothing is set in italics."""
+    return text.replace("\n", " ").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+
+
+def _dots(column: Column, modalities: Sequence[str]) -> list[str]:
+    if column.is_subset_of(modalities):
+        return ["●" if channel in column.subsets[0] else "○" for channel in range(len(modalities))]
+    return [column.heading] + [""] * (len(modalities) - 1)
+
+
+def to_latex(table: Table, *, label: str = "", intervals: bool = False) -> str:
+    """Return the table as a LaTeX ``table``, to be used with ``\\usepackage{booktabs}``.
+
+    Subsets have no names but a row of dots for every modality above the columns, as the papers print them. Intervals
+    of fifteen columns do not fit a page, so that they are left out unless asked for. Of several models the best of a
+    region and column is bold, ties included.
+    """
+    columns, names = table.columns, table.modalities
+    best = _best(table)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering",
+        "\\scriptsize",
+        "\\setlength{\\tabcolsep}{2.5pt}",
+        f"\\caption{{{escape_latex(table.note(intervals=intervals))}}}",
+        *([f"\\label{{{label}}}"] if label else []),
+        f"\\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        "\\toprule",
+    ]
+    with_dots = [column.is_subset_of(names) for column in columns]
+    if any(with_dots):
+        for channel, name in enumerate(names):
+            dots = ["\\bullet" if channel in column.subsets[0] else "\\circ" for column in columns]
+            marks = [f"${dot}$" if has else "" for dot, has in zip(dots, with_dots, strict=True)]
+            lines.append(f" & {escape_latex(name)} & {' & '.join(marks)} \\\\")
+        lines.append("\\midrule")
+    headings = ["" if has else escape_latex(column.heading) for column, has in zip(columns, with_dots, strict=True)]
+    lines += [f"Region & Model & {' & '.join(headings)} \\\\", "\\midrule"]
+    for index, row in enumerate(table.rows):
+        starts = index == 0 or table.rows[index - 1].region != row.region
+        if index and starts:
+            lines.append("\\midrule")
+        texts = [escape_latex(text) for text in cell_texts(row, table.metric, intervals=intervals)]
+        for position in best.get(index, ()):
+            texts[position] = f"\\textbf{{{texts[position]}}}"
+        cells = [escape_latex(row.region) if starts else "", escape_latex(row.model), *texts]
+        lines.append(" & ".join(cells) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+
+
+def _best(table: Table) -> dict[int, list[int]]:
+    """Return by row which of its cells hold the best of the models as shown, where there are several to choose from."""
+    best: dict[int, list[int]] = {}
+    for region in dict.fromkeys(row.region for row in table.rows):
+        members = [i for i, row in enumerate(table.rows) if row.region == region and not row.is_difference]
+        if len(members) < 2:
+            continue
+        for position in range(len(table.columns)):
+            values = {i: table.rows[i].values[position] for i in members}
+            rounded = {i: round(table.metric.factor * value, 2) for i, value in values.items() if not isnan(value)}
+            choose = max if table.metric.higher_is_better else min
+            for i, value in rounded.items():
+                if value == choose(rounded.values()):
+                    best.setdefault(i, []).append(position)
+    return best
+
+
+def to_csv(table: Table) -> str:
+    """Return the table as CSV text: region, model, then the columns in full precision, 0..1 or mm, NaN as ``nan``.
+
+    Columns ``... low`` and ``... high`` follow if the table has intervals, and ``... p Holm`` if it has tests.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    headings = [column.heading for column in table.columns]
+    with_intervals = any(row.intervals for row in table.rows)
+    with_tests = any(row.p_holm for row in table.rows)
+    limits = [f"{heading} {end}" for heading in headings for end in ("low", "high")] if with_intervals else []
+    tests = [f"{heading} p Holm" for heading in headings] if with_tests else []
+    writer.writerow(["region", "model", *headings, *limits, *tests])
+    for row in table.rows:
+        ends = [end for interval in row.intervals for end in (interval.low, interval.high)]
+        p_values = row.p_holm or [""] * len(tests)
+        writer.writerow([row.region, row.model, *row.values, *ends, *p_values])
+    return text.getvalue()
+
+
+_COLUMNS = (
+    "metric",
+    "model",
+    "baseline",
+    "region",
+    "subset",
+    "difference",
+    "low",
+    "high",
+    "cases",
+    "wins",
+    "ties",
+    "losses",
+    "p",
+    "p_holm",
+)
+
+
+def comparisons_to_csv(comparisons: Iterable[tuple[Metric, Comparison]]) -> str:
+    """Return a line per metric, pair of models, region and column, in full precision, as fractions or mm."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for metric, each in comparisons:
+        interval = each.difference
+        writer.writerow(
+            [
+                *(metric.name, each.model, each.baseline, each.region, each.heading),
+                *(interval.mean, interval.low, interval.high, interval.count),
+                *(each.wins, each.ties, each.losses, each.p, each.p_holm),
+            ]
+        )
+    return text.getvalue()
+
+
+def comparison_cells(each: Comparison, metric: Metric) -> list[str]:
+    """Return difference with interval, wins / ties / losses, p and corrected p as a reader wants them."""
+    return [
+        interval_text(each.difference, metric, signed=True, decimals=2),
+        f"{each.wins} / {each.ties} / {each.losses}",
+        p_text(each.p),
+        p_text(each.p_holm),
+    ]
+
+
+def p_text(p: float) -> str:
+    """Return a p value as text, ``"0.031"``, ``"< 0.001"``; NaN as ``"n/a"``."""
+    if isnan(p):
+        return "n/a"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

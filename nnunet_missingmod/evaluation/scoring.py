@@ -1,0 +1,224 @@
+"""All metrics of one case: its reference is prepared once, then every subset's prediction is scored against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.metrics import (
+    DEFAULT_TOLERANCE_MM,
+    LabelMap,
+    Mask,
+    Surface,
+    dice,
+    region_mask,
+    surface_scores,
+)
+
+# Relative: NIfTI headers hold float32, and writers round differently.
+_SPACING_TOLERANCE = 1e-3
+# Of direction cosines: an oblique scan may be off by rounding, a flipped or swapped axis is off by one.
+_DIRECTION_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label map (integers, axes as SimpleITK gives them: Z Y X) with its voxel spacing in the same order.
+
+    ``direction`` holds the direction cosines as SimpleITK gives them, or None if they are not known.
+    """
+
+    labels: NDArray[Any]
+    spacing_mm: tuple[float, ...]
+    direction: tuple[float, ...] | None = None
+
+
+def as_label_map(image: sitk.Image, *, source: Path) -> NDArray[Any]:
+    """Return the voxels of an image as integers.
+
+    Raises:
+        ValueError: a voxel is not a whole number, as in a map of probabilities.
+    """
+    voxels = sitk.GetArrayFromImage(image)
+    if np.issubdtype(voxels.dtype, np.integer):
+        return voxels
+    with np.errstate(invalid="ignore"):
+        labels = np.nan_to_num(voxels).astype(np.int64)
+    if not np.array_equal(labels, voxels):
+        raise ValueError(f"{source} is no label map: it holds values that are not whole numbers.")
+    return labels
+
+
+def read_image(path: Path) -> sitk.Image:
+    """Read an image file.
+
+    Raises:
+        ValueError: the file is missing or unreadable.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist.")
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read as an image.") from error
+
+
+def read_label_map(path: Path) -> LabelFile:
+    """Read a label map.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or holds values that are not whole numbers.
+    """
+    image = read_image(path)
+    return LabelFile(as_label_map(image, source=path), tuple(reversed(image.GetSpacing())), image.GetDirection())
+
+
+def check_same_grid(prediction: LabelFile, reference: LabelFile, *, case: str) -> None:
+    """Refuse two label maps that do not lie on one grid; spacing may differ by a thousandth, directions by rounding.
+
+    Raises:
+        ValueError: shape, spacing or direction differs; both are named.
+    """
+    if prediction.labels.shape != reference.labels.shape:
+        raise ValueError(
+            f"{case}: the prediction has shape {prediction.labels.shape}, the reference {reference.labels.shape}: "
+            "predictions are scored on the original geometry, export them to it."
+        )
+    if not np.allclose(prediction.spacing_mm, reference.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0):
+        raise ValueError(
+            f"{case}: the prediction has spacing {prediction.spacing_mm} mm, the reference {reference.spacing_mm} mm: "
+            "predictions are scored on the original geometry, export them to it."
+        )
+    if prediction.direction is None or reference.direction is None:
+        return
+    if not np.allclose(prediction.direction, reference.direction, rtol=0, atol=_DIRECTION_TOLERANCE):
+        raise ValueError(
+            f"{case}: the prediction's axes point along {_rounded(prediction.direction)}, the reference's along "
+            f"{_rounded(reference.direction)}: one of them is flipped or lost its header. Write the prediction with "
+            "the header of the case's images."
+        )
+
+
+def _rounded(direction: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(cosine, 2) + 0.0 for cosine in direction)
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """The raw measurements of one region of one prediction, before any convention on empty masks.
+
+    ``dice`` and ``nsd`` are in 0..1; ``hd95_mm`` in mm. Both masks empty: all three are NaN. One empty: 0, 0, infinite.
+    ``diagonal_mm`` is that of the image, which some conventions put in place of an infinite distance.
+    """
+
+    dice: float
+    hd95_mm: float
+    nsd: float
+    nsd_tolerance_mm: float
+    reference_voxels: int
+    predicted_voxels: int
+    diagonal_mm: float
+
+
+class CaseScorer:
+    """Scores label maps of one case against its reference, on the reference's grid.
+
+    Everything outside of the smallest box around both label maps is left out, since it is empty in both. An instance
+    only reads what it holds, so that threads may share it.
+    """
+
+    def __init__(
+        self,
+        reference: LabelMap,
+        spacing_mm: Sequence[float],
+        regions: Mapping[str, Sequence[int]],
+        *,
+        ignore_label: int | None = None,
+        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    ) -> None:
+        """Prepare a reference: integers, its axes those of ``spacing_mm`` (an image that SimpleITK reads: Z Y X).
+
+        Voxels at which it holds ``ignore_label`` do not count, whatever is predicted there.
+
+        Raises:
+            ValueError: there are no regions, or as `Surface` and `surface_scores`.
+        """
+        if not regions:
+            raise ValueError("There are no regions to score: see dataset_regions.")
+        self._reference = reference
+        self._spacing_mm = tuple(float(step) for step in spacing_mm)
+        self._regions = {name: tuple(labels) for name, labels in regions.items()}
+        self._foreground = sorted({label for labels in self._regions.values() for label in labels})
+        self._ignore_label = ignore_label
+        self._tolerance_mm = float(tolerance_mm)
+        self._bounds = bounding_box(region_mask(reference, self._foreground))
+        window = _slices(self._bounds)
+        self._masks = {name: self._mask(reference, labels, window) for name, labels in self._regions.items()}
+        self._surfaces = {name: self._surface(mask, self._bounds) for name, mask in self._masks.items()}
+        self._diagonal_mm = float(np.linalg.norm(np.multiply(reference.shape, self._spacing_mm)))
+        surface_scores(*[next(iter(self._surfaces.values()))] * 2, tolerance_mm=self._tolerance_mm)
+
+    def score(self, prediction: LabelMap) -> dict[str, RegionScore]:
+        """Return the measurements of every region of a predicted label map.
+
+        Raises:
+            ValueError: its shape is not the reference's.
+        """
+        if prediction.shape != self._reference.shape:
+            raise ValueError(
+                f"Label maps of one shape are compared, got {prediction.shape} and {self._reference.shape}."
+            )
+        bounds = _union(bounding_box(region_mask(prediction, self._foreground)), self._bounds)
+        window = _slices(bounds)
+        scores = {}
+        for name, labels in self._regions.items():
+            predicted = self._mask(prediction, labels, window)
+            reference = self._mask(self._reference, labels, window)
+            hd95_mm, nsd = surface_scores(
+                self._surface(predicted, bounds), self._surfaces[name], tolerance_mm=self._tolerance_mm
+            )
+            scores[name] = RegionScore(
+                dice=dice(predicted, reference, both_empty="nan"),
+                hd95_mm=hd95_mm,
+                nsd=nsd,
+                nsd_tolerance_mm=self._tolerance_mm,
+                reference_voxels=int(np.count_nonzero(reference)),
+                predicted_voxels=int(np.count_nonzero(predicted)),
+                diagonal_mm=self._diagonal_mm,
+            )
+        return scores
+
+    def _mask(self, labels: LabelMap, region: Sequence[int], window: tuple[slice, ...]) -> Mask:
+        counted = None if self._ignore_label is None else self._reference[window] != self._ignore_label
+        return region_mask(labels[window], region, counted=counted)
+
+    def _surface(self, mask: Mask, bounds: NDArray[Any]) -> Surface:
+        return Surface(mask, self._spacing_mm, origin=bounds[0])
+
+
+def bounding_box(mask: Mask) -> NDArray[np.int64]:
+    """Return the first index and one past the last of the true voxels along each axis; zeros if there are none."""
+    if not mask.any():
+        return np.zeros((2, mask.ndim), np.int64)
+    spans = []
+    for axis in range(mask.ndim):
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        spans.append((inside[0], inside[-1] + 1))
+    return np.array(spans, np.int64).T
+
+
+def _union(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    boxes = [box for box in (first, second) if (box[1] > box[0]).all()]
+    if not boxes:
+        return first
+    return np.stack([np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)])
+
+
+def _slices(bounds: NDArray[np.int64]) -> tuple[slice, ...]:
+    return tuple(slice(int(start), int(end)) for start, end in bounds.T)

@@ -1,0 +1,246 @@
+"""Confidence intervals and paired tests over patients."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import isnan, nan
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the limits of its confidence interval, NaN where undefined, and how many cases it averages.
+
+    Where it averages several subsets or regions, ``count`` is that of the one with the fewest cases.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return the numbers by name, undefined ones as None, since JSON has no NaN."""
+        ends = {"mean": self.mean, "low": self.low, "high": self.high}
+        return {**{name: None if isnan(value) else value for name, value in ends.items()}, "count": self.count}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The patient-level percentile bootstrap (Efron 1979): how many resamples, at which confidence, from which seed.
+
+    Patients are drawn with replacement, and with a patient all of its cases, subsets and regions: they are not
+    independent of each other, and resampling them one by one would give intervals that are far too narrow.
+    """
+
+    resamples: int = 5000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no interval.
+
+        Raises:
+            ValueError: fewer than 100 resamples, or a confidence outside of 0..1.
+        """
+        if self.resamples < 100:
+            raise ValueError(f"An interval needs 100 resamples or more, got {self.resamples}.")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"The confidence lies between 0 and 1, got {self.confidence}.")
+
+    def interval(self, values: NDArray[Any], patients: Sequence[Hashable] | None = None) -> Interval:
+        """Return the mean over columns of the mean over cases of an array (cases, columns), with its interval.
+
+        NaN leaves a column's mean; if a column holds nothing else, the mean is undefined. Resamples in which some
+        column has no case are left out. ``patients`` names the patient of each case, by default each case's own; with
+        fewer than two patients there is no interval.
+        """
+        values = np.ascontiguousarray(values, np.float64)  # the order of summation must not depend on the layout
+        mean, count = column_mean(values)
+        defined = ~np.isnan(values).all(axis=1)
+        owners = list(range(len(values))) if patients is None else list(patients)
+        if len(owners) != len(values):
+            raise ValueError(f"Each of the {len(values)} cases has a patient, got {len(owners)}.")
+        kept = [owner for owner, keep in zip(owners, defined, strict=True) if keep]
+        index = {owner: position for position, owner in enumerate(dict.fromkeys(kept))}
+        if isnan(mean) or len(index) < 2:
+            return Interval(mean, nan, nan, count)
+        rows = np.array([index[owner] for owner in kept])
+        sums, counts = np.zeros((2, len(index), values.shape[1]))  # patients x columns
+        np.add.at(sums, rows, np.nan_to_num(values[defined]))
+        np.add.at(counts, rows, ~np.isnan(values[defined]))
+        if (counts == counts[:, :1]).all():
+            # Every column has the same cases, so that the mean over columns may come first: the same, and faster.
+            sums, counts = sums.mean(axis=1, keepdims=True), counts[:, :1]
+        weights = _weights(len(index), self.resamples, self.seed)
+        with np.errstate(invalid="ignore"):
+            means = ((weights @ sums) / (weights @ counts)).mean(axis=1)  # resamples
+        tail = 50 * (1 - self.confidence)
+        low, high = np.percentile(means[~np.isnan(means)], (tail, 100 - tail))
+        return Interval(mean, float(low), float(high), count)
+
+
+def column_mean(values: NDArray[Any]) -> tuple[float, int]:
+    """Return the mean over columns of the mean over cases of an array (cases, columns), and a column's fewest cases.
+
+    NaN leaves the mean of its column; a column of NaN makes the whole undefined.
+    """
+    values = np.ascontiguousarray(values, np.float64)
+    counts = np.count_nonzero(~np.isnan(values), axis=0)
+    if not counts.size or not counts.all():
+        return nan, 0
+    return float((np.nansum(values, axis=0) / counts).mean()), int(counts.min())
+
+
+@lru_cache(maxsize=4)
+def _weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each patient occurs in each resample, (resamples, patients)."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(patients, np.full(patients, 1 / patients), size=resamples).astype(np.float64)
+
+
+# Below this a difference is rounding (of a mean over seeds, say) and counts as zero.
+_ZERO = 1e-9
+# Up to so many patients all signs are tried where ties or zeros make scipy's exact distribution wrong.
+_PERMUTED = 13
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Model minus baseline in one region and column.
+
+    ``wins``, ``ties`` and ``losses`` count the patients for which the model is better, equal or worse, whichever way
+    the metric points. ``p`` is that of `paired_wilcoxon`, ``p_holm`` corrected as `compare` says; NaN without patients.
+    ``rank_sum`` is the sum of the signed ranks: its sign is the direction that the test speaks of.
+    """
+
+    model: str
+    baseline: str
+    region: str
+    heading: str
+    difference: Interval
+    wins: int
+    ties: int
+    losses: int
+    rank_sum: float
+    p: float
+    p_holm: float
+
+
+def paired_wilcoxon(differences: NDArray[Any]) -> float:
+    """Return the two-sided p value of Wilcoxon's signed-rank test on paired differences, one per patient, without NaN.
+
+    Zero differences are ranked and then left out of both sums (Pratt 1959), which does not reward a model for being
+    equal on many patients as leaving them out before does. Without zeros and ties the distribution is exact up to 50
+    patients; with them it is up to 13, by permutation of the signs; else it is the normal approximation corrected for
+    ties. Nothing but zeros gives 1, no differences NaN.
+    """
+    from scipy.stats import PermutationMethod, wilcoxon
+
+    if not len(differences):
+        return nan
+    rounded = _without_rounding(differences)
+    if not rounded.any():
+        return 1.0
+    plain = rounded.all() and len(np.unique(np.abs(rounded))) == len(rounded)
+    method = "auto" if plain or len(rounded) > _PERMUTED else PermutationMethod(n_resamples=2**_PERMUTED + 1)
+    return float(wilcoxon(rounded, zero_method="pratt", correction=False, method=method).pvalue)
+
+
+def signed_rank_sum(differences: NDArray[Any]) -> float:
+    """Return the sum over differences of sign times rank of the magnitude, zeros ranked, ties at their mean rank."""
+    from scipy.stats import rankdata
+
+    rounded = _without_rounding(differences)
+    return float(np.sum(np.sign(rounded) * rankdata(np.abs(rounded))))
+
+
+def _without_rounding(differences: NDArray[Any]) -> NDArray[np.float64]:
+    return np.where(np.abs(differences) < _ZERO, 0.0, differences)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number by Holm's step-down method (1979), NaN apart and not counted.
+
+    With p(1) <= ... <= p(m): corrected p(i) = max over j <= i of min(1, (m - j + 1) p(j)).
+    """
+    corrected = [nan] * len(p_values)
+    ranked = sorted((p, index) for index, p in enumerate(p_values) if not isnan(p))
+    largest = 0.0
+    for position, (p, index) in enumerate(ranked):
+        largest = max(largest, min(1.0, (len(ranked) - position) * p))
+        corrected[index] = largest
+    return corrected
+
+
+def compare(
+    values: CaseValues,
+    *,
+    model: str,
+    baseline: str,
+    columns: Sequence[Column],
+    bootstrap: Bootstrap,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> list[Comparison]:
+    """Compare two models in every region and column, over the cases for which both have a score.
+
+    A test has one difference per patient: the mean over all its defined differences of the region and column.
+    Holm's correction counts the columns of one subset times the regions as one family of tests; what averages several
+    subsets, several regions, or both, is a family of its own each. ``regions`` groups regions into one, as in
+    {"mean": ("WT", "TC", "ET")}; by default each stands alone. ``patients`` gives the patient of a case where that is
+    not the case itself.
+
+    Raises:
+        ValueError: a model has no rows.
+    """
+    for name in (model, baseline):
+        if name not in values.models:
+            raise ValueError(f"{name!r} has no score rows; the models are {', '.join(values.models)}.")
+    owners = [(patients or {}).get(case, case) for case in values.cases]
+    groups = {region: (region,) for region in values.regions} if regions is None else regions
+    sign = 1.0 if values.metric.higher_is_better else -1.0
+    found: list[Comparison] = []
+    families: defaultdict[tuple[bool, bool], list[int]] = defaultdict(list)
+    for region, members in groups.items():
+        for column in columns:
+            paired = values.difference(model, baseline, members, column.subsets)
+            per_patient = _per_patient(paired, owners)
+            families[len(members) == 1, len(column.subsets) == 1].append(len(found))
+            found.append(
+                Comparison(
+                    model=model,
+                    baseline=baseline,
+                    region=region,
+                    heading=column.heading,
+                    difference=bootstrap.interval(paired, owners),
+                    wins=int(np.count_nonzero(sign * per_patient >= _ZERO)),
+                    ties=int(np.count_nonzero(np.abs(per_patient) < _ZERO)),
+                    losses=int(np.count_nonzero(sign * per_patient <= -_ZERO)),
+                    rank_sum=signed_rank_sum(per_patient),
+                    p=paired_wilcoxon(per_patient),
+                    p_holm=nan,
+                )
+            )
+    for members_of_family in families.values():
+        corrected = holm([found[index].p for index in members_of_family])
+        for index, p in zip(members_of_family, corrected, strict=True):
+            found[index] = replace(found[index], p_holm=p)
+    return found
+
+
+def _per_patient(paired: NDArray[Any], owners: Sequence[str]) -> NDArray[np.float64]:
+    """Return the mean of each patient's defined differences, (cases, columns) -> (patients,)."""
+    of_patient: dict[str, list[float]] = {}
+    for owner, differences in zip(owners, paired, strict=True):
+        of_patient.setdefault(owner, []).extend(differences[~np.isnan(differences)])
+    return np.array([fmean(defined) for defined in of_patient.values() if defined])

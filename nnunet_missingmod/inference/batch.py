@@ -1,0 +1,215 @@
+"""Many cases through one ``Predictor``: all are checked first, one bad case stops no other, each gets a row."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
+from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
+from nnunet_missingmod.console import say
+from nnunet_missingmod.inference.prediction import SIDECAR_ENDING
+from nnunet_missingmod.inference.predictor import Predictor
+
+STATUS_FILE = "predictions.jsonl"
+
+
+def append_row(file: Path, row: Mapping[str, Any]) -> None:
+    """Append one row, in a single write, so that processes may share the file.
+
+    A row that a full disk cut off is closed by the next one's line break and stays the only unreadable line.
+
+    Raises:
+        OSError: the row could not be written as a whole.
+    """
+    content = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    with file.open("a+b", buffering=0) as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                content = b"\n" + content
+        written = stream.write(content)
+    if written != len(content):
+        raise OSError(f"Only {written} of {len(content)} bytes could be appended to {file}.")
+
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def predict_cases(
+    predictor: Predictor,
+    cases: Sequence[CaseFiles],
+    output: Path,
+    *,
+    probabilities: bool = False,
+    resume: bool = False,
+    processes: int = 1,
+) -> Counter[str]:
+    """Check all cases, then predict those that can be, and write a status row for each.
+
+    Args:
+        output: folder that is there; receives ``CASE`` + the model's file ending, ``CASE.missingmod.json``, and
+            ``predictions.jsonl``.
+        probabilities: whether to write them too.
+        resume: whether to keep the predictions that were made from the same files, model and choices.
+        processes: how many read the files for the check.
+
+    Returns:
+        How many cases have which status: ``predicted``, ``kept``, ``refused`` (their files cannot be used) or
+        ``failed`` (anything else).
+    """
+    run = _Run(predictor, output, probabilities=probabilities, total=len(cases))
+    remaining = []
+    for case in cases:
+        if resume and run.is_made(case):
+            run.record(case, {"status": "kept"})
+        else:
+            remaining.append(case)
+    check_one = partial(
+        check_case,
+        names=predictor.modalities,
+        reader=predictor.reader,
+        file_ending=predictor.model.file_ending,
+        choices=predictor.choices,
+        labels=predictor.model.label_manager.all_labels,
+        volumes_only=len(predictor.model.configuration_manager.patch_size) == 3,
+    )
+    checks = list(check_cases(remaining, check_one, processes=processes))
+    for check in checks:
+        if check.problems:
+            run.record(check.case, {"status": "refused", "error": " ".join(check.problems)})
+    for check in checks:
+        if not check.problems:
+            run.predict(check)
+    return run.tally
+
+
+class _Run:
+    """The rows of one run and how they come about."""
+
+    def __init__(self, predictor: Predictor, output: Path, *, probabilities: bool, total: int) -> None:
+        self.predictor = predictor
+        self.output = output
+        self.probabilities = probabilities
+        self.total = total
+        self.tally: Counter[str] = Counter()
+        model = predictor.model
+        self.model = {
+            "folder": str(model.folder.resolve()),
+            "folds": list(model.folds),
+            "checkpoint": model.checkpoint_name,
+            "fingerprint": model.fingerprint,
+        }
+
+    def predict(self, check: CaseCheck) -> None:
+        """Predict and save one case that passed the checks; whatever goes wrong ends in its row."""
+        case = check.case
+        started = time.perf_counter()
+        row: Row = {"status": "predicted"}
+        try:
+            prediction = self.predictor.predict_files(
+                case.files, case=case.case, probabilities=self.probabilities, previous_stage=case.previous_stage
+            )
+            row |= {
+                "present": list(prediction.present),
+                "absent": [name for name in self.predictor.modalities if name not in prediction.present],
+                "blank": list(prediction.report["blank"]),
+                "nonfinite_zeroed": dict(prediction.report["nonfinite_zeroed"]),
+                "grid_distance_voxels": dict(prediction.report["grid_distance_voxels"]),
+                "expected_dice": prediction.expected_dice,
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            prediction.save(self.target(case), sidecar=self.completed(case, row))
+        except CaseRefusedError as error:  # a file has changed since it was checked
+            row |= {"status": "refused", "error": error.problem}
+        except OSError as error:
+            row |= {"status": "failed", "error": error.strerror or str(error)}
+        except Exception as error:  # out of memory, a broken driver: the next case may still work
+            logger.debug("Case %r", case.case, exc_info=True)
+            row |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        self.record(case, row)
+
+    def record(self, case: CaseFiles, row: Row) -> None:
+        """Append the row of a case and print its line."""
+        status = row["status"]
+        if status in ("refused", "failed") and self.target(case).exists():
+            row = {**row, "error": f"{row['error']} (An earlier prediction of it is still in the output folder.)"}
+        try:
+            append_row(self.output / STATUS_FILE, self.completed(case, row))
+        except OSError as error:
+            say(f"The row of {case.case} cannot be written to {self.output / STATUS_FILE}: {error}")
+            status = "failed"
+        self.tally[status] += 1
+        say(f"[{self.tally.total()}/{self.total}] {case.case}: {self.described(row)}")
+
+    def described(self, row: Row) -> str:
+        """What became of a case, in words."""
+        if row["status"] == "kept":
+            return "kept, it has been predicted from these files already"
+        if row["status"] != "predicted":
+            return f"{row['status'].upper()}. {row['error']}"
+        without = f" (without {', '.join(row['absent'])})" if row["absent"] else ""
+        expected = self.predictor.expected
+        dice = f" {expected.text(row['present'])}." if expected else ""
+        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}"
+
+    def completed(self, case: CaseFiles, row: Row) -> Row:
+        """The row with what is known of every case."""
+        return {
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "case": case.case,
+            **row,
+            "prediction": self.target(case).name if row["status"] in ("predicted", "kept") else None,
+            "made_from": self.made_from(case),
+        }
+
+    def made_from(self, case: CaseFiles) -> Row:
+        """What a prediction depends on."""
+        names = self.predictor.modalities
+        files = {names[channel]: _identity(file) for channel, file in case.files.items()}
+        stage = _identity(case.previous_stage) if case.previous_stage is not None else None
+        return {
+            "files": files,
+            "previous_stage": stage,
+            "choices": self.file_choices(),
+            "window": self.predictor.window,
+            "model": self.model,
+        }
+
+    def file_choices(self) -> Row:
+        """How files are treated, and which of these choices were overridden for this run."""
+        chosen = {name: self.predictor.choices[name] for name in ("nonfinite", "blank_is_absent")}
+        chosen["geometry_tolerance_voxels"] = self.predictor.choices["geometry_tolerance_voxels"]
+        return {**chosen, "overridden": sorted(self.predictor.overrides)}
+
+    def target(self, case: CaseFiles) -> Path:
+        """Where the segmentation goes."""
+        return self.output / f"{case.case}{self.predictor.model.file_ending}"
+
+    def is_made(self, case: CaseFiles) -> bool:
+        """Whether the case's prediction is there, made from what it would be made from now."""
+        sidecar = self.output / f"{case.case}{SIDECAR_ENDING}"
+        made = [self.target(case), *([self.output / f"{case.case}.npz"] if self.probabilities else [])]
+        try:
+            made_from = json.loads(sidecar.read_text(encoding="utf-8"))["made_from"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return made_from == json.loads(json.dumps(self.made_from(case))) and all(file.is_file() for file in made)
+
+
+def _identity(file: Path) -> Row:
+    try:
+        stat = file.stat()
+    except OSError:  # checked, and refused, elsewhere
+        return {"file": str(file)}
+    return {"file": str(file), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}

@@ -1,0 +1,81 @@
+"""What every loss ends with: its number format, the mean over what counts, the weighted sum of named terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return ``values`` in float32, or unchanged if they are float32 or float64 already."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def autocast_off(values: Tensor) -> torch.autocast:
+    """Return a context in which autocast is off on the device of ``values``."""
+    return torch.autocast(device_type=values.device.type, enabled=False)
+
+
+def autocast_like(values: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which float32 layers take ``values``: autocast to its dtype if that is half precision.
+
+    Half-precision features come from a forward under autocast, but their loss may be computed outside of it.
+    """
+    if values.dtype in (torch.float16, torch.bfloat16):
+        return torch.autocast(device_type=values.device.type, dtype=values.dtype)
+    return nullcontext()
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return ``sum(w * v) / sum(w)``, or a zero that keeps the graph if no weight is positive.
+
+    A value of weight zero does not count, not even if it is NaN, and gets a gradient of zero. (What computed a NaN may
+    still turn that zero into NaN: blank its input too.) The zero keeps the graph because in distributed training every
+    parameter behind ``values`` must receive a gradient.
+
+    Args:
+        values: any shape, floating point.
+        weights: non-negative, bool or number, broadcastable to the shape of ``values``.
+    """
+    weights = weights.to(values.dtype).expand_as(values)
+    total = weights.sum()
+    weighted = torch.where(weights > 0, values, 0.0) * weights
+    return weighted.sum() / torch.where(total > 0, total, 1.0)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Return ``sum over names of weights[name] * terms[name]``, a scalar.
+
+    A term of weight 0 stays in the graph: its parameters must take part in every step of distributed training.
+
+    Raises:
+        ValueError: there is no term, a name occurs on one side only, or a term is not a scalar.
+    """
+    if not terms:
+        raise ValueError("A weighted sum needs at least one term, got none.")
+    if set(terms) != set(weights):
+        without_weight, without_term = sorted(set(terms) - set(weights)), sorted(set(weights) - set(terms))
+        raise ValueError(
+            f"Terms and weights must have the same names: no weight for {without_weight}, no term for {without_term}."
+        )
+    for name, term in terms.items():
+        if term.dim() != 0:
+            raise ValueError(f"Term {name!r} must be a scalar, got shape {tuple(term.shape)}: reduce it first.")
+    first, *others = (weights[name] * term for name, term in terms.items())
+    return sum(others, start=first)
+
+
+def warmup_weight(weight: float, step: int, warmup_steps: int) -> float:
+    """Return ``weight * min(1, step / warmup_steps)``: 0 at step 0, linear, ``weight`` from ``warmup_steps`` on.
+
+    ``step`` counts whatever the caller counts, iterations or epochs; with ``warmup_steps`` 0 there is no warm-up.
+
+    Raises:
+        ValueError: ``step`` or ``warmup_steps`` is negative.
+    """
+    if step < 0 or warmup_steps < 0:
+        raise ValueError(f"Steps are counted from 0, got step {step} and warmup_steps {warmup_steps}.")
+    return weight if step >= warmup_steps else weight * step / warmup_steps

@@ -1,0 +1,143 @@
+"""What the networks of this package have in common, and the encoder features of any network.
+
+A channel encoder stands before a backbone of the plans' choice. The feature taps work on stock networks too, so that
+any model of the same data can teach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnunet_missingmod import absence
+from nnunet_missingmod.networks.backbone import Backbone, Logits
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+
+
+class MultimodalNetwork(nn.Module):
+    """Base of the networks whose input is J modalities, absent ones marked, then channels that are never absent.
+
+    ``encoder`` and ``decoder`` are the backbone's, so that nnU-Net's ``network.decoder.deep_supervision = enabled``
+    works.
+
+    Args:
+        channel_encoder: knows J.
+        backbone: already built and initialised.
+
+    Attributes:
+        training_output: what ``forward(x)`` returns while the network is in training mode, for losses that need more
+            than logits from a training loop that calls ``network(x)``: ``"logits"`` (the default), ``"features"`` or
+            ``"branches"``. Evaluation mode returns logits.
+    """
+
+    training_output = "logits"
+
+    def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
+        super().__init__()
+        self.channel_encoder = channel_encoder
+        self.backbone = backbone
+
+    @property
+    def num_modalities(self) -> int:
+        """J."""
+        return self.channel_encoder.num_modalities
+
+    @property
+    def encoder(self) -> Any:
+        """The backbone's encoder."""
+        return self.backbone.encoder
+
+    @property
+    def decoder(self) -> Any:
+        """The backbone's decoder."""
+        return self.backbone.decoder
+
+    def trains_on(self, output: str) -> bool:
+        """Return whether ``forward(x)`` is to return this kind of output now."""
+        return self.training and self.training_output == output
+
+    def split_input(
+        self, x: torch.Tensor, present: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the images (B, J, *spatial), the channels after them (B, E, *spatial), and ``present`` (B, J).
+
+        Args:
+            x: (B, J + E, *spatial).
+            present: (B, J) bool on any device, true for no channel that is marked; or None: read from the marks in
+                ``x``.
+
+        Raises:
+            ValueError: there are fewer than J channels, or ``present`` is not (B, J).
+        """
+        size = (x.shape[0], self.num_modalities)
+        if x.shape[1] < self.num_modalities:
+            raise ValueError(f"This network wants a channel for each of {size[1]} modalities, got {x.shape[1]} in all.")
+        images, extra = x[:, : size[1]], x[:, size[1] :]
+        if present is None:
+            return images, extra, absence.read(images)
+        if present.shape != size or present.dtype != torch.bool:
+            raise ValueError(f"present must be bool of shape {size}, got {present.dtype} {tuple(present.shape)}.")
+        return images, extra, present
+
+    @staticmethod
+    def append(latents: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
+        """Return the channels of both, (N, C, *spatial) and (N, E, *spatial); no copy where E = 0."""
+        return torch.cat([latents, extra.to(latents.dtype)], dim=1) if extra.shape[1] else latents
+
+    def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Return what ``forward(x, present, return_features=True)`` returns as ``encoder``, without the decoder."""
+        raise NotImplementedError
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Return the number of convolution outputs for one complete sample, by which nnU-Net's planner judges memory.
+
+        Args:
+            input_size: (X, Y, Z) or (X, Y), without batch and channels.
+        """
+        raise NotImplementedError
+
+
+def forward_with_encoder_features(
+    network: nn.Module, x: torch.Tensor, present: torch.Tensor | None = None
+) -> tuple[Logits, list[torch.Tensor]]:
+    """Return the logits and, per level, full resolution first, the features (B, C_k, *spatial_k) its decoder sees.
+
+    Args:
+        network: one of this package's, or any U-Net with ``encoder`` and ``decoder``, stock nnU-Net's included, neither
+            compiled nor wrapped for distributed training.
+        x: (B, J + E, *spatial), absent modalities marked. A stock network sees zeros in their place.
+        present: (B, J) bool, only for networks of this package; by default the modalities without the mark.
+
+    Raises:
+        ValueError: the network is not made of an encoder and a decoder, or ``present`` is given with a stock network.
+    """
+    if isinstance(network, MultimodalNetwork):
+        logits, features = network(x, present, return_features=True)
+        return logits, features.encoder
+    if present is not None:
+        raise ValueError(f"{type(network).__name__} cannot be told what is present: mark absent modalities in x.")
+    skips = _stock_encoder(network)(absence.fill(x))
+    decoder: Any = network.decoder
+    return decoder(skips), skips
+
+
+def encoder_features(network: nn.Module, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
+    """Return the second item of ``forward_with_encoder_features`` without running the decoder."""
+    if isinstance(network, MultimodalNetwork):
+        return network.encoder_features(x, present)
+    if present is not None:
+        return forward_with_encoder_features(network, x, present)[1]  # says what is wrong
+    skips: list[torch.Tensor] = _stock_encoder(network)(absence.fill(x))
+    return skips
+
+
+def _stock_encoder(network: nn.Module) -> Any:
+    if not (hasattr(network, "encoder") and hasattr(network, "decoder")):
+        raise ValueError(
+            f"{type(network).__name__} has no encoder and decoder to take features from: use a teacher whose plans "
+            "name PlainConvUNet or ResidualEncoderUNet."
+        )
+    return network.encoder

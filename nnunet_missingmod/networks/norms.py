@@ -1,0 +1,181 @@
+"""Instance normalisation whose affine parameters depend on the modality of a row, or on which modalities are absent.
+
+A backbone hands tensors from layer to layer and nothing beside them, so what decides the affine parameters of a batch
+reaches the layers through a ``Condition`` that they share with the network around the backbone.
+
+Source of the per-modality parameters: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation
+(dynamic sharing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+
+class Condition:
+    """What the normalisation layers of one network are told about the batch at hand; empty between two batches."""
+
+    def __init__(self) -> None:
+        self._value: torch.Tensor | None = None
+
+    @contextmanager
+    def set(self, value: torch.Tensor) -> Iterator[None]:
+        """Hold ``value`` while the backbone runs."""
+        self._value = value
+        try:
+            yield
+        finally:
+            self._value = None
+
+    def get(self) -> torch.Tensor:
+        """Return the value.
+
+        Raises:
+            RuntimeError: the backbone was called directly instead of through its network.
+        """
+        if self._value is None:
+            raise RuntimeError("This backbone's normalisation depends on the modalities: call the network around it.")
+        return self._value
+
+
+def per_sample_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, eps: float) -> torch.Tensor:
+    """Return weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, moments over the voxels of each sample and channel.
+
+    With equal rows in ``weight`` and ``bias`` the result is that of ``nn.InstanceNorm`` bit for bit: that one, too,
+    normalises a batch of one whose channels are all samples' channels.
+
+    Args:
+        x: (N, C, *spatial).
+        weight: (N, C).
+        bias: (N, C).
+        eps: added to the variance.
+    """
+    flat = x.reshape(1, -1, *x.shape[2:])  # (1, N * C, *spatial)
+    return functional.instance_norm(flat, weight=weight.flatten(), bias=bias.flatten(), eps=eps).reshape(x.shape)
+
+
+def replace_instance_norms(module: nn.Module, build: Callable[[_InstanceNorm], nn.Module]) -> None:
+    """Replace every affine instance normalisation below ``module`` by what ``build`` makes of it, in place.
+
+    A layer that is registered under several names (as in ``dynamic_network_architectures``) is built once and stays
+    one layer. Instance normalisation without affine parameters has nothing to adapt and is left alone.
+
+    Raises:
+        ValueError: there is a normalisation of another kind, or one with running statistics.
+    """
+    built: dict[nn.Module, nn.Module] = {}
+    for name, parent in list(module.named_modules()):
+        for child_name, child in list(parent.named_children()):
+            if isinstance(child, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)) or (
+                isinstance(child, _InstanceNorm) and child.track_running_stats
+            ):
+                raise ValueError(
+                    f"{name}.{child_name} is {child}; only instance normalisation without running statistics can "
+                    "depend on the modalities. Use plans whose norm_op is InstanceNorm."
+                )
+            if isinstance(child, _InstanceNorm) and child.affine and child not in built:
+                built[child] = build(child)
+    for parent in list(module.modules()):
+        # Not named_children(), which names a layer once only.
+        for child_name, named_child in list(parent._modules.items()):
+            if named_child in built:
+                parent._modules[child_name] = built[named_child]
+
+
+class ModalityInstanceNorm(nn.Module):
+    """Instance normalisation with J sets of affine parameters; row n of the batch uses those of its own modality.
+
+    ``weight`` and ``bias`` are (J, C): one parameter each rather than J, so that all take part in every step, and the
+    rows of modalities that are not in the batch get a gradient of exactly zero.
+
+    Args:
+        original: an affine instance normalisation, whose parameters every modality starts with.
+        num_modalities: J.
+        modality: holds (N,) int64, the modality of each row of the batch, while the backbone runs.
+    """
+
+    def __init__(self, original: _InstanceNorm, num_modalities: int, modality: Condition) -> None:
+        super().__init__()
+        self.eps = original.eps
+        self.modality = modality
+        self.weight = nn.Parameter(original.weight.detach().repeat(num_modalities, 1))  # (J, C)
+        self.bias = nn.Parameter(original.bias.detach().repeat(num_modalities, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, *spatial)."""
+        index = self.modality.get()
+        return per_sample_instance_norm(
+            x, self.weight.index_select(0, index), self.bias.index_select(0, index), eps=self.eps
+        )
+
+    def extra_repr(self) -> str:
+        """Return the sizes for ``print(network)``."""
+        return f"modalities={self.weight.shape[0]}, channels={self.weight.shape[1]}, eps={self.eps}"
+
+
+def use_modality_norms(module: nn.Module, num_modalities: int) -> Condition:
+    """Replace the instance normalisations below ``module`` by per-modality ones, and return what tells them apart.
+
+    Raises:
+        ValueError: ``module`` normalises in another way.
+    """
+    modality = Condition()
+    replace_instance_norms(module, lambda original: ModalityInstanceNorm(original, num_modalities, modality))
+    return modality
+
+
+class PresenceInstanceNorm(nn.Module):
+    """Instance normalisation whose affine parameters are moved by each absent modality.
+
+    With a_j = 1 where modality j is absent, else 0::
+
+        weight_b = weight * (1 + sum_j a_bj * absent_scale_j)
+        bias_b   = bias + sum_j a_bj * absent_shift_j
+
+    ``absent_scale`` and ``absent_shift`` (J, C) start at zero: the layer starts as the original, and for a complete
+    input it remains one with ``weight`` and ``bias`` alone.
+
+    Args:
+        original: an affine instance normalisation, whose parameters and their names are kept.
+        num_modalities: J.
+        present: holds (B, J) bool while the backbone runs.
+    """
+
+    def __init__(self, original: _InstanceNorm, num_modalities: int, present: Condition) -> None:
+        super().__init__()
+        self.eps = original.eps
+        self.present = present
+        self.weight = nn.Parameter(original.weight.detach().clone())  # (C,)
+        self.bias = nn.Parameter(original.bias.detach().clone())
+        self.absent_scale = nn.Parameter(self.weight.detach().new_zeros(num_modalities, self.weight.shape[0]))
+        self.absent_shift = nn.Parameter(torch.zeros_like(self.absent_scale))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (B, C, *spatial)."""
+        # Product and sum rather than a matrix product, which autocast would take to half precision.
+        absent = (~self.present.get()).unsqueeze(2).to(self.weight.dtype)  # (B, J, 1)
+        weight = self.weight * (1 + (absent * self.absent_scale).sum(1))  # (B, C)
+        bias = self.bias + (absent * self.absent_shift).sum(1)
+        return per_sample_instance_norm(x, weight, bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the sizes for ``print(network)``."""
+        return f"modalities={self.absent_scale.shape[0]}, channels={self.weight.shape[0]}, eps={self.eps}"
+
+
+def use_presence_norms(module: nn.Module, num_modalities: int) -> Condition:
+    """Condition the instance normalisations below ``module`` on presence, and return what tells them of it.
+
+    Raises:
+        ValueError: ``module`` normalises in another way.
+    """
+    present = Condition()
+    replace_instance_norms(module, lambda original: PresenceInstanceNorm(original, num_modalities, present))
+    return present

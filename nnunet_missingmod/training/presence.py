@@ -1,0 +1,117 @@
+"""Which modalities the cases of a training have, and how augmentation leaves absent ones absent."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+
+from nnunet_missingmod import absence
+from nnunet_missingmod.absence import BoolArray
+from nnunet_missingmod.plans_block import BLOCK
+
+
+class PreprocessedCases(Protocol):
+    """The part of nnU-Net's datasets that is used here."""
+
+    source_folder: str
+    identifiers: list[str]
+
+    def load_case(self, identifier: str) -> Sequence[Any]:
+        """Return the case's array (C, X, Y, Z) and more."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Which case has which modality.
+
+    Attributes:
+        names: the J modality names in channel order.
+        present: (N, J) bool, one row per case.
+    """
+
+    names: tuple[str, ...]
+    present: BoolArray
+
+    @property
+    def num_complete(self) -> int:
+        """How many cases have every modality."""
+        return int(self.present.all(axis=1).sum())
+
+    def report(self) -> Iterator[str]:
+        """Yield what a training's log says of incomplete cases; nothing where all are complete."""
+        if self.present.all():
+            return
+        counts = dict(zip(self.names, self.present.sum(axis=0).tolist(), strict=True))
+        per_modality = ", ".join(f"{name} {count}" for name, count in counts.items())
+        yield (
+            f"{self.num_complete} of {len(self.present)} training cases have all modalities. "
+            f"Cases per modality: {per_modality}."
+        )
+        for name, count in counts.items():
+            if not count:
+                yield f"WARNING: no training case has {name}: the model will not know what to do with it."
+
+    def report_teaching(self, terms: Sequence[str]) -> Iterator[str]:
+        """Yield what a teacher has to do with incomplete cases; nothing where all are complete, or nobody is taught.
+
+        Args:
+            terms: names of those that learn from the teacher.
+        """
+        taught = self.num_complete
+        if taught == len(self.present) or not terms:
+            return
+        yield (
+            f"{'' if taught else 'WARNING: '}The teacher teaches the {taught} of {len(self.present)} training cases "
+            f"that have all of its modalities; of the others, these terms are left out: {', '.join(terms)}."
+        )
+
+
+def read_presence(cases: PreprocessedCases, names: Sequence[str]) -> Presence:
+    """Return what the preprocessor recorded; cases from nnU-Net's own preprocessor must be complete.
+
+    Raises:
+        ValueError: a case was preprocessed by nnU-Net's own preprocessor from fewer files than there are modalities.
+    """
+    present = np.ones((len(cases.identifiers), len(names)), dtype=bool)
+    for row, case in zip(present, cases.identifiers, strict=True):
+        properties = pickle.loads(Path(cases.source_folder, f"{case}.pkl").read_bytes())
+        if BLOCK in properties:
+            row[:] = [name in properties[BLOCK]["present"] for name in names]
+        elif (channels := len(cases.load_case(case)[0])) != len(names):
+            raise ValueError(
+                f"Case {case!r} was preprocessed with {channels} channels by a preprocessor that does not know absent "
+                f"modalities; the dataset has {len(names)}: {', '.join(names)}. Plan and preprocess again with: "
+                "nnUNetv2_plan_and_preprocess -d DATASET -fpe MissingModFingerprintExtractor "
+                "-preprocessor_name MissingModPreprocessor"
+            )
+    return Presence(tuple(names), present)
+
+
+class PresencePreservingTransform(BasicTransform):
+    """Apply a transform to a sample whose ``image`` (C, *spatial) may have absent channels.
+
+    The transform sees zeros in their place (interpolation would smear NaN, masking and padding would erase it);
+    afterwards the channels are absent in every voxel again. Complete samples pass through untouched.
+    """
+
+    def __init__(self, transform: BasicTransform) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def __call__(self, **data_dict: Any) -> dict[str, Any]:
+        """Transform one sample."""
+        image: torch.Tensor = data_dict["image"]
+        present = absence.read(image[None])
+        if bool(present.all()):
+            return self.transform(**data_dict)
+        data_dict["image"] = absence.fill(image[None])[0]
+        transformed: dict[str, Any] = self.transform(**data_dict)
+        absence.mark(transformed["image"][None], present)
+        return transformed

@@ -1,0 +1,151 @@
+"""Which subset of its modalities a case is shown: drawn at random in training, the next of all in validation.
+
+Only the drawing is here; ``absence.mark`` removes what was not drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunet_missingmod.absence import BoolArray
+from nnunet_missingmod.modalities import all_subsets
+
+Sampler = Callable[[int, np.random.Generator], BoolArray]
+
+
+def sample_uniform(num_present: int, rng: np.random.Generator) -> BoolArray:
+    """Draw one of the ``2**n - 1`` non-empty subsets of n modalities, each with the same probability; (n,) bool."""
+    index = int(rng.integers(1, 2**num_present))
+    return (index >> np.arange(num_present)) & 1 == 1
+
+
+def sample_uniform_count(num_present: int, rng: np.random.Generator) -> BoolArray:
+    """Draw a size k uniformly from 1..n, then one of the subsets of that size uniformly; (n,) bool."""
+    size = int(rng.integers(1, num_present + 1))
+    kept = np.zeros(num_present, dtype=bool)
+    kept[rng.permutation(num_present)[:size]] = True
+    return kept
+
+
+def sample_bernoulli(num_present: int, rng: np.random.Generator, *, drop_probability: float) -> BoolArray:
+    """Drop each of n modalities with the given probability, conditioned on keeping at least one; (n,) bool.
+
+    Conditioned exactly, by drawing again while nothing is kept.
+    """
+    while True:
+        kept: BoolArray = rng.random(num_present) >= drop_probability
+        if kept.any():
+            return kept
+
+
+class ModalityDropout:
+    """Draw, for each case of a batch, the modalities that the network gets to see.
+
+    The draws of an epoch depend only on (seed, rank, epoch): a resumed training continues as it would have, and each
+    process of a distributed training draws its own.
+
+    Raises:
+        ValueError: the scheme is unknown, or the drop probability is not in [0, 1).
+    """
+
+    def __init__(self, scheme: str, *, drop_probability: float = 0.5, seed: int = 0, rank: int = 0) -> None:
+        if not 0 <= drop_probability < 1:
+            raise ValueError(f"The drop probability must be in [0, 1), got {drop_probability}.")
+        samplers: dict[str, Sampler] = {
+            "uniform": sample_uniform,
+            "uniform_count": sample_uniform_count,
+            "bernoulli": lambda n, rng: sample_bernoulli(n, rng, drop_probability=drop_probability),
+        }
+        if scheme not in samplers:
+            raise ValueError(f"Unknown modality dropout {scheme!r}; known are {', '.join(samplers)}.")
+        self._sampler = samplers[scheme]
+        self._seed = seed
+        self._rank = rank
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin the sequence of draws of an epoch."""
+        self._rng = np.random.default_rng([self._seed, self._rank, epoch])
+
+    def sample(self, present: BoolArray) -> BoolArray:
+        """Return ``kept`` (B, J): for each case a non-empty subset of the modalities it has.
+
+        Args:
+            present: (B, J) bool.
+
+        Raises:
+            ValueError: a case has no modality at all.
+        """
+        kept = np.zeros_like(present, dtype=bool)
+        for case, has in enumerate(present):
+            channels = np.flatnonzero(has)
+            if not len(channels):
+                raise ValueError(f"Case {case} of the batch has no modality.")
+            kept[case, channels] = self._sampler(len(channels), self._rng)
+        return kept
+
+
+Counts = npt.NDArray[np.floating[Any]]
+
+
+class SubsetCycle:
+    """Go through all ``2**J - 1`` subsets, one per batch, without starting over at each epoch.
+
+    Sizes alternate (see ``order``), so that the few subsets an epoch of a many-modality dataset reaches are still small
+    and large ones. Of several processes each takes every ``world_size``-th subset.
+    """
+
+    def __init__(self, num_modalities: int, *, rank: int = 0, world_size: int = 1) -> None:
+        self.order = _alternate_sizes(num_modalities)
+        self._num_modalities = num_modalities
+        self._rank = rank
+        self._world_size = world_size
+        self._batch = 0
+
+    def start_epoch(self, epoch: int, *, batches_per_epoch: int) -> None:
+        """Go to the first batch of an epoch."""
+        self._batch = epoch * batches_per_epoch
+
+    def next_subset(self) -> BoolArray:
+        """Return the next subset as (J,) bool."""
+        position = (self._batch * self._world_size + self._rank) % len(self.order)
+        self._batch += 1
+        chosen = np.zeros(self._num_modalities, dtype=bool)
+        chosen[list(self.order[position])] = True
+        return chosen
+
+
+def restrict(present: BoolArray, subset: BoolArray) -> BoolArray:
+    """Return the part (B, J) of a subset (J,) that each case has; a case that has none of it keeps all it has."""
+    kept: BoolArray = present & subset
+    return np.where(kept.any(axis=1, keepdims=True), kept, present)
+
+
+def dice_by_count(steps: Iterable[tuple[int, Counts, Counts, Counts]]) -> dict[int, list[float]]:
+    """Return {number of present modalities: [pseudo Dice per class]} of validation batches.
+
+    Dice = 2 TP / (2 TP + FP + FN) pooled over the batches, as in nnU-Net's log; NaN where a class never occurs.
+
+    Args:
+        steps: (number of present modalities, TP, FP, FN), the latter three per class.
+    """
+    pooled: dict[int, Counts] = {}
+    for count, tp, fp, fn in steps:
+        pooled[count] = pooled.get(count, np.zeros((3, len(tp)))) + np.stack([tp, fp, fn])
+    return {count: _dice(*pooled[count]) for count in sorted(pooled)}
+
+
+def _dice(tp: Counts, fp: Counts, fn: Counts) -> list[float]:
+    denominator = 2 * tp + fp + fn
+    return [float(2 * t / d) if d else float("nan") for t, d in zip(tp, denominator, strict=True)]
+
+
+def _alternate_sizes(num_modalities: int) -> Sequence[tuple[int, ...]]:
+    """All subsets, dealt in turn from the piles of each size until every pile is used up."""
+    subsets = all_subsets(num_modalities)
+    piles = [[s for s in subsets if len(s) == size] for size in range(1, num_modalities + 1)]
+    return [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]

@@ -1,0 +1,104 @@
+"""What is shown is chosen by a rule, and a card is written only where it would be whole and can be."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from nnunet_missingmod.benchmarking.report import hardest_of_each_size, spread_cases, write_evaluation
+from nnunet_missingmod.benchmarking.request import Task, request_of
+from nnunet_missingmod.commands.evaluate import add_arguments
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
+from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.modalities import all_subsets, subset_name
+
+TASK = Task(("T1", "T2", "T3"), {"tumour": (1,)}, None, ".nii.gz")
+EVERY = all_subsets(3)
+
+
+def row(case, subset, dice, *, model="m", reference=10):
+    name = subset_name(subset, TASK.modalities)
+    return ScoreRow(model, "0", case, name, len(subset), "tumour", dice, 1.0, 0.5, 1.0, reference, 10, 30.0)
+
+
+def some_rows(model="m"):
+    return [
+        row(f"case{index}", subset, 0.1 * index + 0.1 * len(subset) - 0.01 * subset[0], model=model)
+        for index in range(5)
+        for subset in EVERY
+    ]
+
+
+def request(tmp_path, *models):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for model in models:
+        (tmp_path / model).mkdir()
+    named = [f"{model}={tmp_path / model}" for model in models]
+    return request_of(parser.parse_args([*named, "-o", str(tmp_path), "--device", "cpu"]), "the command")
+
+
+def write(tmp_path, rows, subsets, *models):
+    failures = []
+    lines = write_evaluation(
+        request(tmp_path, *models),
+        TASK,
+        subsets,
+        rows,
+        [],
+        {model: [] for model in models},
+        {model: {"0": f"weights of {model}"} for model in models},
+        failures,
+    )
+    return lines, failures
+
+
+def test_the_hardest_subset_of_each_size_is_shown():
+    assert hardest_of_each_size(some_rows(), EVERY, TASK) == [(2,), (1, 2), (0, 1, 2)]
+    assert hardest_of_each_size(some_rows(), [(0,), (1,), (0, 1, 2)], TASK) == [(1,), (0, 1, 2)]
+
+
+def test_cases_at_the_quartiles_are_shown():
+    assert spread_cases(some_rows(), "brats") == ["case1", "case2", "case3"]
+    assert spread_cases([row("only", (0,), 0.5)], "brats") == ["only"]
+
+
+def test_cases_without_a_region_are_shown_only_if_there_are_no_others():
+    empty = [row("empty", (0,), 0.0, reference=0)]
+    assert spread_cases([*empty, row("full", (0,), 0.5)], "brats") == ["full"]
+    assert spread_cases(empty, "brats") == ["empty"]
+
+
+def test_each_model_gets_its_own_card(tmp_path, numbers_only):
+    lines, failures = write(tmp_path, [*some_rows("a"), *some_rows("b")], EVERY, "a", "b")
+    assert failures == []
+    for model in ("a", "b"):
+        card = read_card(tmp_path / model / FILE_NAME)
+        assert card.model == model
+        assert card.provenance["weights"] == {"0": f"weights of {model}"}
+        assert card.provenance["command"] == "the command"
+        assert card.expected(["T3"]).regions["tumour"].mean == pytest.approx(0.28)
+    assert numbers_only[0]["pairs"] == [("b", "a")]
+    assert any("1 of 3" in line for line in lines)
+
+
+def test_some_subsets_make_a_table_and_no_card(tmp_path, numbers_only):
+    subsets = [(0,), (0, 1)]
+    names = [subset_name(subset, TASK.modalities) for subset in subsets]
+    lines, failures = write(tmp_path, [each for each in some_rows("a") if each.subset in names], subsets, "a")
+    assert failures == []
+    assert not (tmp_path / "a" / FILE_NAME).exists()
+    assert any("T1+T2" in line for line in lines)
+
+
+def test_a_card_that_cannot_be_written_is_a_failure_by_name(tmp_path, numbers_only):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / FILE_NAME).mkdir()
+    (tmp_path / "a").rename(tmp_path / "kept")
+    asked = request(tmp_path, "a")
+    (tmp_path / "a").rmdir()
+    (tmp_path / "kept").rename(tmp_path / "a")
+    failures = []
+    write_evaluation(asked, TASK, EVERY, some_rows("a"), [], {"a": []}, {"a": {"0": "w"}}, failures)
+    assert "a: its card cannot be written" in failures[0]

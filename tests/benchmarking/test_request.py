@@ -1,0 +1,71 @@
+"""Arguments are checked before anything is read or written."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+
+from nnunet_missingmod.benchmarking.request import UsageError, request_of
+from nnunet_missingmod.commands.evaluate import add_arguments
+
+
+def ask(*arguments):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return request_of(parser.parse_args([*arguments, "-o", "out", "--device", "cpu"]), "the command")
+
+
+def test_a_request_holds_what_was_asked_for():
+    request = ask("A=x", "B=y", "-f", "0", "all", "--subsets", "1", "T1+T2", "--least-size", "ET=50", "--disable_tta")
+    assert [(model.name, str(model.folder), model.folds) for model in request.models] == [
+        ("A", "x", (0, "all")),
+        ("B", "y", (0, "all")),
+    ]
+    assert request.baseline == "A"
+    assert request.subset_words == ("1", "T1+T2")
+    assert request.least_size == {"ET": 50}
+    assert not request.settings.mirroring
+    assert request.device == torch.device("cpu")
+    assert request.command == "the command"
+
+
+def test_the_defaults_are_every_subset_and_the_validation_cases():
+    request = ask("x")
+    assert request.subset_words == ("all",)
+    assert request.images is None
+    assert request.models[0].folds is None
+    assert request.settings.mirroring
+    assert request.jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give model folders, or -d and -c and -tr to find them"),
+        (["-d", "1", "-tr", "T"], "or -c too"),
+        (["x", "-d", "1"], "not both"),
+        (["x/A", "y/A"], "Two models are called"),
+        (["A=x", "--baseline", "B"], "'B' is none of the models: A"),
+        (["x", "-i", "."], "both its images"),
+        (["x", "-i", "nowhere", "-ref", "."], "no folder nowhere"),
+        (["x", "-step_size", "0"], "-step_size"),
+        (["x", "--jobs", "0"], "--jobs"),
+        (["x", "--tolerance", "0"], "--tolerance"),
+        (["x", "-f", "one"], "'one'"),
+        (["x", "--least-size", "ET"], "REGION=VOXELS"),
+        (["x", "--least-size", "ET=0"], "REGION=VOXELS"),
+        (["x", "--patients", "case_"], "one group"),
+    ],
+)
+def test_what_contradicts_itself_or_is_out_of_range_is_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        ask(*arguments)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(UsageError, match="quantum"):
+        request_of(parser.parse_args(["x", "-o", "out", "--device", "quantum"]), "")

@@ -1,0 +1,76 @@
+"""Predictions are scored case by case; one that cannot be read costs no other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_missingmod.benchmarking.request import Task
+from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
+from nnunet_missingmod.workers import Workers
+
+TASK = Task(("T1", "T2"), {"WT": (1, 2), "TC": (2,)}, None, ".nii.gz")
+
+
+def write(file, array, spacing=1.0):
+    image = sitk.GetImageFromArray(array.astype(np.uint8))
+    image.SetSpacing([spacing] * 3)
+    sitk.WriteImage(image, str(file))
+    return file
+
+
+@pytest.fixture
+def world(tmp_path):
+    reference = np.zeros((8, 8, 8))
+    reference[2:6, 2:6, 2:6] = 1
+    reference[2:4, 2:6, 2:6] = 2
+    half = reference.copy()
+    half[:, 4:] = 0
+    references = {case: write(tmp_path / f"{case}.nii.gz", reference) for case in ("a", "b")}
+    whole = write(tmp_path / "whole.nii.gz", reference)
+    part = write(tmp_path / "part.nii.gz", half)
+    return references, whole, part, tmp_path
+
+
+def score(predictions, references):
+    with Workers(1) as workers:
+        return score_all(predictions, references, TASK, tolerance_mm=1.0, workers=workers)
+
+
+def test_rows_are_those_of_each_prediction_and_region(world):
+    references, whole, part, _ = world
+    predictions = [ToScore("m", "0", "b", (0,), part), ToScore("m", "0", "a", (0, 1), whole)]
+    scored = score(predictions, references)
+    assert scored.failed == {}
+    rows = scored.rows[predictions[0]]
+    assert [(row.model, row.fold, row.case, row.subset, row.num_present, row.region) for row in rows] == [
+        ("m", "0", "b", "T1", 1, "WT"),
+        ("m", "0", "b", "T1", 1, "TC"),
+    ]
+    assert rows[0].dice == pytest.approx(2 * 32 / (64 + 32))
+    assert [row.dice for row in scored.rows[predictions[1]]] == [1.0, 1.0]
+
+
+def test_what_cannot_be_scored_is_named_and_costs_no_other(world):
+    references, whole, _, folder = world
+    (folder / "torn.nii.gz").write_bytes(whole.read_bytes()[:60])
+    coarse = write(folder / "coarse.nii.gz", np.zeros((8, 8, 8)), spacing=2.0)
+    good, torn, moved = (
+        ToScore("m", "0", "a", (0,), whole),
+        ToScore("m", "0", "a", (1,), folder / "torn.nii.gz"),
+        ToScore("m", "0", "a", (0, 1), coarse),
+    )
+    scored = score([good, torn, moved], references)
+    assert list(scored.rows) == [good]
+    assert "torn.nii.gz" in scored.failed[torn]
+    assert "spacing" in scored.failed[moved]
+
+
+def test_a_reference_that_cannot_be_read_costs_its_case_only(world):
+    references, whole, _, _ = world
+    references["a"].write_text("no image")
+    of_a, of_b = ToScore("m", "0", "a", (0,), whole), ToScore("m", "0", "b", (0,), whole)
+    scored = score([of_a, of_b], references)
+    assert list(scored.rows) == [of_b]
+    assert "its reference" in scored.failed[of_a]

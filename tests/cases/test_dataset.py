@@ -1,0 +1,104 @@
+"""A raw dataset is found by id, name or folder, and its cases are listed whether or not they are complete."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_missingmod.cases.dataset import (
+    DatasetError,
+    dataset_problems,
+    find_dataset,
+    find_raw_cases,
+    label_values,
+    read_dataset_json,
+)
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset):
+    return make_tiny_dataset(num_cases=2)
+
+
+def test_dataset_is_found_by_id_name_or_folder(tiny, monkeypatch):
+    for given in ("901", "Dataset901_Tiny", str(tiny.raw)):
+        assert find_dataset(given) == tiny.raw
+    with pytest.raises(DatasetError, match=r"There is no dataset Dataset902_\* in .* there: Dataset901_Tiny"):
+        find_dataset("902")
+    (tiny.raw.parent / "Dataset901_Other").mkdir()
+    with pytest.raises(DatasetError, match="There are 2 datasets"):
+        find_dataset("901")
+    monkeypatch.delenv("nnUNet_raw")
+    with pytest.raises(DatasetError, match="nnUNet_raw is not set"):
+        find_dataset("901")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ('{"labels": {}, "channel_names": {"0": "A"}}', "has no file_ending"),
+        ('{"labels": {}, "file_ending": ".nii.gz"}', "names no channels"),
+        ('{"labels": {}, "file_ending": ".nii.gz", "channel_names": {"1": "A"}}', "must be numbered 0..0"),
+    ],
+)
+def test_dataset_json_that_cannot_be_used_is_refused(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DatasetError, match=said):
+        read_dataset_json(tmp_path)
+
+
+def test_label_values_are_those_of_labels_regions_and_ignore():
+    labels = {"background": 0, "whole": [1, 2, 3], "core": (2, 3), "ignore": 4}
+    assert label_values({"labels": labels}) == {0, 1, 2, 3, 4}
+
+
+def test_cases_of_both_splits_with_their_label_maps(tiny):
+    tiny.image("case_001", 0).unlink()
+    (tiny.raw / "imagesTs").mkdir()
+    for name in ("new_0002.nii.gz", "other_0001.nii.gz"):
+        (tiny.raw / "imagesTs" / name).touch()
+    (tiny.raw / "labelsTs").mkdir()
+    (tiny.raw / "labelsTs" / "new.nii.gz").touch()
+    cases, labels = find_raw_cases(tiny.raw, tiny.dataset_json)
+    assert [(split, case.case, tuple(case.files)) for split, case in cases] == [
+        ("Tr", "case_000", (0, 1, 2, 3)),
+        ("Tr", "case_001", (1, 2, 3)),
+        ("Ts", "new", (2,)),
+        ("Ts", "other", (1,)),
+    ]
+    assert labels == {
+        ("Tr", "case_000"): tiny.label("case_000"),
+        ("Tr", "case_001"): tiny.label("case_001"),
+        ("Ts", "new"): tiny.raw / "labelsTs" / "new.nii.gz",
+    }
+
+
+def test_cases_that_dataset_json_lists_wherever_they_lie(tiny, monkeypatch):
+    monkeypatch.setenv("ELSEWHERE", str(tiny.raw / "imagesTr"))
+    listed = {
+        "one": {"images": ["$ELSEWHERE/case_000_0003.nii.gz"], "label": "labelsTr/case_000.nii.gz"},
+        "two": {"images": ["imagesTr/case_001_0004.nii.gz"], "label": str(tiny.label("case_001"))},
+    }
+    cases, labels = find_raw_cases(tiny.raw, {**tiny.dataset_json, "dataset": listed})
+    assert cases[0][1].files == {3: tiny.image("case_000", 3)}
+    assert "channel 4, but the dataset has channels 0..3" in cases[1][1].problems[0]
+    assert labels == {("Tr", "one"): tiny.label("case_000"), ("Tr", "two"): tiny.label("case_001")}
+
+
+def test_wrong_number_and_lonely_label_maps_are_problems(tiny):
+    cases, labels = find_raw_cases(tiny.raw, tiny.dataset_json)
+    assert dataset_problems(tiny.raw, tiny.dataset_json, cases, labels) == []
+    (tiny.raw / "labelsTr" / "gone.nii.gz").touch()
+    wrong = {**tiny.dataset_json, "numTraining": 7}
+    number, lonely = dataset_problems(tiny.raw, wrong, cases, labels)
+    assert '"numTraining" is 7, but there are 2 training cases' in number
+    assert "labelsTr has label maps without images: gone.nii.gz" in lonely
+    assert "has no training case. Expected per case" in dataset_problems(tiny.raw, wrong, [], {})[0]
+
+
+def test_it_is_json_that_nnunet_wrote(tiny):
+    assert read_dataset_json(tiny.raw) == json.loads((tiny.raw / "dataset.json").read_text())

@@ -1,0 +1,127 @@
+"""What readers do not say about files: size against header, checksum, non-finite voxels."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_announced_size_of_every_kind_of_nifti(tmp_path, version, big_endian):
+    kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    header = kind.header_class(endianness=">" if big_endian else "<")
+    header.set_data_dtype(np.int16)
+    file = tmp_path / "image.nii"
+    nibabel.save(kind(np.ones((3, 4, 5), np.int16), np.eye(4), header), file)
+    count_hidden_nonfinite(file)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="truncated"):
+        count_hidden_nonfinite(file)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("compress", [False, True])
+def test_nonfinite_voxels_of_nifti_files_are_counted(tmp_path, dtype, compress):
+    voxels = np.ones((3, 4, 5), dtype)
+    voxels[0, 0, :2] = np.nan
+    voxels[1, 1, 1] = -np.inf
+    file = tmp_path / ("image.nii.gz" if compress else "image.nii")
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), file)
+    assert count_hidden_nonfinite(file) == 3
+
+
+@pytest.mark.parametrize("size", [0.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("version", [1, 2])
+def test_voxel_size_that_readers_would_take_for_1_mm_is_refused(tmp_path, size, version):
+    kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    image = kind(np.ones((3, 4, 5), np.int16), np.eye(4))
+    nibabel.save(image, tmp_path / "image.nii")
+    saved = bytearray((tmp_path / "image.nii").read_bytes())
+    place, form = (88, "<f") if version == 1 else (128, "<d")
+    struct.pack_into(form, saved, place, size)
+    (tmp_path / "image.nii").write_bytes(saved)
+    with pytest.raises(ValueError, match="voxel size of .* along axis 3"):
+        count_hidden_nonfinite(tmp_path / "image.nii")
+
+
+@pytest.mark.parametrize(("kind", "place"), [(nibabel.Nifti1Image, 344), (nibabel.Nifti2Image, 4)])
+def test_nifti_that_simpleitk_would_take_for_analyze_is_refused(tmp_path, kind, place):
+    nibabel.save(kind(np.ones((3, 4, 5), np.int16), np.eye(4)), tmp_path / "image.nii")
+    saved = bytearray((tmp_path / "image.nii").read_bytes())
+    for magic in (bytes(3), b"ni1", b"XYZ"):
+        saved[place : place + 3] = magic
+        (tmp_path / "image.nii").write_bytes(saved)
+        with pytest.raises(ValueError, match="its header is damaged: .* in place of"):
+            count_hidden_nonfinite(tmp_path / "image.nii")
+
+
+@pytest.mark.parametrize("number", [0, -5])
+def test_extent_that_readers_would_take_for_one_slice_is_refused(tmp_path, number):
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), np.eye(4)), tmp_path / "image.nii")
+    saved = bytearray((tmp_path / "image.nii").read_bytes())
+    struct.pack_into("<h", saved, 46, number)
+    (tmp_path / "image.nii").write_bytes(saved)
+    with pytest.raises(ValueError, match=f"its header gives {number} voxels along axis 3"):
+        count_hidden_nonfinite(tmp_path / "image.nii")
+
+
+def test_negative_voxel_size_and_that_of_a_single_slice_are_left_alone(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 1), np.int16), np.eye(4)), tmp_path / "image.nii")
+    saved = bytearray((tmp_path / "image.nii").read_bytes())
+    struct.pack_into("<3f", saved, 80, -1.0, 1.0, 0.0)
+    (tmp_path / "image.nii").write_bytes(saved)
+    assert count_hidden_nonfinite(tmp_path / "image.nii") == 0
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_damage_of_compressed_files_that_simpleitk_hands_out_as_voxels_is_refused(tmp_path, ending):
+    voxels = np.random.default_rng(0).integers(1, 255, (12, 40, 44)).astype(np.float32)
+    file = tmp_path / f"image{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(file), True)
+    content = file.read_bytes()
+    assert count_hidden_nonfinite(file) == 0
+    middle = len(content) // 2
+    file.write_bytes(content[:middle] + bytes(100) + content[middle + 100 :])
+    with pytest.raises(ValueError, match="the file is damaged"):
+        count_hidden_nonfinite(file)
+    file.write_bytes(content[:-3])
+    with pytest.raises(ValueError, match="compressed data end too early"):
+        count_hidden_nonfinite(file)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(file), False)
+    assert count_hidden_nonfinite(file) == 0
+
+
+def test_folder_in_place_of_a_file_is_refused(tmp_path):
+    (tmp_path / "image.nii.gz").mkdir()
+    with pytest.raises(ValueError, match="it is a folder"):
+        count_hidden_nonfinite(tmp_path / "image.nii.gz")
+
+
+def test_integers_have_no_nonfinite_voxels(tmp_path):
+    file = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.full((3, 4, 5), -1, np.int16), np.eye(4)), file)
+    assert count_hidden_nonfinite(file) == 0
+
+
+def test_other_files_are_left_to_their_readers(tmp_path):
+    (tmp_path / "image.png").write_bytes(b"anything")
+    assert count_hidden_nonfinite(tmp_path / "image.png") == 0
+    (tmp_path / "notes.txt.gz").write_bytes(gzip.compress(b"anything"))
+    assert count_hidden_nonfinite(tmp_path / "notes.txt.gz") == 0
+
+
+def test_complaints_of_tifffile_are_collected_only_inside():
+    import logging
+
+    with tiff_complaints() as complaints:
+        logging.getLogger("tifffile").warning("page %d is gone", 3)
+    logging.getLogger("tifffile").warning("later")
+    assert complaints == ["page 3 is gone"]

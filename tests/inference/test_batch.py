@@ -1,0 +1,223 @@
+"""Many cases: all are checked before the first is predicted, one bad case stops no other, each has its row."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_missingmod import Predictor
+from nnunet_missingmod.cases.files import find_cases
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
+from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.inference import batch as module
+from nnunet_missingmod.inference.batch import predict_cases
+from nnunet_missingmod.inference.prediction import Prediction
+from nnunet_missingmod.modalities import all_subsets, subset_name
+
+NAMES = ("FLAIR", "T1", "T1ce", "T2")
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset):
+    return make_tiny_dataset(num_cases=3)
+
+
+@pytest.fixture
+def predictor(tiny, make_model):
+    return Predictor.from_model_folder(make_model(tiny, "nnUNetTrainerModalityDropout"), device="cpu")
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def given(tiny, tmp_path):
+    """Three cases: complete, T1 and T2, and one whose T1ce is torn."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for case, channels in (("case_000", (0, 1, 2, 3)), ("case_001", (1, 3)), ("case_002", (0, 2))):
+        for channel in channels:
+            file = tiny.image(case, channel)
+            (folder / file.name).write_bytes(file.read_bytes())
+    torn = folder / "case_002_0002.nii.gz"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    return folder
+
+
+def predict(predictor, given, out, **options):
+    tally = predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out, **options)
+    return dict(tally), {
+        row["case"]: row for row in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
+    }
+
+
+def test_each_case_gets_prediction_or_reason_and_a_row(predictor, given, out, capsys):
+    tally, rows = predict(predictor, given, out)
+    assert tally == {"predicted": 2, "refused": 1}
+    assert {file.name for file in out.glob("*.nii.gz")} == {"case_000.nii.gz", "case_001.nii.gz"}
+    assert not list(out.glob(".*"))
+    row = rows["case_001"]
+    assert (row["status"], row["present"], row["absent"]) == ("predicted", ["T1", "T2"], ["FLAIR", "T1ce"])
+    assert (row["prediction"], row["expected_dice"]) == ("case_001.nii.gz", None)
+    assert 0 < row["seconds"] < 600
+    assert row["made_from"]["model"]["fingerprint"] == predictor.model.fingerprint
+    assert row["made_from"]["files"]["T2"]["file"] == str(given / "case_001_0003.nii.gz")
+    assert json.loads((out / "case_001.missingmod.json").read_text()) == {
+        **row,
+        "time": json.loads((out / "case_001.missingmod.json").read_text())["time"],
+    }
+    refused = rows["case_002"]
+    assert (refused["status"], refused["prediction"]) == ("refused", None)
+    assert "case_002_0002.nii.gz (T1ce) cannot be read: the file is truncated" in refused["error"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("[1/3] case_002: REFUSED. ")
+    assert said[2].startswith("[3/3] case_001: predicted from T1+T2 (without FLAIR, T1ce) in ")
+
+
+def test_all_cases_are_checked_before_the_first_is_predicted(predictor, given, out, monkeypatch):
+    order = []
+    check, predict_files = module.check_case, predictor.predict_files
+    monkeypatch.setattr(module, "check_case", lambda case, *a, **k: order.append("check") or check(case, *a, **k))
+    monkeypatch.setattr(predictor, "predict_files", lambda *a, **k: order.append("predict") or predict_files(*a, **k))
+    predict(predictor, given, out)
+    assert order == ["check"] * 3 + ["predict"] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("CUDA out of memory"), "RuntimeError: CUDA out of memory"),
+        (MemoryError(), "MemoryError: "),
+        (AssertionError("host"), "AssertionError: host"),
+    ],
+)
+def test_failure_of_one_case_stops_no_other(predictor, given, out, monkeypatch, error, said):
+    predict_files = predictor.predict_files
+
+    def fail_at_the_first(files, *, case, **more):
+        if case == "case_000":
+            raise error
+        return predict_files(files, case=case, **more)
+
+    monkeypatch.setattr(predictor, "predict_files", fail_at_the_first)
+    tally, rows = predict(predictor, given, out)
+    assert tally == {"predicted": 1, "refused": 1, "failed": 1}
+    assert (rows["case_000"]["status"], rows["case_000"]["error"]) == ("failed", said)
+    assert rows["case_001"]["status"] == "predicted"
+
+
+def test_full_disk_fails_the_case_by_name_and_leaves_no_half_of_it(predictor, given, out, monkeypatch):
+    write = Prediction._write_checked
+
+    def full_at_the_first(self, path):
+        if self.case == "case_000":
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, path)
+
+    monkeypatch.setattr(Prediction, "_write_checked", full_at_the_first)
+    tally, rows = predict(predictor, given, out)
+    assert tally == {"predicted": 1, "refused": 1, "failed": 1}
+    assert rows["case_000"]["error"].startswith(f"Cannot write {out / 'case_000.nii.gz'}: No space left on device. ")
+    assert "MiB are free there" in rows["case_000"]["error"]
+    assert [file.name for file in sorted(out.glob("*case_000*"))] == []
+    assert not [file for file in out.iterdir() if file.name.startswith(".")]
+
+
+def test_row_that_cannot_be_written_is_said_and_counted(predictor, given, out, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "append_row", full)
+    tally = predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out)
+    assert tally == {"failed": 3}
+    assert "The row of case_001 cannot be written" in capsys.readouterr().out
+    assert (out / "case_001.nii.gz").is_file()
+
+
+def test_continuing_keeps_what_was_made_from_the_same_files_model_and_choices(predictor, given, out, make_model, tiny):
+    predict(predictor, given, out)
+    first = (out / "case_001.nii.gz").stat().st_mtime_ns
+    tally, rows = predict(predictor, given, out, resume=True)
+    assert tally == {"kept": 2, "refused": 1}
+    assert rows["case_001"]["status"] == "kept"
+    assert (out / "case_001.nii.gz").stat().st_mtime_ns == first
+
+    (given / "case_001_0000.nii.gz").write_bytes((given / "case_000_0000.nii.gz").read_bytes())
+    (given / "case_002_0002.nii.gz").write_bytes((given / "case_000_0002.nii.gz").read_bytes())
+    tally, rows = predict(predictor, given, out, resume=True)
+    assert tally == {"kept": 1, "predicted": 2}
+    assert rows["case_001"]["present"] == ["FLAIR", "T1", "T2"]
+
+    (out / "case_000.nii.gz").unlink()
+    assert predict(predictor, given, out, resume=True)[0] == {"kept": 2, "predicted": 1}
+    assert predict(predictor, given, out, resume=True, probabilities=True)[0] == {"predicted": 3}
+    lenient = Predictor(predictor.model, predictor._host, overrides={"nonfinite": "zero"})
+    assert predict(lenient, given, out, resume=True)[0] == {"predicted": 3}
+    faster = Predictor.from_model_folder(predictor.model.folder, device="cpu", tile_step_size=1, mirroring=False)
+    assert predict(faster, given, out, resume=True)[0] == {"predicted": 3}
+    assert predict(faster, given, out, resume=True)[0] == {"kept": 3}
+    other = Predictor.from_model_folder(make_model(tiny, "nnUNetTrainerModalityDropout", seed=1), device="cpu")
+    assert predict(other, given, out, resume=True)[0] == {"predicted": 3}
+    (out / "case_000.missingmod.json").write_text("{")
+    assert predict(other, given, out, resume=True)[0] == {"kept": 2, "predicted": 1}
+
+
+def test_earlier_prediction_of_a_case_that_is_now_refused_is_told(predictor, given, out):
+    predict(predictor, given, out)
+    (given / "case_001_0003.nii.gz").write_bytes(b"")
+    rows = predict(predictor, given, out)[1]
+    assert rows["case_001"]["prediction"] is None
+    assert rows["case_001"]["error"].endswith("(An earlier prediction of it is still in the output folder.)")
+    assert "earlier prediction" not in rows["case_002"]["error"]
+    assert (out / "case_001.nii.gz").exists()
+
+
+def test_what_was_done_to_the_files_is_in_the_row(tiny, predictor, given, out):
+    image = sitk.ReadImage(str(given / "case_001_0001.nii.gz"))
+    array = sitk.GetArrayFromImage(image)
+    array[4, 4, 4:6] = np.nan
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(given / "case_001_0001.nii.gz"))
+    image = sitk.ReadImage(str(given / "case_001_0003.nii.gz"))
+    image.SetOrigin((2.5, 0, 0))
+    sitk.WriteImage(image, str(given / "case_001_0003.nii.gz"))
+    sitk.WriteImage(image * 0 + 4, str(given / "case_001_0002.nii.gz"))
+    assert predict(predictor, given, out)[1]["case_001"]["status"] == "refused"
+    overrides = {"nonfinite": "zero", "geometry_tolerance_voxels": 3}
+    row = predict(Predictor(predictor.model, predictor._host, overrides=overrides), given, out)[1]["case_001"]
+    assert row["status"] == "predicted"
+    assert row["nonfinite_zeroed"] == {"T1": 2}
+    assert row["blank"] == ["T1ce"]
+    assert row["grid_distance_voxels"] == {"T1ce": 2.5, "T2": 2.5}
+    assert row["made_from"]["choices"] == {
+        "nonfinite": "zero",
+        "blank_is_absent": True,
+        "geometry_tolerance_voxels": 3,
+        "overridden": ["geometry_tolerance_voxels", "nonfinite"],
+    }
+
+
+def test_expected_accuracy_of_the_models_card_is_in_row_sidecar_and_line(predictor, given, out, capsys):
+    model = predictor.model
+    rows = [
+        ScoreRow("m", "0", f"c{case}", name, len(subset), "WT", len(subset) / 5 + case / 100, 1, 1, 1, 9, 9, 30)
+        for subset in all_subsets(4)
+        for name in [subset_name(subset, NAMES)]
+        for case in (-1, 0, 1)
+    ]
+    card = make_card(rows, modalities=NAMES, provenance={"weights": model.fold_fingerprints, "cases": "test cases"})
+    write_card(card, model.folder / FILE_NAME)
+    found = predict(Predictor.from_model_folder(model.folder, device="cpu"), given, out)[1]
+    expected = found["case_001"]["expected_dice"]
+    assert expected["subset"] == "T1+T2"
+    assert expected["regions"]["WT"]["mean"] == pytest.approx(0.4)
+    assert json.loads((out / "case_001.missingmod.json").read_text())["expected_dice"] == expected
+    assert "T1+T2: expected Dice WT 40.0 (39.0 to 41.0)." in capsys.readouterr().out

@@ -1,0 +1,31 @@
+"""What plans lack is said when the model is loaded, not when the first case is half predicted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_missingmod import Predictor
+from nnunet_missingmod.inference.model_files import ModelFolderError
+from nnunet_missingmod.inference.model_folder import naming_the_plans
+
+TRAINER = "nnUNetTrainerModalityDropout"
+
+
+@pytest.mark.parametrize("missing", ["preprocessor_name", "normalization_schemes", "patch_size"])
+def test_plans_that_lack_something_are_refused_before_the_first_case(make_tiny_dataset, make_model, missing):
+    tiny = make_tiny_dataset(num_cases=0)
+    folder = make_model(tiny, TRAINER)
+    plans = json.loads((folder / "plans.json").read_text())
+    del plans["configurations"]["3d_fullres"][missing]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelFolderError, match=rf"plans\.json or dataset\.json of .* cannot be used.*{missing}"):
+        Predictor.from_model_folder(folder, device="cpu")
+
+
+def test_errors_that_say_what_is_wrong_pass_unchanged(tmp_path):
+    with pytest.raises(ValueError, match="^told$"), naming_the_plans(tmp_path):
+        raise ValueError("told")
+    with pytest.raises(ModelFolderError, match="AttributeError: untold"), naming_the_plans(tmp_path):
+        raise AttributeError("untold")

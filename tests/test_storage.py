@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nnunet_missingmod.storage import file_fingerprint, fingerprint, replacing, write_text
+
+
+def test_the_new_file_takes_the_place_of_the_old_one_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "new" / "a.csv"
+    write_text(path, "old\n")
+    write_text(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_keeps_the_old_file_whole(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_file_keeps_the_suffix(tmp_path):
+    with replacing(tmp_path / "a.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.touch()
+
+
+def test_a_files_fingerprint_is_that_of_the_content(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert file_fingerprint(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_fingerprint_is_of_the_values_and_names_and_of_their_order():
+    weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}
+    made = fingerprint({"x": 1}, weights=weights)
+    assert made == fingerprint({"x": 1}, weights={name: value.clone() for name, value in weights.items()})
+    assert made == fingerprint({"x": 1}, weights={**weights, "a": weights["a"].t().contiguous().t()})
+    others = [
+        fingerprint({"x": 2}, weights=weights),
+        fingerprint({"x": 1}, weights={"a": weights["a"] + 1, "b": weights["b"]}),
+        fingerprint({"x": 1}, weights={"c": weights["a"], "b": weights["b"]}),
+        fingerprint({"x": 1}, weights=dict(reversed(weights.items()))),
+        fingerprint({"x": 1}),
+    ]
+    assert len({made, *others}) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 2)])
+def test_tensors_of_every_kind_have_one(dtype, shape):
+    value = torch.ones(shape, dtype=dtype)
+    assert fingerprint(weights={"a": value}) == fingerprint(weights={"a": value.clone()})
+    if value.numel():
+        assert fingerprint(weights={"a": value}) != fingerprint(weights={"a": torch.zeros_like(value)})

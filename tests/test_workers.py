@@ -1,0 +1,39 @@
+"""Workers run what they are given, and outlive a worker that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from nnunet_missingmod.workers import Workers
+
+
+def test_one_job_runs_here_and_at_once():
+    seen = []
+    with Workers(1) as workers:
+        future = workers.submit(seen.append, 3)
+        assert seen == [3]
+        assert future.done()
+        assert workers.submit(os.getpid).result() == os.getpid()
+
+
+def test_with_one_job_an_error_waits_in_the_future():
+    with Workers(1) as workers:
+        future = workers.submit(int, "no number")
+    with pytest.raises(ValueError, match="no number"):
+        future.result()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_only_what_was_in_flight():
+    with Workers(2) as workers:
+        elsewhere = workers.submit(os.getpid).result()
+        assert elsewhere != os.getpid()
+        broken = workers.submit(os.kill, elsewhere, signal.SIGKILL)
+        with pytest.raises(BrokenProcessPool):
+            workers.submit(signal.pause).result()
+        assert broken.done()
+        assert workers.submit(abs, -3).result() == 3

@@ -1,0 +1,104 @@
+"""The mean over subsets: its value and gradients are those of the plain mean, its memory that of one subset."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from torch import nn
+
+from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.networks.branches import fuse_subsets
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.training.step import mean_over_subsets
+
+J = 3
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    backbone = PlainConvUNet(
+        J, 2, (4, 6), nn.Conv2d, 3, (1, 2), 1, 3, 1, conv_bias=True, norm_op=nn.InstanceNorm2d,
+        norm_op_kwargs={"affine": True}, nonlin=nn.LeakyReLU, deep_supervision=False,
+    )  # fmt: skip
+    return ParallelNetwork(ChannelEncoder(J, "shared", conv_op=nn.Conv2d), backbone, fused_at="logits").double()
+
+
+@pytest.fixture
+def head():
+    return nn.Conv2d(6, 2, 1).double()
+
+
+def batch():
+    x = torch.randn(2, J, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x[1, 0] = float("nan")
+    return x
+
+
+def loss_of(head):
+    def evaluate(output):
+        first, second = (output.logits**2).mean(), head(output.encoder[-1]).exp().mean()
+        return first + 3 * second, {"first": first, "second": second}
+
+    return evaluate
+
+
+def test_value_gradients_and_reported_means_are_those_of_the_plain_mean(network, head):
+    plain, plain_head = copy.deepcopy(network), copy.deepcopy(head)
+    outputs = fuse_subsets(plain(batch(), return_branches=True), all_subsets(J), return_features=True)
+    losses = [loss_of(plain_head)(output) for output in outputs]
+    expected = torch.stack([loss for loss, _ in losses]).mean()
+    (0.5 * expected).backward()
+    branches = network(batch(), return_branches=True)
+    total, values = mean_over_subsets(branches, all_subsets(J), loss_of(head), parameters=list(head.parameters()))
+    assert all(parameter.grad is None for parameter in head.parameters())
+    (0.5 * total).backward()
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(values["second"], torch.stack([v["second"] for _, v in losses]).mean())
+    for ours, theirs in ((network, plain), (head, plain_head)):
+        for (name, parameter), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(parameter.grad, other.grad, msg=name)
+
+
+def test_gradients_of_half_precision_branches_do_not_vanish_before_the_loss_is_scaled(network):
+    branches = network(batch(), return_branches=True)
+    half = branches.logits.detach().to(torch.float16).requires_grad_()
+    branches = branches._replace(logits=half, encoder=[])
+
+    def tiny_loss(output):
+        loss = 1e-9 * output.logits.sum()
+        return loss, {"loss": loss}
+
+    total, _ = mean_over_subsets(branches, all_subsets(J), tiny_loss, parameters=[])
+    (total * 2.0**16).backward()
+    assert half.grad.dtype == torch.float16
+    assert (half.grad > 0).all()
+
+
+def test_a_subset_is_freed_before_the_next(network, head):
+    alive = []
+
+    def evaluate(output):
+        assert all(reference() is None for reference in alive)
+        alive[:] = [weakref.ref(output.logits), *(weakref.ref(level) for level in output.encoder)]
+        return output.logits.sum() + output.encoder[0].sum(), {}
+
+    mean_over_subsets(network(batch(), return_branches=True), all_subsets(J), evaluate, parameters=[])
+    assert alive
+
+
+def test_what_has_no_influence_gets_no_gradient(network, head):
+    branches = network(batch(), return_branches=True)
+
+    def evaluate(output):
+        return output.logits.sum(), {}
+
+    total, values = mean_over_subsets(branches, all_subsets(J), evaluate, parameters=list(head.parameters()))
+    total.backward()
+    assert values == {}
+    assert all(parameter.grad is None for parameter in head.parameters())

@@ -1,0 +1,106 @@
+"""Modality dropout never leaves nothing, never adds, has the distribution it promises, and repeats itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnunet_missingmod.training.subsets import ModalityDropout
+
+SCHEMES = ("uniform", "uniform_count", "bernoulli")
+NUM_DRAWS = 20_000
+
+
+def presence_with_something(num_cases, num_modalities):
+    row = st.lists(st.booleans(), min_size=num_modalities, max_size=num_modalities).filter(any)
+    return st.lists(row, min_size=num_cases, max_size=num_cases)
+
+
+def expected_probability(scheme, subset, num_modalities, drop):
+    """Of a subset, written out from the definition of each scheme."""
+    size = sum(subset)
+    subsets = [s for s in product([0, 1], repeat=num_modalities) if any(s)]
+    if scheme == "uniform":
+        return 1 / len(subsets)
+    if scheme == "uniform_count":
+        return 1 / num_modalities / sum(sum(s) == size for s in subsets)
+    weights = {s: (1 - drop) ** sum(s) * drop ** (num_modalities - sum(s)) for s in subsets}
+    return weights[subset] / sum(weights.values())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_frequencies_are_those_of_the_definition(scheme):
+    drop = 0.3
+    dropout = ModalityDropout(scheme, drop_probability=drop, seed=1)
+    kept = dropout.sample(np.ones((NUM_DRAWS, 3), dtype=bool))
+    counts = Counter(tuple(int(k) for k in row) for row in kept)
+    for subset in (s for s in product([0, 1], repeat=3) if any(s)):
+        expected = expected_probability(scheme, subset, 3, drop)
+        tolerance = 4 * np.sqrt(expected * (1 - expected) / NUM_DRAWS)
+        assert abs(counts[subset] / NUM_DRAWS - expected) < tolerance, subset
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 12)).flatmap(lambda shape: presence_with_something(*shape)),
+    st.sampled_from(SCHEMES),
+    st.floats(0, 0.95),
+    st.integers(0, 2**32),
+)
+def test_kept_is_a_non_empty_subset_of_present(present, scheme, drop, seed):
+    present = np.array(present)
+    kept = ModalityDropout(scheme, drop_probability=drop, seed=seed).sample(present)
+    assert kept.dtype == bool
+    assert kept.any(axis=1).all()
+    assert not (kept & ~present).any()
+
+
+@given(st.integers(0, 1000), st.integers(0, 7), st.integers(0, 500), st.sampled_from(SCHEMES))
+def test_an_epochs_draws_depend_on_seed_rank_and_epoch_alone(seed, rank, epoch, scheme):
+    present = np.ones((6, 4), dtype=bool)
+    fresh = ModalityDropout(scheme, seed=seed, rank=rank)
+    used = ModalityDropout(scheme, seed=seed, rank=rank)
+    used.sample(present)
+    for dropout in (fresh, used):
+        dropout.start_epoch(epoch)
+    np.testing.assert_array_equal(fresh.sample(present), used.sample(present))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_ranks_and_epochs_draw_their_own(scheme):
+    present = np.ones((50, 4), dtype=bool)
+    rank_0, rank_1 = ModalityDropout(scheme, rank=0), ModalityDropout(scheme, rank=1)
+    first = rank_0.sample(present)
+    assert (first != rank_1.sample(present)).any()
+    rank_0.start_epoch(1)
+    assert (first != rank_0.sample(present)).any()
+
+
+def test_single_modality_is_always_kept():
+    assert ModalityDropout("bernoulli", drop_probability=0.9).sample(np.ones((20, 1), dtype=bool)).all()
+
+
+def test_more_modalities_than_bits_of_a_byte():
+    kept = ModalityDropout("uniform").sample(np.ones((200, 20), dtype=bool))
+    assert kept.any(axis=1).all()
+    assert kept.any(axis=0).all()
+
+
+@pytest.mark.parametrize("drop", [-0.1, 1.0, float("nan")])
+def test_probability_outside_its_range_is_refused(drop):
+    with pytest.raises(ValueError, match="drop probability"):
+        ModalityDropout("bernoulli", drop_probability=drop)
+
+
+def test_unknown_scheme_is_refused():
+    with pytest.raises(ValueError, match="'unifrom'.*uniform, uniform_count, bernoulli"):
+        ModalityDropout("unifrom")
+
+
+def test_case_without_any_modality_is_refused():
+    with pytest.raises(ValueError, match="Case 1 of the batch"):
+        ModalityDropout("uniform").sample(np.array([[True, False], [False, False]]))
