@@ -45,7 +45,7 @@ DOCUMENTED: dict[str, tuple[list[Any], list[Any]]] = {
     "blank_is_absent": _FLAG,
     "nonfinite": _word("refuse", "zero"),
     "geometry_tolerance_voxels": _WEIGHT,
-    "network": _word("early", "parallel"),
+    "network": _word("early", "parallel", "stock"),
     "channel_encoder": _word("none", "separate", "shared"),
     "channel_encoder_width": _COUNT,
     "absent_fill": _word("zero", "learned"),

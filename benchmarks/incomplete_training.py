@@ -4,16 +4,17 @@
 
 For each seed: phantoms are made twice, and from the training cases of the second set, half lose the files of one or two
 modalities. nnU-Net's own commands plan, preprocess and train on both (fold 0, 2D, momentum 0.9 and learning rate 0.03:
-nnU-Net's 0.99 and 0.01 are made for a hundred times as many steps), and predict every subset of modalities of complete
-test cases. Prints the mean Dice over regions, subsets and test cases, and the difference of each seed. What is done
-already is left as it is, so the script can be stopped and started again. Exit code 1 if the mean difference is below -2
-points.
+nnU-Net's 0.99 and 0.01 are made for a hundred times as many steps); complete test cases are then evaluated under every
+subset of their modalities. Prints the mean Dice over regions, subsets and test cases, and the difference of each seed.
+What is done already is left as it is, so the script can be stopped and started again. Exit code 1 if the mean
+difference is below -2 points.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 from collections.abc import Iterable
@@ -24,12 +25,11 @@ from typing import Any
 import numpy as np
 
 from nnunet_missingmod import host
-from nnunet_missingmod.commands.phantom import write_dataset
 from nnunet_missingmod.demo.host_commands import Command, program, run_command
+from nnunet_missingmod.demo.phantom_dataset import write_dataset
+from nnunet_missingmod.demo.report import evaluate_models
 from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, DemoFolder
-from nnunet_missingmod.evaluation.conventions import brats_regions
-from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores, score_predictions, write_scores
-from nnunet_missingmod.inference.subset_folder import write_subset_folder
+from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.storage import write_text
 
@@ -100,25 +100,13 @@ def plan(folder: DemoFolder, args: argparse.Namespace) -> None:
     write_text(folder.preprocessed / f"{PLANS}.json", json.dumps(plans, indent=2))
 
 
-def train_and_predict(folder: DemoFolder, args: argparse.Namespace) -> dict[tuple[str, str], str]:
-    """Train, continuing what was cut off, predict every subset; return the stems of the predictions."""
-    model = ("-tr", args.trainer, "-p", PLANS, "-device", args.device)
+def train(folder: DemoFolder, args: argparse.Namespace) -> None:
+    """Train, continuing what was cut off."""
     resume = ["--c"] if any((folder.model(args.trainer) / "fold_0").glob("checkpoint_*.pth")) else []
-    argv = ["nnUNetv2_train", str(DATASET_ID), CONFIGURATION, "0", *model, *resume]
+    argv = ["nnUNetv2_train", str(DATASET_ID), CONFIGURATION, "0", "-tr", args.trainer, "-p", PLANS]
+    argv += ["-device", args.device, *resume]
     # With few cores, augmentation workers take from training what they give.
     run(folder, "train", argv, tick="Epoch time", ticks=args.epochs, nnUNet_n_proc_DA="0")
-    dataset_json = json.loads((folder.dataset / "dataset.json").read_text(encoding="utf-8"))
-    stems = write_subset_folder(
-        folder.dataset / "imagesTs_complete",
-        folder.subsets,
-        names=channel_names(dataset_json),
-        file_ending=dataset_json["file_ending"],
-    )
-    target = folder.predictions(args.trainer)
-    argv = ["nnUNetv2_predict", "-i", str(folder.subsets), "-o", str(target), "-d", str(DATASET_ID)]
-    argv += ["-c", CONFIGURATION, "-f", "0", *model, "-npp", "1", "-nps", "1", "--disable_tta", "--continue_prediction"]
-    run(folder, "predict", argv, tick="Predicting phantom", ticks=len(stems))
-    return stems
 
 
 def score_arm(root: Path, arm: str, seed: int, args: argparse.Namespace) -> list[ScoreRow]:
@@ -129,24 +117,9 @@ def score_arm(root: Path, arm: str, seed: int, args: argparse.Namespace) -> list
         return read_scores(scores)
     make_data(folder, args, seed=seed, incomplete=arm == "incomplete")
     plan(folder, args)
-    stems = train_and_predict(folder, args)
-    dataset_json = json.loads((folder.dataset / "dataset.json").read_text(encoding="utf-8"))
-    regions = brats_regions(dataset_json)
-    assert regions is not None
-    scoring = score_predictions(
-        {key: folder.predictions(args.trainer) / f"{stem}.nii.gz" for key, stem in stems.items()},
-        folder.dataset / "labelsTs",
-        regions,
-        model=arm,
-        fold=str(seed),
-        modalities=channel_names(dataset_json),
-        file_ending=dataset_json["file_ending"],
-        jobs=args.jobs,
-    )
-    if scoring.refused:
-        raise RuntimeError(f"{len(scoring.refused)} predictions could not be scored: {scoring.refused}")
-    write_scores(scoring.rows, scores)
-    return scoring.rows
+    train(folder, args)
+    command = shlex.join(["python", *sys.argv])
+    return evaluate_models(folder, {args.trainer: arm}, device=args.device, jobs=args.jobs, command=command)
 
 
 def mean_dice(rows: Iterable[ScoreRow], count: int | None = None) -> float:

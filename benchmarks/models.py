@@ -20,7 +20,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_missingmod.host import CLASS_TABLE
-from nnunet_missingmod.training.method_choices import taught_terms
+from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 from nnunet_missingmod.training.teacher import Teacher
 from nnunet_missingmod.training.teacher_folder import CONVENTIONAL_TEACHER
@@ -113,7 +113,7 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device, **block
             chosen = trainer.choices["teacher"]
             teacher = make_trainer(CONVENTIONAL_TEACHER if chosen == "auto" else chosen, plans, device)
             teacher.set_deep_supervision_enabled(False)
-            trainer.teacher = Teacher(teacher.network, "untrained", returns_logits="divergence" in taught)
+            trainer.frozen_teacher = Teacher(teacher.network, "untrained", returns_logits="divergence" in taught)
     return trainer
 
 

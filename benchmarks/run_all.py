@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, dict[str, list[str]]] = {
         "all_subset_time": ["--device", "cpu", "--rounds", "2"],
         "memory": ["--device", "cpu"],
         "preprocessing_time": [],
+        "import_time": [],
     },
     "cuda": {
         "step_time": ["--device", "cuda", "--pairs", "30"],

@@ -88,7 +88,7 @@ def measure(device: torch.device, *, pairs: int, memory_target_gb: float) -> tup
 
 def _share_of_terms(plans: dict[str, Any], device: torch.device, pairs: int) -> Ratio:
     student = make_trainer(STUDENT, plans, device)
-    student.teacher = RememberedTeacher(student.teacher)
+    student.frozen_teacher = RememberedTeacher(student.frozen_teacher)
     alone = {"alignment_anchor": "none", "divergence": "none", "mutual_information": "none"}
     return compare(stepper(make_trainer(STUDENT, plans, device, **alone)), {"terms": stepper(student)}, pairs=pairs)[
         "terms"

@@ -1,14 +1,17 @@
-"""The absence mark, and everything that knows about it: read, mark, fill.
+"""The absence mark, and everything that knows about it: read, mark, fill, restrict.
 
 A modality that is absent (not on disk, or dropped in training) is a channel that is entirely NaN, from the
 preprocessor's output to the network's first line. Every other module asks this one for ``present``, a bool array that
-is true where a modality is there, and never looks at NaN itself.
+is true where a modality is there, and never looks at NaN itself. What ``present`` becomes under a subset of modalities
+is said here too (``restrict``).
 
 Present channels are finite (the preprocessor guarantees it), so one NaN voxel is enough to recognise an absent channel
 whose border was padded or masked with zeros on its way.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,7 @@ ABSENT = float("nan")
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
+Presence = TypeVar("Presence", BoolArray, torch.Tensor)
 
 
 def read_case(case: FloatArray) -> BoolArray:
@@ -75,3 +79,19 @@ def fill(batch: torch.Tensor, value: float = 0.0) -> torch.Tensor:
     """
     present = read(batch)
     return torch.where(present.reshape(*present.shape, *[1] * (batch.ndim - 2)), batch, value)
+
+
+def restrict(present: Presence, subset: Presence) -> Presence:
+    """Return what each sample has of a subset of modalities; one that has nothing of it keeps all that it has.
+
+    ``kept = present & subset`` where that is not empty, else ``present``: an example without any modality would teach
+    and tell nothing. A sample that has no modality at all stays as it is.
+
+    Args:
+        present: (B, J) bool, numpy or torch.
+        subset: (J,) bool, one for all, or (B, J), one for each sample; of the same kind and on the same device.
+    """
+    kept = present & subset
+    if isinstance(kept, torch.Tensor):
+        return torch.where(kept.any(1, keepdim=True), kept, present)
+    return np.where(kept.any(axis=1, keepdims=True), kept, present)

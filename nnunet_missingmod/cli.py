@@ -1,78 +1,150 @@
-"""The ``nnunet_missingmod`` command: finds the command's module by name and imports nothing else."""
+"""The ``nnunet_missingmod`` command: finds a command's module by name, runs it, and turns errors into exit codes.
+
+Nothing but the command asked for is imported. What the exit codes mean is said in ``errors``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from typing import Any
 
 from nnunet_missingmod import __version__
+from nnunet_missingmod.commands.table import COMMANDS, GROUPS, Command
+from nnunet_missingmod.errors import FailedError, UsageError
 
-# command: (module, prefix of its two functions, one line for --help)
-COMMANDS = {
-    "attach": ("host", "attach", "make nnU-Net find this package's trainers (once per environment)"),
-    "detach": ("host", "detach", "undo attach"),
-    "doctor": ("commands.doctor", "", "say what is wrong with the installation and how to mend it"),
-    "trainers": ("commands.trainers", "", "list what may follow -tr, with one line each"),
-    "inspect": (
-        "commands.inspect",
-        "",
-        "say which case of a dataset has which modalities, and what is wrong with files",
-    ),
-    "predict": ("commands.predict", "", "segment cases, whatever modalities they have; one bad case stops no other"),
-    "evaluate": (
-        "commands.evaluate",
-        "",
-        "score models on every subset of modalities: tables, figures, report, model card",
-    ),
-    "advise": ("commands.advise", "", "say which further modality would gain most, from a model's measured accuracy"),
-    "phantom": ("commands.phantom", "", "write a synthetic BraTS-like nnU-Net raw dataset"),
-    "convert-brats": ("datasets.brats", "", "convert a BraTS folder (2018-2021, 2023+) into an nnU-Net raw dataset"),
-    "demo": ("demo.run", "", "phantom, training, prediction, table and figures, in one folder"),
-}
+_PACKAGE = "nnunet_missingmod"
+_INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 
-def _usage() -> str:
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {line}" for name, (_, _, line) in COMMANDS.items())
-    return (
-        "usage: nnunet_missingmod [-h] [--version] COMMAND ...\n\n"
-        "nnU-Net v2 for cases with missing modalities.\n\n"
-        f"commands (each takes --help):\n{listed}\n"
-    )
+def make_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command of ``COMMANDS``."""
+    from nnunet_missingmod.commands.options import add_verbose
+
+    command = COMMANDS[name]
+    parser = argparse.ArgumentParser(prog=f"{_PACKAGE} {name}", description=command.line)
+    _function(command, "add", "_arguments")(parser)
+    add_verbose(parser)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 if all is well, 1 if something failed, 2 for wrong usage."""
+    """Run one command and return its exit code: 0 if all is well, 1 if something failed, 2 if it could not start."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    verbose = "--verbose" in arguments
+    if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error does: a terminal that lacks the ö of Hölder, or a file name that is no text, is no failure.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read our output is gone, as after `| head`
+        code = 1
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+        _complain(arguments, "stopped by Ctrl-C.", verbose=False)
+    except UsageError as error:
+        code = 2
+        _complain(arguments, str(error), verbose=verbose)
+    except (FailedError, OSError) as error:
+        code = 1
+        _complain(arguments, str(error), verbose=verbose)
+    except Exception as error:
+        code = 1
+        _complain(arguments, f"{type(error).__name__}: {error}", verbose=verbose)
+        if not verbose:
+            sys.stderr.write("This is unexpected. Run again with --verbose for the traceback, and report it.\n")
+    _give_up_output_that_cannot_be_written()
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         (sys.stdout if arguments else sys.stderr).write(_usage())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        sys.stdout.write(f"nnunet_missingmod {__version__}\n")
+        sys.stdout.write(f"{_PACKAGE} {__version__}\n")
         return 0
     if arguments[0] not in COMMANDS:
-        sys.stderr.write(f"nnunet_missingmod: unknown command {arguments[0]!r}\n\n{_usage()}")
+        sys.stderr.write(f"{_PACKAGE}: unknown command {arguments[0]!r}\n\n{_usage()}")
         return 2
-    module_name, prefix, line = COMMANDS[arguments[0]]
-    module = import_module(f"nnunet_missingmod.{module_name}")
-    named = f"_{prefix}" if prefix else ""
-    parser = argparse.ArgumentParser(prog=f"nnunet_missingmod {arguments[0]}", description=line)
-    getattr(module, f"add{named}_arguments")(parser)
     try:
-        parsed = parser.parse_args(arguments[1:])
-    except SystemExit as exit_:
+        args = make_parser(arguments[0]).parse_args(arguments[1:])
+    except SystemExit as exit_:  # argparse has said why
         return exit_.code if isinstance(exit_.code, int) else 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        code: int = getattr(module, f"run{named}")(parsed)
-    except BrokenPipeError:  # who read our output is gone, as after `| head`; Python would complain again at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with _logging(verbose=args.verbose):
+        code: int = _function(COMMANDS[arguments[0]], "run")(args)
     return code
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "".join(
+        f"\n{group}:\n" + "".join(f"  {name:{width}}  {command.line}\n" for name, command in commands.items())
+        for group, commands in GROUPS.items()
+    )
+    return (
+        f"usage: {_PACKAGE} [-h] [--version] COMMAND ...\n\n"
+        "nnU-Net v2 for cases with missing modalities. Each command takes --help.\n"
+        f"{listed}\n"
+        "exit codes: 0 all is well; 1 something failed after the start; 2 it could not start as it was called\n"
+    )
+
+
+def _function(command: Command, before: str, after: str = "") -> Callable[..., Any]:
+    named = f"_{command.prefix}" if command.prefix else ""
+    found: Callable[..., Any] = getattr(import_module(f"{_PACKAGE}.{command.module}"), f"{before}{named}{after}")
+    return found
+
+
+@contextlib.contextmanager
+def _logging(*, verbose: bool) -> Iterator[None]:
+    """Show this package's log on standard error; that of others, and their warnings, with --verbose alone.
+
+    Afterwards logging is as it was: who calls ``main`` from Python keeps his own.
+    """
+    ours, everyone = logging.getLogger(_PACKAGE), logging.getLogger()
+    level, propagate = ours.level, ours.propagate
+    shown, dropped = logging.StreamHandler(), logging.NullHandler()
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    ours.addHandler(shown)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+    ours.propagate = False
+    if not verbose:
+        everyone.addHandler(dropped)
+        logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        ours.removeHandler(shown)
+        ours.setLevel(level)
+        ours.propagate = propagate
+        if not verbose:
+            everyone.removeHandler(dropped)
+            logging.captureWarnings(False)
+
+
+def _complain(arguments: Sequence[str], message: str, *, verbose: bool) -> None:
+    if verbose:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"{_PACKAGE} {arguments[0]}: {message}\n")
+
+
+def _give_up_output_that_cannot_be_written() -> None:
+    # Python would try again at its exit, and complain about what has been said already.
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ this module each time nnU-Net looks for any class.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -16,42 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nnunet_missingmod.console import say
+from nnunet_missingmod.choices import TRAINERS
+from nnunet_missingmod.errors import FailedError
 
 HOST = "nnunetv2"
 BRIDGE_NAME = "missingmod_bridge.py"
 SCANNED_FOLDERS = ("training/nnUNetTrainer", "experiment_planning", "preprocessing")
 
-# In the order in which `nnunet_missingmod trainers` lists them: baselines, methods, ablations.
-_TRAINERS = (
-    "nnUNetTrainerZeroFill",
-    "nnUNetTrainerModalityDropout",
-    "nnUNetTrainerMedMAPTeacher",
-    "nnUNetTrainerHolderMI",
-    "nnUNetTrainerMedMAP",
-    "nnUNetTrainerSharedBackbone",
-    "nnUNetTrainerMedMAPTeacherParallel",
-    "nnUNetTrainerHolderMIParallel",
-    "nnUNetTrainerRDL",
-    "nnUNetTrainerHolderMIAnchorModality",
-    "nnUNetTrainerHolderMIAnchorNormal",
-    "nnUNetTrainerHolderMIAnchorNone",
-    "nnUNetTrainerHolderMIEncoderSeparate",
-    "nnUNetTrainerHolderMIEncoderNone",
-    "nnUNetTrainerHolderMIRandomStart",
-    "nnUNetTrainerHolderMIWithoutMI",
-    "nnUNetTrainerHolderMIWithoutHolder",
-    "nnUNetTrainerHolderMIHolderPseudo",
-    "nnUNetTrainerHolderMIKullbackLeibler",
-    "nnUNetTrainerHolderMITotalVariation",
-    "nnUNetTrainerHolderMISquaredHellinger",
-    "nnUNetTrainerHolderMINeymanChiSquared",
-    "nnUNetTrainerHolderMIJensenShannon",
-    "nnUNetTrainerRDLAlpha105",
-    "nnUNetTrainerRDLAlpha108",
-    "nnUNetTrainerRDLAlpha115",
-    "nnUNetTrainerRDLAlpha120",
-)
 # What follows -fpe and -pl.
 _PLANNING = (
     "MissingModFingerprintExtractor",
@@ -63,7 +33,7 @@ _PLANNING = (
 CLASS_TABLE = {
     "MissingModPreprocessor": "nnunet_missingmod.preprocessing.preprocessor",
     **{name: f"nnunet_missingmod.plans.{name}" for name in _PLANNING},
-    **{name: f"nnunet_missingmod.trainers.{name}" for name in _TRAINERS},
+    **{name: f"nnunet_missingmod.{module.format(name=name)}" for module, names in TRAINERS.values() for name in names},
 }
 
 BRIDGE = '''\
@@ -85,7 +55,7 @@ def __getattr__(name):
 '''
 
 
-class HostError(RuntimeError):
+class HostError(FailedError):
     """nnU-Net is not there or cannot be written to; the message says what to do."""
 
 
@@ -161,45 +131,6 @@ def read_only_message(folder: Path, error: OSError) -> str:
         f"ENV/bin/pip install --no-deps --ignore-installed {HOST}=={_host_version()} nnunet_missingmod && "
         f"ENV/bin/nnunet_missingmod attach; or, for training only, export nnUNet_extTrainer={trainers}"
     )
-
-
-def add_attach_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``attach``."""
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 0 if attached, 1 if not")
-
-
-def run_attach(args: argparse.Namespace) -> int:
-    """Run ``attach`` or ``attach --check``."""
-    try:
-        if args.check:
-            missing = unattached()
-            say(f"not attached: {', '.join(map(str, missing))}" if missing else f"attached to {host_folder()}")
-            return 1 if missing else 0
-        written = attach()
-    except HostError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    for file in written:
-        say(f"wrote {file}")
-    say(f"attached to {host_folder()}")
-    return 0
-
-
-def add_detach_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``detach``: there are none."""
-
-
-def run_detach(_args: argparse.Namespace) -> int:
-    """Run ``detach``."""
-    try:
-        removed = detach()
-    except HostError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    for file in removed:
-        say(f"removed {file}")
-    say(f"detached from {host_folder()}")
-    return 0
 
 
 def _host_version() -> str:

@@ -1,7 +1,7 @@
 """The ``"missingmod"`` block of a configuration in nnU-Net's plans JSON: what it resolves to and what is refused.
 
 A trainer's class attributes are the defaults, the block overrides them, and the resolved choices are written into the
-model folder's plans.json. The keys are in ``plans_keys`` and ``method_keys``; plans/README.md documents them.
+model folder's plans.json. The keys are in ``choices``; plans/README.md documents them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnunet_missingmod.method_keys import METHOD_KEYS
-from nnunet_missingmod.plans_keys import FILE_KEYS, TRAINING_KEYS, Key
+from nnunet_missingmod.choices import COMMON_KEYS, KEYS, METHOD_KEYS
+from nnunet_missingmod.keys import Key
+
+__all__ = ["BLOCK", "COMMON_KEYS", "KEYS", "anchor_modality", "check_choices", "differences", "resolve"]
 
 BLOCK = "missingmod"
-COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
-KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
 
 _KEY_BY_NAME = {key.name: key for key in KEYS}
+_OF_THE_PLANS = f'"{BLOCK}" block of the plans:'
 
 
 def resolve(
@@ -40,11 +41,40 @@ def resolve(
         value = (defaults or {}).get(key.name, key.default)
         value = (block or {}).get(key.name, value)
         if value is not None and not key.accepts(value):
-            raise ValueError(f'"{BLOCK}" block of the plans: {key.name} must be {key.allowed}, got {value!r}.')
+            raise ValueError(f"{_OF_THE_PLANS} {key.name} must be {key.allowed}, got {value!r}.")
         if value is None and key.default is not None:
-            raise ValueError(f'"{BLOCK}" block of the plans: {key.name} must be {key.allowed}, got null.')
+            raise ValueError(f"{_OF_THE_PLANS} {key.name} must be {key.allowed}, got null.")
         resolved[key.name] = value
     return resolved
+
+
+def check_choices(choices: Mapping[str, Any], modality_names: Sequence[str]) -> None:
+    """Refuse choices that contradict one another, before anything is built.
+
+    Raises:
+        ValueError: names the choices and what to set.
+    """
+    for key in KEYS:
+        for contradicts, message in key.conflicts:
+            if contradicts(choices):
+                raise ValueError(f"{_OF_THE_PLANS} {message}")
+    anchor_modality(choices, modality_names)
+
+
+def anchor_modality(choices: Mapping[str, Any], modality_names: Sequence[str]) -> str:
+    """Return the anchor modality's name; ``"auto"`` is FLAIR where there is one, else the first channel.
+
+    FLAIR is the choice of Liu et al. (MedMAP) for BraTS.
+
+    Raises:
+        ValueError: there is no such channel.
+    """
+    chosen: str = choices["anchor_modality"]
+    if chosen == "auto":
+        return next((name for name in modality_names if "flair" in name.lower()), modality_names[0])
+    if chosen not in modality_names:
+        raise ValueError(f"{_OF_THE_PLANS} anchor_modality must be one of {', '.join(modality_names)}, got {chosen!r}.")
+    return chosen
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -67,6 +97,6 @@ def _refuse_unknown(block: Mapping[str, Any]) -> None:
             continue
         near = difflib.get_close_matches(name, _KEY_BY_NAME, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f'"{BLOCK}" block of the plans: unknown key {name!r}; the nearest known one is {near!r}. '
+            f"{_OF_THE_PLANS} unknown key {name!r}; the nearest known one is {near!r}. "
             f"Known keys: {', '.join(_KEY_BY_NAME)}."
         )

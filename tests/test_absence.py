@@ -90,3 +90,21 @@ def test_absent_content_receives_no_gradient_and_no_nan_reaches_the_others():
     assert (batch.grad[0, 1] == 0).all()
     assert (batch.grad[1, 0] == 0).all()
     torch.testing.assert_close(batch.grad[0, 0], 2 * batch[0, 0])
+
+
+def test_subset_is_restricted_to_what_each_case_has_and_never_to_nothing():
+    present = np.array([[True, True, False], [False, False, True]])
+    kept = absence.restrict(present, np.array([True, False, False]))
+    np.testing.assert_array_equal(kept, [[True, False, False], [False, False, True]])
+
+
+@given(batches_of_presences, st.randoms(use_true_random=False))
+def test_the_restriction_is_the_intersection_where_there_is_one(present, random):
+    present = np.array(present)
+    each = np.array([[random.random() < 0.5 for _ in row] for row in present])
+    for subset in (each, each[0]):
+        kept = absence.restrict(present, subset)
+        for row, has, wanted in zip(kept, present, np.broadcast_to(subset, present.shape), strict=True):
+            np.testing.assert_array_equal(row, has & wanted if (has & wanted).any() else has)
+        from_torch = absence.restrict(torch.from_numpy(present), torch.from_numpy(subset))
+        np.testing.assert_array_equal(from_torch.numpy(), kept)

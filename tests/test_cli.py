@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +42,132 @@ def test_attach_and_help_import_neither_torch_nor_the_host():
     code = (
         "import sys; from nnunet_missingmod.cli import main; main(['--help']); main(['attach', '--check']);"
         "assert not {'torch', 'numpy', 'nnunetv2'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_version_of_a_command_that_is_unknown_is_not_asked_for(capsys):
+    assert main(["atach"]) == 2
+    assert capsys.readouterr().err.startswith("nnunet_missingmod: unknown command 'atach'\n")
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Let ``attach`` do something else."""
+
+    def replace(run):
+        monkeypatch.setattr("nnunet_missingmod.commands.attach.run_attach", run)
+
+    return replace
+
+
+def unexpected(_args):
+    raise LookupError("deep inside")
+
+
+def test_no_traceback_for_what_nobody_expected(command, capsys):
+    command(unexpected)
+    assert main(["attach"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "nnunet_missingmod attach: LookupError: deep inside",
+        "This is unexpected. Run again with --verbose for the traceback, and report it.",
+    ]
+
+
+def test_verbose_shows_the_traceback(command, capsys):
+    command(unexpected)
+    assert main(["attach", "--verbose"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert "in unexpected" in said
+    assert said.endswith("nnunet_missingmod attach: LookupError: deep inside\n")
+
+
+def test_a_module_that_cannot_be_imported_gives_no_traceback(monkeypatch, capsys):
+    def broken(name):
+        raise ImportError(f"libtorch of {name} is gone")
+
+    monkeypatch.setattr("nnunet_missingmod.cli.import_module", broken)
+    assert main(["predict"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("nnunet_missingmod predict: ImportError: libtorch of nnunet_missingmod.commands.predict")
+
+
+def speaking(_args):
+    ours = logging.getLogger("nnunet_missingmod.cases.somewhere")
+    ours.info("ours, at work")
+    ours.debug("ours, in detail")
+    logging.getLogger("numexpr.utils").info("NumExpr defaulting to 2 threads.")
+    logging.getLogger("someone").warning("a warning of someone else")
+    warnings.showwarning("a warning by warnings", UserWarning, "file.py", 1)
+    return 0
+
+
+def test_the_log_shown_is_this_packages(command, capsys):
+    command(speaking)
+    assert main(["attach"]) == 0
+    assert capsys.readouterr() == ("", "ours, at work\n")
+
+
+def test_verbose_shows_details_and_the_warnings_of_others(command, capsys):
+    command(speaking)
+    with pytest.warns(UserWarning, match="a warning by warnings"):
+        assert main(["attach", "--verbose"]) == 0
+    assert "ours, at work\nours, in detail\n" in capsys.readouterr().err
+
+
+def test_logging_is_afterwards_as_it_was(command):
+    ours, everyone = logging.getLogger("nnunet_missingmod"), logging.getLogger()
+
+    def state():
+        return [ours.level, ours.propagate, list(ours.handlers), list(everyone.handlers), warnings.showwarning]
+
+    for run in (speaking, unexpected):
+        command(run)
+        before = state()
+        main(["attach"])
+        assert state() == before
+
+
+def test_ctrl_c_ends_with_130_and_a_line(command, capsys):
+    def stopped(_args):
+        raise KeyboardInterrupt
+
+    command(stopped)
+    assert main(["attach"]) == 130
+    assert capsys.readouterr().err == "nnunet_missingmod attach: stopped by Ctrl-C.\n"
+
+
+def test_a_terminal_that_lacks_a_letter_is_no_failure():
+    done = subprocess.run(
+        [sys.executable, "-m", "nnunet_missingmod.cli", "trainers"],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert rb"H\xf6lder" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["trainers"], ["--help"], ["info", "--help"]])
+def test_output_onto_a_full_disk_fails_without_traceback(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "nnunet_missingmod.cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"nnunet_missingmod {arguments[0]}: [Errno 28] No space left on device\n"
+
+
+def test_the_help_of_a_command_imports_nothing_heavy():
+    code = (
+        f"import sys; from nnunet_missingmod.cli import main; [main([name, '--help']) for name in {list(COMMANDS)}];"
+        "assert not {'torch', 'numpy', 'SimpleITK', 'nnunetv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

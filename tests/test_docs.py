@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from nnunet_missingmod import host
-from nnunet_missingmod.cli import COMMANDS
+from nnunet_missingmod.cli import COMMANDS, make_parser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "plans/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,17 +24,11 @@ def commands_of(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_our_commands_and_their_options_exist(document):
-    import argparse
-
     for words in commands_of(document):
         if words[:1] != ["nnunet_missingmod"]:
             continue
         assert words[1] in COMMANDS, words
-        module_name, prefix, _ = COMMANDS[words[1]]
-        named = f"_{prefix}" if prefix else ""
-        parser = argparse.ArgumentParser()
-        getattr(import_module(f"nnunet_missingmod.{module_name}"), f"add{named}_arguments")(parser)
-        parser.parse_args(words[2:])
+        make_parser(words[1]).parse_args(words[2:])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -1,1 +1,1 @@
-"""What follows -tr: one file per trainer, file name = class name."""
+"""What follows -tr: one file per method, file name = class name; ablations.py: classes that change one choice."""

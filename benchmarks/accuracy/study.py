@@ -47,7 +47,7 @@ SHOWN = ("ZeroFill", "ModalityDropout", "HolderMI")  # in figures and in the tab
 
 def prepare(folder: StudyFolder) -> None:
     """Make the data, plan and preprocess them, write the study's plans, and the cases that will be scored."""
-    from nnunet_missingmod.commands.phantom import write_dataset
+    from nnunet_missingmod.demo.phantom_dataset import write_dataset
 
     write_dataset(
         folder.dataset.parent, dataset_id=DATASET_ID, cases=CASES, test_cases=TEST_CASES, size=SIZE, seed=1, jobs=2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,13 @@ from tqdm import tqdm
 from nnunet_missingmod.benchmarking.cases import EvaluationSet, test_set, validation_sets
 from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages
 from nnunet_missingmod.benchmarking.report import write_evaluation
-from nnunet_missingmod.benchmarking.request import NamedModel, Request, Task, UsageError, common_task
+from nnunet_missingmod.benchmarking.request import NamedModel, Request, Task, common_task
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
 from nnunet_missingmod.benchmarking.store import PredictionStore
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
-from nnunet_missingmod.inference.model_folder import open_model_folder
+from nnunet_missingmod.inference.model_folder import naming_the_plans, open_model_folder
 from nnunet_missingmod.modalities import Subset, choose_subsets, name_patients, subset_name
 from nnunet_missingmod.workers import Workers
 
@@ -56,13 +58,12 @@ def evaluate(request: Request) -> Outcome:
     Predictions that are there already and were made by the same weights from the same images are kept.
 
     Raises:
-        UsageError: a word for a subset or a region is unknown, a case names no patient, or the models cannot be
-            compared.
+        UsageError: no model can be used, they cannot be compared, a word for a subset or a region is unknown, a case
+            names no patient, or the output folder cannot be written to. Nothing was written.
+        OSError: the disk is full, say. Called again, the evaluation goes on.
     """
     progress = _Progress()
     task = _find_cases(request, progress)
-    if task is None:
-        return Outcome(failures=progress.failures)
     try:
         subsets = choose_subsets(request.subset_words, task.modalities)
         pattern = request.patient_pattern
@@ -72,7 +73,7 @@ def evaluate(request: Request) -> Outcome:
     for region in request.least_size:
         if region not in task.regions:
             raise UsageError(f"--least-size: there is no region {region!r}, only {', '.join(task.regions)}.")
-    request.output.mkdir(parents=True, exist_ok=True)
+    _prepare_output(request.output)
     with Workers(request.jobs) as workers:
         _predict(request, task, subsets, progress, workers)
         scored = score_all(
@@ -100,18 +101,30 @@ def evaluate(request: Request) -> Outcome:
     return Outcome(summary, progress.failures)
 
 
-def _find_cases(request: Request, progress: _Progress) -> Task | None:
-    """Find each model's cases; return what the models have in common, or None if none can be evaluated."""
+def _prepare_output(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no write access")
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write into {folder}: {error}. Choose another -o, or mend the access rights."
+        ) from error
+
+
+def _find_cases(request: Request, progress: _Progress) -> Task:
+    """Find each model's cases; return what the models have in common."""
     dataset_jsons = {}
     for model in request.models:
         try:
-            progress.sets[model.name] = _sets_of(model, request)
-            dataset_jsons[model.name] = read_model_json(model.folder, "dataset.json")
-        except (ModelFolderError, FileNotFoundError) as error:
+            with naming_the_plans(model.folder):
+                progress.sets[model.name] = _sets_of(model, request)
+                dataset_jsons[model.name] = read_model_json(model.folder, "dataset.json")
+        except (ValueError, OSError) as error:
             progress.sets.pop(model.name, None)
             progress.failures.append(f"{model.name}: {error}")
     if not dataset_jsons:
-        return None
+        raise UsageError("\n".join(progress.failures))
     try:
         task = common_task(dataset_jsons)
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.conventions import Region, brats_regions, dataset_regions, ignore_label
 from nnunet_missingmod.inference.model_files import Fold, ModelFolderError, find_model_folder
 from nnunet_missingmod.inference.predictor import choose_device
@@ -96,10 +97,6 @@ def common_task(dataset_jsons: Mapping[str, Mapping[str, Any]]) -> Task:
     return task
 
 
-class UsageError(ValueError):
-    """The command cannot start as it was called; the message says what to change."""
-
-
 @dataclass(frozen=True)
 class Request:
     """What is to be evaluated, and how.
@@ -145,7 +142,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         UsageError: they contradict each other, or a value is out of its range.
     """
     try:
-        folds = None if args.f is None else [_fold(word) for word in args.f]
+        folds = None if args.folds is None else [_fold(word) for word in args.folds]
         models = name_models(_folders(args), folds)
         device = choose_device(args.device)
         patient_pattern = None if args.patients is None else compile_pattern(args.patients)
@@ -154,24 +151,24 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
     names = [model.name for model in models]
     if args.baseline is not None and args.baseline not in names:
         raise UsageError(f"--baseline {args.baseline!r} is none of the models: {', '.join(names)}.")
-    if (args.i is None) != (args.ref is None):
+    if (args.input is None) != (args.references is None):
         raise UsageError("A test folder needs both its images (-i) and their references (-ref).")
-    for folder in (args.i, args.ref):
+    for folder in (args.input, args.references):
         if folder is not None and not folder.is_dir():
             raise UsageError(f"There is no folder {folder}.")
     if not 0 < args.step_size <= 1:
         raise UsageError(f"-step_size is above 0 and at most 1, got {args.step_size}.")
-    if args.jobs < 1:
-        raise UsageError(f"--jobs counts processes, 1 or more, got {args.jobs}.")
+    if args.processes < 1:
+        raise UsageError(f"-np (or --jobs) is 1 or more, got {args.processes}.")
     if not args.tolerance > 0:
         raise UsageError(f"--tolerance is in mm and above 0, got {args.tolerance}.")
     return Request(
         models=tuple(models),
         baseline=args.baseline or names[0],
-        images=args.i,
-        references=args.ref,
-        checkpoint_name=args.chk,
-        output=args.o,
+        images=args.input,
+        references=args.references,
+        checkpoint_name=args.checkpoint,
+        output=args.output,
         subset_words=tuple(args.subsets),
         convention=args.convention,
         tolerance_mm=args.tolerance,
@@ -179,22 +176,24 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         patient_pattern=patient_pattern,
         settings=PredictionSettings(tile_step_size=args.step_size, mirroring=not args.disable_tta),
         device=device,
-        jobs=args.jobs,
+        jobs=args.processes,
         command=command,
     )
 
 
 def _folders(args: argparse.Namespace) -> list[str | Path]:
-    named = [option for option in ("d", "c", "tr") if getattr(args, option) is not None]
-    if args.models and named:
+    folders = [*args.positional, *args.model]
+    options = {"-d": args.dataset, "-c": args.configuration, "-tr": args.trainer}
+    missing = [option for option, value in options.items() if value is None]
+    if folders and len(missing) < len(options):
         raise UsageError("Give model folders, or -d, -c and -tr, not both.")
-    if args.models:
-        return list(args.models)
-    missing = [option for option in ("d", "c", "tr") if option not in named]
+    if folders:
+        return folders
     if missing:
-        raise UsageError(f"Give model folders, or -{' and -'.join(missing)} {'too' if named else 'to find them'}.")
+        more = "to find them" if len(missing) == len(options) else "too"
+        raise UsageError(f"Give model folders, or {' and '.join(missing)} {more}.")
     try:
-        return [find_model_folder(args.d, args.c, trainer, args.p) for trainer in args.tr]
+        return [find_model_folder(args.dataset, args.configuration, each, args.plans) for each in args.trainer]
     except ModelFolderError as error:
         raise UsageError(str(error)) from error
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.evaluation.scores import ScoreRow, score_rows
-from nnunet_missingmod.evaluation.scoring import CaseScorer, check_same_grid, read_label_map
+from nnunet_missingmod.evaluation.scoring import score_files
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.workers import Workers
 
@@ -66,31 +66,23 @@ def score_all(
 
 def score_case(predictions: Sequence[ToScore], reference: Path, task: Task, tolerance_mm: float) -> Scored:
     """Score the predictions of one case against its reference."""
-    try:
-        expected = read_label_map(reference)
-    except ValueError as error:
-        return Scored({}, dict.fromkeys(predictions, f"its reference: {error}"))
-    scorer = CaseScorer(
-        expected.labels,
-        expected.spacing_mm,
+    of_case = score_files(
+        {each: each.file for each in predictions},
+        reference,
         task.regions,
+        case=predictions[0].case,
         ignore_label=task.ignore_label,
         tolerance_mm=tolerance_mm,
     )
-    scored = Scored({}, {})
-    for each in predictions:
-        try:
-            found = read_label_map(each.file)
-            check_same_grid(found, expected, case=each.case)
-        except ValueError as error:
-            scored.failed[each] = str(error)
-            continue
-        scored.rows[each] = score_rows(
-            scorer.score(found.labels),
+    rows = {
+        each: score_rows(
+            of_regions,
             model=each.model,
             fold=each.fold,
             case=each.case,
             subset=each.subset,
             modalities=task.modalities,
         )
-    return scored
+        for each, of_regions in of_case.scores.items()
+    }
+    return Scored(rows, of_case.refused)

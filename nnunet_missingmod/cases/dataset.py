@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, describe_channels, find_cases
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.modalities import channel_names
 
 
-class DatasetError(ValueError):
-    """There is no dataset to inspect; the message says what to give."""
+class DatasetError(UsageError):
+    """There is no dataset to work on; the message says what to give."""
 
 
 def find_dataset(dataset: str) -> Path:
@@ -51,13 +54,21 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
         raise DatasetError(
             f"{file} cannot be read: {error}. Give the folder of a raw dataset, its id or its name."
         ) from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{file} holds a {type(content).__name__}, not the description of a dataset.")
     missing = [key for key in ("labels", "file_ending") if key not in content]
     if missing:
         raise DatasetError(f"{file} has no {', '.join(missing)}.")
     try:
         channel_names(content)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file}: {error}") from error
+    try:
+        label_values(content)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f'{file}: "labels" gives each name a whole number, or the numbers of a region; got {content["labels"]}.'
+        ) from error
     return content
 
 
@@ -124,6 +135,22 @@ def dataset_problems(
         if lonely:
             problems.append(f"labelsTr has label maps without images: {', '.join(lonely)}. Remove them, or add images.")
     return problems
+
+
+def presence_table(rows: Iterable[tuple[str, str, Collection[int | str]]], names: Sequence[str]) -> str:
+    """Return ``presence.csv``: case, split, and per modality 1 if it is present, else 0.
+
+    Args:
+        rows: case, split (``Tr`` or ``Ts``), and what is present, as channels or as names.
+        names: the modality names in channel order.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["case", "split", *names])
+    for case, split, present in rows:
+        marks = (int(channel in present or name in present) for channel, name in enumerate(names))
+        writer.writerow([case, split, *marks])
+    return table.getvalue()
 
 
 def _listed_case(case: str, files: Mapping[str, Any], folder: Path, names: Sequence[str], ending: str) -> CaseFiles:

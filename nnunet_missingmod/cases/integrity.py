@@ -33,6 +33,8 @@ _COMPRESSED = {
 }
 _ZLIB_OR_GZIP = 32  # as zlib's manual has it
 
+_SIZED_AXES = 4  # space and time
+_NIFTI_HEADER_BYTES = 348  # of NIfTI-1; that of NIfTI-2 is longer
 # NIfTI's own numbers of the floating point data types.
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}
 
@@ -45,39 +47,57 @@ class _VoxelData(NamedTuple):
     dtype: str | None
 
 
+def check_whole(file: Path) -> None:
+    """Check that a file holds all the data that it announces.
+
+    Raises:
+        ValueError: the file is a folder, empty, truncated, its checksum is wrong, or its header impossible; the message
+            begins with the file.
+        OSError: the file cannot be read.
+    """
+    try:
+        _whole_voxels(file)
+    except ValueError as error:
+        subject, is_said, rest = str(error).partition("the file ")
+        raise ValueError(f"{file} {rest}." if is_said and not subject else f"{file}: {error}.") from error
+
+
 def count_hidden_nonfinite(file: Path) -> int:
     """Check that the file holds all the data it announces, and count the NaN and infinite voxels of a NIfTI file.
 
     Formats whose readers report both by themselves are not looked at, and 0 is returned.
 
     Raises:
-        ValueError: the file is a folder, empty, truncated, its checksum is wrong, or its header impossible.
+        ValueError: as ``check_whole``, but the message does not name the file.
         OSError: the file cannot be read.
     """
+    content, voxels = _whole_voxels(file)
+    if voxels is None or voxels.dtype is None:
+        return 0
+    count = voxels.num_bytes // np.dtype(voxels.dtype).itemsize
+    values = np.frombuffer(content, dtype=voxels.dtype, count=count, offset=voxels.offset)
+    return int(count - np.isfinite(values).sum())
+
+
+def _whole_voxels(file: Path) -> tuple[bytes, _VoxelData | None]:
+    """The content of a file that was found whole, and where its voxels are; None if its readers see to both."""
     if file.is_dir():
         raise ValueError("it is a folder")
     if file.stat().st_size == 0:
         raise ValueError("the file is empty (0 bytes)")
     if file.suffix in _COMPRESSED:
         _check_compressed(file.read_bytes(), *_COMPRESSED[file.suffix])
-        return 0
+        return b"", None
     if file.suffix == ".gz":
         content, suffix = _gunzipped(file), Path(file.stem).suffix
     elif file.suffix in (".nii", ".gipl"):
         content, suffix = file.read_bytes(), file.suffix
     else:
-        return 0
+        return b"", None
     voxels = _nifti_voxels(content) if suffix == ".nii" else _gipl_voxels(content) if suffix == ".gipl" else None
-    if voxels is None:
-        return 0
-    announced = voxels.offset + voxels.num_bytes
-    if len(content) < announced:
+    if voxels is not None and len(content) < (announced := voxels.offset + voxels.num_bytes):
         raise ValueError(f"the file is truncated: its header announces {announced} bytes, {len(content)} are there")
-    if voxels.dtype is None:
-        return 0
-    count = voxels.num_bytes // np.dtype(voxels.dtype).itemsize
-    values = np.frombuffer(content, dtype=voxels.dtype, count=count, offset=voxels.offset)
-    return int(count - np.isfinite(values).sum())
+    return content, voxels
 
 
 @contextlib.contextmanager
@@ -120,8 +140,10 @@ def _check_compressed(content: bytes, end_of_header: bytes, says_compressed: re.
 
 def _nifti_voxels(content: bytes) -> _VoxelData | None:
     """The voxel data of a NIfTI-1 or NIfTI-2 single file; None if it is neither."""
+    if len(content) < _NIFTI_HEADER_BYTES:
+        raise ValueError(f"the file is truncated: it has {len(content)} bytes, less than a NIfTI header")
     for order in "<>":
-        if len(content) >= 348 and struct.unpack_from(order + "i", content)[0] == 348:
+        if struct.unpack_from(order + "i", content)[0] == _NIFTI_HEADER_BYTES:
             dim, datatype, bits, offset, pixdim = ("8h", 40), ("h", 70), ("h", 72), ("f", 108), ("8f", 76)
             _check_magic(content[344:347], b"n+1")
         elif len(content) >= 540 and struct.unpack_from(order + "i", content)[0] == 540:
@@ -152,12 +174,13 @@ def _check_magic(found: bytes, expected: bytes) -> None:
 
 
 def _check_extents(order: str, content: bytes, pixdim: tuple[str, int], extent: Sequence[int]) -> None:
-    # Readers take an impossible voxel size for 1 mm, and no slice for one slice.
+    # Readers take an impossible voxel size for 1 mm, and no slice for one slice. Axes past the fourth have no size: they
+    # are neither space nor time (vectors lie along the fifth).
     sizes = struct.unpack_from(order + pixdim[0], content, pixdim[1])[1:]
     for axis, (number, size) in enumerate(zip(extent, sizes, strict=False), start=1):
         if number < 1:
             raise ValueError(f"its header gives {number} voxels along axis {axis}")
-        if number > 1 and not (math.isfinite(size) and size):
+        if axis <= _SIZED_AXES and number > 1 and not (math.isfinite(size) and size):
             raise ValueError(f"its header gives a voxel size of {size} along axis {axis}")
 
 

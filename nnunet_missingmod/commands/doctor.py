@@ -8,21 +8,29 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from nnunet_missingmod import __version__, host
-from nnunet_missingmod.console import say
+import nnunet_missingmod
+from nnunet_missingmod import host
+from nnunet_missingmod.commands.options import print_line
 
 # nnU-Net's three folders: (variable, whether commands write there)
 NNUNET_FOLDERS = (("nnUNet_raw", False), ("nnUNet_preprocessed", True), ("nnUNet_results", True))
-HOST_RANGE = ((2, 8, 1), (2, 9))  # from, up to but not including; as in setup.cfg
+HOST_RANGE = ">=2.8.1,<2.9"  # as in setup.cfg
 _LOW_DISK_BYTES = 5 * 1024**3
 _SEARCH_TIMEOUT_S = 300
 
+_PACKAGE_FOLDER = Path(nnunet_missingmod.__file__).parent
+
+# The first line that it prints is the folder of the package that nnU-Net's own commands and workers import.
 _SEARCH = """
+import os
+import nnunet_missingmod
+print(os.path.dirname(os.path.realpath(nnunet_missingmod.__file__)), flush=True)
 import nnunetv2
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as find
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer
@@ -43,7 +51,7 @@ class Finding:
 def check_versions() -> Iterator[Finding]:
     """Python, this package, and the packages whose versions matter."""
     yield Finding(f"Python {platform.python_version()} at {sys.executable}")
-    yield Finding(f"nnunet_missingmod {__version__} at {Path(__file__).parent}")
+    yield Finding(f"nnunet_missingmod {nnunet_missingmod.__version__} at {_PACKAGE_FOLDER}")
     for package in ("nnunetv2", "torch", "torchvision"):
         try:
             found = version(package)
@@ -53,7 +61,7 @@ def check_versions() -> Iterator[Finding]:
         if package == "nnunetv2" and not _in_host_range(found):
             yield Finding(
                 f"nnunetv2 {found} is outside the supported range",
-                f'{sys.executable} -m pip install "nnunetv2>={_dotted(HOST_RANGE[0])},<{_dotted(HOST_RANGE[1])}"',
+                f'{sys.executable} -m pip install "nnunetv2{HOST_RANGE}"',
             )
         else:
             yield Finding(f"{package} {found}")
@@ -79,15 +87,34 @@ def check_attached() -> Iterator[Finding]:
 
 
 def check_class_search() -> Iterator[Finding]:
-    """Whether nnU-Net's own search, in a fresh process as its workers are, finds its classes and ours."""
-    searched = subprocess.run(
-        [sys.executable, "-c", _SEARCH], capture_output=True, text=True, timeout=_SEARCH_TIMEOUT_S, check=False
-    )
+    """Whether nnU-Net's own search finds its classes and ours, and in the package that this command is of.
+
+    It runs in a fresh process outside of any checkout, as nnU-Net's workers do: Python imports from the folder in which
+    it was started before anything that is installed.
+    """
+    with tempfile.TemporaryDirectory() as neutral:
+        searched = subprocess.run(
+            [sys.executable, "-c", _SEARCH],
+            capture_output=True,
+            text=True,
+            timeout=_SEARCH_TIMEOUT_S,
+            check=False,
+            cwd=neutral,
+        )
+    installed = searched.stdout.partition("\n")[0]
+    if installed and Path(installed) != _PACKAGE_FOLDER.resolve():
+        yield Finding(
+            f"this command is of {_PACKAGE_FOLDER}, but nnU-Net's commands import the package in {installed}",
+            f"start it elsewhere than in {Path.cwd()}, or let both be the same: "
+            f"{sys.executable} -m pip install -e {_PACKAGE_FOLDER.parent}",
+        )
     if searched.returncode == 0:
         yield Finding("nnU-Net's class search finds its own classes and ours")
         return
     reason = (searched.stderr.strip().splitlines() or ["no message"])[-1]
-    if "torchvision" in searched.stderr:
+    if "No module named 'nnunet_missingmod'" in searched.stderr:
+        fix = f"{sys.executable} -m pip install {_PACKAGE_FOLDER.parent}"
+    elif "torchvision" in searched.stderr:
         fix = f"{sys.executable} -m pip install --force-reinstall torch torchvision (both from one source)"
     else:
         fix = "mend what the message names, then run: nnunet_missingmod attach && nnunet_missingmod doctor"
@@ -145,19 +172,20 @@ def run(_args: argparse.Namespace) -> int:
     for check in CHECKS:
         for finding in check():
             if finding.fix is None:
-                say(f"ok       {finding.text}")
+                print_line(f"ok       {finding.text}")
             else:
                 problems += 1
-                say(f"PROBLEM  {finding.text}")
-                say(f"         mend it: {finding.fix}")
-    say(f"{problems} problem{'s' * (problems != 1)} found." if problems else "All is well.")
+                print_line(f"PROBLEM  {finding.text}")
+                print_line(f"         mend it: {finding.fix}")
+    print_line(f"{problems} problem{'s' * (problems != 1)} found." if problems else "All is well.")
     return 1 if problems else 0
 
 
 def _in_host_range(found: str) -> bool:
-    numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
-    return HOST_RANGE[0] <= numbers < HOST_RANGE[1]
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion
 
-
-def _dotted(numbers: tuple[int, ...]) -> str:
-    return ".".join(map(str, numbers))
+    try:
+        return SpecifierSet(HOST_RANGE).contains(found, prereleases=True)
+    except InvalidVersion:
+        return False

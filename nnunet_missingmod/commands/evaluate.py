@@ -5,32 +5,35 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_missingmod.console import say
+from nnunet_missingmod.commands.options import (
+    FailedError,
+    add_checkpoint,
+    add_device,
+    add_folds,
+    add_input,
+    add_model_options,
+    add_option,
+    add_output,
+    add_processes,
+    add_window_options,
+    cannot_start,
+    print_line,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``evaluate``; those that nnU-Net has too are called as there."""
-    models = parser.add_argument_group("models (folders, or -d -c -tr)")
-    models.add_argument(
-        "models", nargs="*", metavar="[NAME=]FOLDER", help="model folders TRAINER__PLANS__CONFIGURATION, stock or not"
-    )
-    models.add_argument("-d", metavar="DATASET", help="dataset name or id")
-    models.add_argument("-c", metavar="CONFIGURATION", help="configuration, for example 3d_fullres")
-    models.add_argument("-tr", metavar="TRAINER", nargs="+", help="one or more trainers")
-    models.add_argument("-p", metavar="PLANS", default="nnUNetPlans", help="plans (default: %(default)s)")
-    models.add_argument("-f", metavar="FOLD", nargs="+", help="folds (default: all that are trained)")
-    models.add_argument(
-        "-chk", metavar="FILE", default="checkpoint_final.pth", help="checkpoint of each fold (default: %(default)s)"
-    )
+    models = parser.add_argument_group("models (-m, or -d -c -tr)")
+    models.add_argument("positional", nargs="*", metavar="[NAME=]FOLDER", help="as -m")
+    add_model_options(models, several=True, help="model folders TRAINER__PLANS__CONFIGURATION, stock or not")
+    add_folds(models)
+    add_checkpoint(models)
     cases = parser.add_argument_group("cases (default: the validation cases of each fold, predicted by that fold)")
-    cases.add_argument("-i", metavar="FOLDER", type=Path, help="test images CASE_XXXX, predicted by all folds together")
-    cases.add_argument("-ref", metavar="FOLDER", type=Path, help="their references CASE")
-    parser.add_argument(
-        "-o", metavar="FOLDER", type=Path, required=True, help="output folder; continued if it is there"
-    )
+    add_input(cases, help="test images CASE_XXXX, predicted by all folds together")
+    add_option(cases, "-ref", "--references", metavar="FOLDER", type=Path, help="their references CASE")
+    add_output(parser, help="output folder; continued if it is there", required=True)
     parser.add_argument(
         "--subsets",
         nargs="+",
@@ -56,33 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="regular expression whose group is the patient, from the start of a case's name, as (.+)_[0-9]+; by "
         "default each case is a patient",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="processes for reading, writing and scoring")
-    parser.add_argument(
-        "-device", "--device", default="auto", help="auto (the GPU where there is one), cuda, cuda:1, mps, cpu"
-    )
-    parser.add_argument("-step_size", type=float, default=0.5, help="of the sliding window (default: %(default)s)")
-    parser.add_argument("--disable_tta", action="store_true", help="do not average over mirrored images: faster")
+    add_processes(parser, help="processes for reading, writing and scoring", old=["--jobs"])
+    add_device(parser)
+    add_window_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; return 0 if all went well, 1 if some models or cases failed, 2 if the command could not start."""
+    """Evaluate; return 0 if all went well."""
     from nnunet_missingmod.benchmarking.evaluate import evaluate
-    from nnunet_missingmod.benchmarking.request import UsageError, request_of
+    from nnunet_missingmod.benchmarking.request import request_of
 
-    try:
-        outcome = evaluate(request_of(args, command=shlex.join(["nnunet_missingmod", *sys.argv[1:]])))
-    except (UsageError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    with cannot_start():
+        request = request_of(args, command=shlex.join(["nnunet_missingmod", *sys.argv[1:]]))
+    outcome = evaluate(request)
     for line in outcome.summary:
-        say(line)
+        print_line(line)
     if outcome.failures:
-        _say_failures(outcome.failures)
-        return 1
+        raise FailedError("\n  ".join([f"{len(outcome.failures)} failed:", *outcome.failures]))
     return 0
-
-
-def _say_failures(failures: Sequence[str]) -> None:
-    sys.stderr.write(f"{len(failures)} failed:\n")
-    for failure in failures:
-        sys.stderr.write(f"  {failure}\n")

@@ -3,174 +3,59 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
-import io
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from nnunet_missingmod.cases.dataset import (
-    DatasetError,
-    dataset_problems,
-    find_dataset,
-    find_raw_cases,
-    label_values,
-    read_dataset_json,
+from nnunet_missingmod.commands.options import (
+    UsageError,
+    add_dataset,
+    add_output,
+    add_processes,
+    cannot_start,
+    check_processes,
+    print_line,
 )
-from nnunet_missingmod.cases.labels import read_label_file
-from nnunet_missingmod.cases.preflight import CaseReader, check_case, check_cases
-from nnunet_missingmod.console import say
-from nnunet_missingmod.modalities import channel_names, subset_name
-from nnunet_missingmod.plans_block import resolve
-from nnunet_missingmod.storage import write_text
 
 TABLE_FILE = "presence.csv"
 REPORT_FILE = "inspection.txt"
 
 
-@dataclass(frozen=True)
-class InspectedCase:
-    """One line of the table.
-
-    Attributes:
-        split: ``Tr`` or ``Ts``.
-        case: its name.
-        present: the modalities that count as present.
-        blank: those whose file is there but has one value in every voxel.
-        unusable: those whose file is there but cannot be read.
-        problems: everything that is wrong with its files, each with the fix.
-    """
-
-    split: str
-    case: str
-    present: tuple[str, ...]
-    blank: tuple[str, ...]
-    unusable: tuple[str, ...]
-    problems: tuple[str, ...]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``inspect``."""
-    parser.add_argument("dataset", help="id, name (Dataset123_Name), or folder of a raw dataset")
-    parser.add_argument(
-        "-o", metavar="FOLDER", type=Path, help=f"where to save {TABLE_FILE} and {REPORT_FILE} (default: the dataset)"
-    )
-
-    parser.add_argument("-np", type=int, default=1, help="processes that read the files (default: %(default)s)")
+    parser.add_argument("positional", nargs="?", metavar="DATASET", help="as -d")
+    add_dataset(parser, help="id, name (Dataset123_Name), or folder of a raw dataset")
+    add_output(parser, help=f"where to save {TABLE_FILE} and {REPORT_FILE} (default: the dataset)")
+    add_processes(parser, help="processes that read the files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect; return 0 if nothing is wrong, 1 if something is, 2 if there is no such dataset or it cannot be saved."""
-    try:
-        if args.np < 1:
-            raise DatasetError(f"-np is 1 or more, got {args.np}.")
-        folder = find_dataset(args.dataset)
+    """Inspect; return 0 if nothing is wrong with the files, 1 if something is."""
+    from nnunet_missingmod.cases.dataset import find_dataset, presence_table, read_dataset_json
+    from nnunet_missingmod.cases.inspection import describe, inspect_dataset
+    from nnunet_missingmod.modalities import channel_names
+    from nnunet_missingmod.storage import write_text
+
+    with cannot_start():
+        check_processes(args.processes)
+        folder = find_dataset(_dataset(args))
         dataset_json = read_dataset_json(folder)
         names = channel_names(dataset_json)
-        cases, problems = inspect_dataset(folder, dataset_json, processes=args.np)
-        report = describe(cases, problems, names)
-        target = args.o or folder
-        try:
-            write_text(target / TABLE_FILE, presence_table(cases, names))
-            write_text(target / REPORT_FILE, report + "\n")
-        except OSError as error:
-            raise DatasetError(f"Cannot write into {target}: {error}. Give another folder with -o.") from error
-    except DatasetError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    say(report)
-    say(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
+    cases, problems = inspect_dataset(folder, dataset_json, processes=args.processes)
+    report = describe(cases, problems, names)
+    target: Path = args.output or folder
+    try:
+        write_text(
+            target / TABLE_FILE, presence_table([(case.case, case.split, case.present) for case in cases], names)
+        )
+        write_text(target / REPORT_FILE, report + "\n")
+    except OSError as error:
+        raise UsageError(f"Cannot write into {target}: {error}. Give another folder with -o.") from error
+    print_line(report)
+    print_line(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
     return 1 if problems or any(case.problems for case in cases) else 0
 
 
-def inspect_dataset(
-    folder: Path, dataset_json: Mapping[str, Any], *, processes: int = 1
-) -> tuple[list[InspectedCase], list[str]]:
-    """Read every file of a raw dataset, in so many processes.
-
-    Returns:
-        The cases of ``imagesTr`` and ``imagesTs``, and what is wrong beside them.
-
-    Raises:
-        DatasetError: nnU-Net has no reader for its files.
-    """
-    ending = dataset_json["file_ending"]
-    names, choices = channel_names(dataset_json), resolve(None)
-    given, label_files = find_raw_cases(folder, dataset_json)
-    problems = dataset_problems(folder, dataset_json, given, label_files)
-    reader = _reader(folder, dataset_json, [file for _, case in given for file in case.files.values()])
-    inspected = []
-    check_one = partial(check_case, names=names, reader=reader, file_ending=ending, choices=choices)
-    checks = check_cases([case for _, case in given], check_one, processes=processes)
-    for (split, case), check in zip(given, checks, strict=True):
-        wrong = list(check.problems)
-        label = label_files.get((split, case.case))
-        if label is not None and check.grid is not None:
-            try:
-                read_label_file(
-                    label,
-                    reader,
-                    check.grid,
-                    tolerance_voxels=choices["geometry_tolerance_voxels"],
-                    labels=label_values(dataset_json),
-                )
-            except ValueError as error:
-                wrong.append(f"The label map {error}. Replace it, or remove the case.")
-        present, blank = check.present, check.blank
-        unusable = tuple(names[channel] for channel in case.files if names[channel] not in (*present, *blank))
-        inspected.append(InspectedCase(split, case.case, present, blank, unusable, tuple(wrong)))
-    return inspected, problems
-
-
-def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
-    """nnU-Net's reader of these files: it tries one, which may be the broken one, and prints what happens."""
-    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-
-    for example in [*map(str, files), None]:
-        with contextlib.suppress(RuntimeError), contextlib.redirect_stderr(io.StringIO()):
-            reader: CaseReader = determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
-            return reader
-    ending = dataset_json["file_ending"]
-    raise DatasetError(f'{folder / "dataset.json"}: no reader of nnU-Net knows "file_ending" {ending!r}.')
-
-
-def presence_table(cases: Sequence[InspectedCase], names: Sequence[str]) -> str:
-    """Return the table as CSV: case, split, and per modality 1 if it is present, else 0."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["case", "split", *names])
-    for case in cases:
-        writer.writerow([case.case, case.split, *(int(name in case.present) for name in names)])
-    return table.getvalue()
-
-
-def describe(cases: Sequence[InspectedCase], problems: Sequence[str], names: Sequence[str]) -> str:
-    """Return the report: the table, how many cases have which subset, and everything that is wrong."""
-    width = max([len("case"), *(len(case.case) for case in cases)])
-    lines = [f"{'case':{width}}  split  " + "  ".join(names)]
-    for case in cases:
-        marks = [_mark(case, name).center(len(name)) for name in names]
-        lines.append(f"{case.case:{width}}  {case.split:5}  {'  '.join(marks)}".rstrip())
-    lines += [
-        "x present, b there but blank (counts as absent), ! there but unusable, . absent",
-        "",
-        " cases  split  modalities",
-    ]
-    subsets = Counter((case.split, tuple(names.index(name) for name in case.present)) for case in cases)
-    for (split, subset), count in sorted(subsets.items(), key=lambda item: (item[0][0], -item[1], item[0][1])):
-        lines.append(f"{count:6}  {split:5}  {subset_name(subset, names) if subset else 'none'}")
-    wrong = [f"{case.case}: {problem}" for case in cases for problem in case.problems] + list(problems)
-    number = f"{len(wrong)} problem{'s' * (len(wrong) != 1)}"
-    lines += ["", f"{number}:" if wrong else "Nothing is wrong with the files.", *(f"- {line}" for line in wrong)]
-    return "\n".join(lines)
-
-
-def _mark(case: InspectedCase, name: str) -> str:
-    if name in case.present:
-        return "x"
-    return "b" if name in case.blank else "!" if name in case.unusable else "."
+def _dataset(args: argparse.Namespace) -> str:
+    given = [dataset for dataset in (args.positional, args.dataset) if dataset is not None]
+    if len(given) != 1:
+        raise UsageError("Give one dataset: inspect -d DATASET, its id, its name (Dataset123_Name), or its folder.")
+    return str(given[0])

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_missingmod.console import say
+from nnunet_missingmod.commands.options import (
+    UsageError,
+    add_checkpoint,
+    add_device,
+    add_folds,
+    add_input,
+    add_model_options,
+    add_option,
+    add_output,
+    add_processes,
+    add_window_options,
+    cannot_start,
+    check_model_options,
+    check_processes,
+    model_folder,
+    print_line,
+)
 
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.files import CaseFiles
     from nnunet_missingmod.inference.predictor import Predictor
 
 
-class UsageError(ValueError):
-    """The command cannot start as it was called; the message says what to change."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``predict``; those that nnU-Net has too are called as there."""
     given = parser.add_argument_group("cases (one of the two)")
-    given.add_argument("-i", metavar="FOLDER", type=Path, help="folder of files CASE_XXXX.nii.gz (the model's ending)")
+    add_input(given, help="folder of files CASE_XXXX.nii.gz (the model's ending)")
     given.add_argument(
         "--image",
         metavar="NAME=FILE",
@@ -31,26 +42,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one modality of one case, by its channel name; repeat for each that is there",
     )
     given.add_argument("--case", help="with --image: the case's name (default: what the file names have in common)")
-    parser.add_argument("-o", metavar="FOLDER", type=Path, required=True, help="output folder, made if need be")
+    add_output(parser, required=True)
     model = parser.add_argument_group("model (-m, or -d -c -tr)")
-    model.add_argument("-m", metavar="FOLDER", type=Path, help="model folder TRAINER__PLANS__CONFIGURATION")
-    model.add_argument("-d", metavar="DATASET", help="dataset name or id")
-    model.add_argument("-c", metavar="CONFIGURATION", help="configuration, for example 3d_fullres")
-    model.add_argument("-tr", metavar="TRAINER", help="trainer, for example nnUNetTrainerModalityDropout")
-    model.add_argument("-p", metavar="PLANS", default="nnUNetPlans", help="plans (default: %(default)s)")
-    model.add_argument("-f", metavar="FOLD", nargs="+", help="folds to average (default: all that are trained)")
-    model.add_argument(
-        "-chk", metavar="FILE", default="checkpoint_final.pth", help="checkpoint of each fold (default: %(default)s)"
+    add_model_options(model)
+    add_folds(model, help="folds to average (default: all that are trained)")
+    add_checkpoint(model)
+    add_device(parser)
+    add_window_options(parser)
+    add_option(
+        parser,
+        "-prev_stage_predictions",
+        "--prev-stage-predictions",
+        metavar="FOLDER",
+        type=Path,
+        help="in a cascade: the first stage's",
     )
-    parser.add_argument("-device", default="auto", help="auto (the GPU where there is one), cuda, cuda:1, mps, cpu")
-    parser.add_argument("-step_size", type=float, default=0.5, help="of the sliding window (default: %(default)s)")
-    parser.add_argument("--disable_tta", action="store_true", help="do not average over mirrored images: faster")
-    parser.add_argument("-prev_stage_predictions", metavar="FOLDER", type=Path, help="in a cascade: the first stage's")
     parser.add_argument("--save_probabilities", action="store_true", help="write them too, as nnU-Net does")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what was made from the same files")
-    parser.add_argument("-np", type=int, default=1, help="processes that check the files (default: %(default)s)")
-    parser.add_argument("-num_parts", type=int, default=1, help="number of processes that share the cases")
-    parser.add_argument("-part_id", type=int, default=0, help="which of them this is, from 0")
+    add_processes(parser, help="processes that check the files")
+    add_option(
+        parser,
+        "-num_parts",
+        "--num-parts",
+        metavar="N",
+        type=int,
+        default=1,
+        help="number of calls that share the cases (default: %(default)s)",
+    )
+    add_option(
+        parser,
+        "-part_id",
+        "--part-id",
+        metavar="N",
+        type=int,
+        default=0,
+        help="which of them this is, from 0 (default: %(default)s)",
+    )
     files = parser.add_argument_group("files (default: as the model was trained)")
     files.add_argument("--nonfinite", choices=("refuse", "zero"), help="what NaN and infinite voxels do")
     files.add_argument(
@@ -62,73 +89,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict; return 0 if all cases are predicted, 1 if some are not, 2 if the command could not start."""
+    """Predict; return 0 if all cases are predicted, 1 if some are not."""
     from nnunet_missingmod.inference.batch import predict_cases
 
-    try:
+    with cannot_start():
         _check_arguments(args)
         predictor = _load(args)
         cases = _collect(args, predictor)
-        _prepare_output(args.o, predictor)
-    except ValueError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    say(
+        _prepare_output(args.output, predictor)
+    print_line(
         f"{len(cases)} case{'s' * (len(cases) != 1)}, {predictor.model.trainer} on {', '.join(predictor.modalities)}, "
         f"fold {'+'.join(map(str, predictor.model.folds))}, on {predictor.device}."
     )
     tally = predict_cases(
         predictor,
         cases,
-        args.o,
+        args.output,
         probabilities=args.save_probabilities,
         resume=args.continue_prediction,
-        processes=args.np,
+        processes=args.processes,
+        report=print_line,
     )
     counted = ", ".join(f"{number} {status}" for status, number in sorted(tally.items()))
-    say(f"{counted}. Rows: {args.o / 'predictions.jsonl'}")
+    print_line(f"{counted}. Rows: {args.output / 'predictions.jsonl'}")
     return 1 if tally["refused"] or tally["failed"] else 0
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    if (args.i is None) == (not args.image):
+    if (args.input is None) == (not args.image):
         raise UsageError("Give the cases as a folder (-i), or one case as --image NAME=FILE for each modality.")
     if args.case is not None and not args.image:
         raise UsageError("--case names the one case of --image; a folder's cases are named by their files.")
-    if args.m is None:
-        missing = [option for option in ("d", "c", "tr") if getattr(args, option) is None]
-        if missing:
-            raise UsageError(f"Give a model folder (-m), or -{' and -'.join(missing)} too.")
-    elif args.d is not None or args.c is not None or args.tr is not None:
-        raise UsageError("Give a model folder (-m) or its dataset, configuration and trainer (-d -c -tr), not both.")
+    check_model_options(args)
     if not 0 < args.step_size <= 1:
         raise UsageError(f"-step_size is above 0 and at most 1, got {args.step_size}.")
-    if args.np < 1:
-        raise UsageError(f"-np is 1 or more, got {args.np}.")
+    check_processes(args.processes)
     if not 0 <= args.part_id < args.num_parts:
         raise UsageError(f"-part_id goes from 0 to -num_parts - 1 = {args.num_parts - 1}, got {args.part_id}.")
-    if args.i is not None and not args.i.is_dir():
-        raise UsageError(f"There is no folder {args.i}.")
-    if args.i is not None and args.i.resolve() == args.o.resolve():
-        raise UsageError(f"-o must be another folder than -i: predictions in {args.i} would be taken for images.")
+    if args.input is not None and not args.input.is_dir():
+        raise UsageError(f"There is no folder {args.input}.")
+    if args.input is not None and args.input.resolve() == args.output.resolve():
+        raise UsageError(f"-o must be another folder than -i: predictions in {args.input} would be taken for images.")
     if args.prev_stage_predictions is not None and not args.prev_stage_predictions.is_dir():
         raise UsageError(f"There is no folder {args.prev_stage_predictions}.")
 
 
 def _load(args: argparse.Namespace) -> Predictor:
-    from nnunet_missingmod.inference.model_files import find_model_folder
     from nnunet_missingmod.inference.predictor import Predictor
 
-    folder = args.m if args.m is not None else find_model_folder(args.d, args.c, args.tr, args.p)
     overrides: dict[str, Any] = {
         "nonfinite": args.nonfinite,
         "geometry_tolerance_voxels": args.geometry_tolerance,
         "blank_is_absent": False if args.blank_is_present else None,
     }
     return Predictor.from_model_folder(
-        folder,
-        folds=[int(fold) if fold.isdecimal() else fold for fold in args.f] if args.f else None,
-        checkpoint=args.chk,
+        model_folder(args),
+        folds=[int(fold) if fold.isdecimal() else fold for fold in args.folds] if args.folds else None,
+        checkpoint=args.checkpoint,
         device=args.device,
         tile_step_size=args.step_size,
         mirroring=not args.disable_tta,
@@ -157,18 +174,18 @@ def _collect(args: argparse.Namespace, predictor: Predictor) -> list[CaseFiles]:
         if Path(name).name != name or name.startswith("."):
             raise UsageError(f"--case is a file name without folder or leading dot, got {name!r}.")
         cases = [CaseFiles(name, files)]
-        if (args.o / f"{cases[0].case}{ending}").resolve() in {file.resolve() for file in files.values()}:
+        if (args.output / f"{cases[0].case}{ending}").resolve() in {file.resolve() for file in files.values()}:
             raise UsageError(
                 f"The prediction would overwrite an image: choose another -o or --case than {cases[0].case}."
             )
     else:
         try:
-            cases = find_cases(args.i, names, ending)
+            cases = find_cases(args.input, names, ending)
         except OSError as error:
-            raise UsageError(f"Cannot read the folder {args.i}: {error}.") from error
+            raise UsageError(f"Cannot read the folder {args.input}: {error}.") from error
     if not cases:
         raise UsageError(
-            f"There is no case in {args.i}. Expected per case one or more of: {describe_channels(names, ending)}."
+            f"There is no case in {args.input}. Expected per case one or more of: {describe_channels(names, ending)}."
         )
     stage = predictor.model.configuration_manager.previous_stage_name
     if (stage is None) != (args.prev_stage_predictions is None):

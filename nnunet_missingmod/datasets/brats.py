@@ -1,80 +1,87 @@
-"""``convert-brats``: a BraTS folder of 2017-2021 or 2023+ becomes an nnU-Net raw dataset, missing files allowed.
+"""A BraTS folder of 2017-2021 or 2023+ becomes an nnU-Net raw dataset, missing files allowed.
 
 Channels are FLAIR, T1, T1ce, T2. Labels are 1 NCR, 2 ED, 3 ET: in the naming up to 2021 the enhancing tumour is 4 and
 becomes 3. In the naming from 2023 on it is 3 already, and a 4 is the resection cavity of post-treatment glioma (2024):
-such a case is refused unless ``--keep-cavity`` declares the label RC. A refused case costs no other.
+such a case is refused unless the cavity is kept, which declares the label RC. A refused case costs no other.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import io
 import json
 import logging
-import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from nnunet_missingmod.console import say
-from nnunet_missingmod.datasets.brats_case import CAVITY, FILE_ENDING, Conversion, convert_case, converted_files
-from nnunet_missingmod.datasets.brats_naming import CHANNELS, SourceCase, find_cases
-from nnunet_missingmod.modalities import subset_name
+from nnunet_missingmod.cases.dataset import presence_table
+from nnunet_missingmod.datasets.brats_case import (
+    CAVITY,
+    CHANNELS,
+    FILE_ENDING,
+    Conversion,
+    SourceCase,
+    convert_case,
+    converted_files,
+    find_cases,
+)
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import write_text
 
 logger = logging.getLogger(__name__)
 
-
-class UsageError(ValueError):
-    """The command cannot begin; nothing was written."""
+Presence = dict[tuple[str, str], tuple[int, ...]]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``convert-brats``."""
-    parser.add_argument("folder", type=Path, help="BraTS folder; cases may lie at any depth in it")
-    parser.add_argument("--dataset-id", type=int, required=True, help="number of the nnU-Net dataset, 1 to 999")
-    parser.add_argument("--name", default="BraTS", help="name of the nnU-Net dataset (default: BraTS)")
-    parser.add_argument("--output", type=Path, help="folder of raw datasets (default: $nnUNet_raw)")
-    parser.add_argument(
-        "--test", action="store_true", help="every case is a test case: imagesTs, and labelsTs if it is segmented"
-    )
-    parser.add_argument("--regions", action="store_true", help="declare the regions WT, TC, ET instead of three labels")
-    parser.add_argument(
-        "--keep-cavity", action="store_true", help="keep label 4 of the 2023+ naming as RC, the resection cavity (2024)"
-    )
-    parser.add_argument("--jobs", type=int, default=4, help="cases converted at a time (default: 4)")
-    parser.add_argument("--overwrite", action="store_true", help="replace cases that the dataset has already")
-    placing = parser.add_mutually_exclusive_group()
-    placing.add_argument("--copy", action="store_true", help="copy images that are .nii.gz already (default)")
-    placing.add_argument("--symlink", action="store_true", help="link to them instead, which saves disk")
+class Converted(NamedTuple):
+    """What became of a BraTS folder.
+
+    Attributes:
+        num_cases: how many it has.
+        refused: {case: why it was not converted}.
+        presence: the channels of every case that the dataset now has, by (split, case), the splits being ``Tr`` and
+            ``Ts``; empty if no case was converted.
+    """
+
+    num_cases: int
+    refused: dict[str, str]
+    presence: Presence
 
 
-def run(args: argparse.Namespace) -> int:
-    """Convert a BraTS folder; return 0 if every case was converted, 1 if some were refused, 2 on wrong usage."""
-    description = dataset_json(name=args.name, regions=args.regions, keep_cavity=args.keep_cavity)
-    try:
-        dataset = _dataset_folder(args)
-        cases, unknown = _find(args.folder)
-        _check_existing(dataset, description, cases, overwrite=args.overwrite)
-    except UsageError as error:
-        logger.error("%s", error)
-        return 2
+def convert_folder(
+    folder: Path, conversion: Conversion, *, name: str, regions: bool = False, overwrite: bool = False, jobs: int = 1
+) -> Converted:
+    """Convert every case of a BraTS folder, and write ``dataset.json`` and ``presence.csv``.
+
+    NIfTI files whose names are none of BraTS are passed over and logged.
+
+    Args:
+        folder: cases may lie at any depth in it.
+        conversion: where cases go, and how.
+        name: of the dataset, for its dataset.json.
+        regions: declare the regions WT, TC, ET instead of three labels.
+        overwrite: replace cases that the dataset has already.
+        jobs: cases converted at a time.
+
+    Raises:
+        UsageError: there is no case, or the dataset has these cases, or others with other labels; nothing was written.
+    """
+    description = dataset_json(name=name, regions=regions, keep_cavity=conversion.keep_cavity)
+    cases, unknown = _find(folder)
+    _check_existing(conversion.dataset, description, cases, overwrite=overwrite)
     for file in unknown:
         logger.warning("%s is passed over: its name is none that BraTS uses.", file)
-
-    conversion = Conversion(dataset, test=args.test, symlink=args.symlink, keep_cavity=args.keep_cavity)
-    refused = convert_cases(cases.values(), conversion, jobs=args.jobs)
-    if len(refused) < len(cases):
-        _finish(dataset, description)
-    for name, reason in refused.items():
-        logger.error("%s is refused: %s", name, reason)
-    say(f"{len(cases) - len(refused)} of {len(cases)} cases converted, {len(refused)} refused: {dataset}")
-    return 1 if refused else 0
+    refused = convert_cases(cases.values(), conversion, jobs=jobs)
+    if len(refused) == len(cases):
+        return Converted(len(cases), refused, {})
+    presence = read_presence(conversion.dataset)
+    table = presence_table([(case, split, channels) for (split, case), channels in presence.items()], CHANNELS)
+    write_text(conversion.dataset / "presence.csv", table)
+    content = {**description, "numTraining": sum(split == "Tr" for split, _ in presence)}
+    write_text(conversion.dataset / "dataset.json", json.dumps(content, indent=4) + "\n")
+    return Converted(len(cases), refused, presence)
 
 
 def convert_cases(cases: Iterable[SourceCase], conversion: Conversion, *, jobs: int = 1) -> dict[str, str]:
@@ -120,9 +127,9 @@ def dataset_json(*, name: str, regions: bool, keep_cavity: bool) -> dict[str, An
     return content
 
 
-def read_presence(dataset: Path) -> dict[tuple[str, str], tuple[int, ...]]:
+def read_presence(dataset: Path) -> Presence:
     """Return the channels of every case of a raw dataset, by (split, case), the splits being ``Tr`` and ``Ts``."""
-    found: dict[tuple[str, str], tuple[int, ...]] = {}
+    found: Presence = {}
     for split in ("Tr", "Ts"):
         for channel in range(len(CHANNELS)):
             ending = f"_{channel:04d}{FILE_ENDING}"
@@ -130,21 +137,6 @@ def read_presence(dataset: Path) -> dict[tuple[str, str], tuple[int, ...]]:
                 key = (split, file.name.removesuffix(ending))
                 found[key] = (*found.get(key, ()), channel)
     return dict(sorted(found.items()))
-
-
-def _dataset_folder(args: argparse.Namespace) -> Path:
-    raw = args.output or os.environ.get("nnUNet_raw")  # noqa: SIM112
-    if not raw:
-        raise UsageError("There is no folder to write to: give --output FOLDER or set the variable nnUNet_raw.")
-    if not 1 <= args.dataset_id <= 999:
-        raise UsageError(f"--dataset-id is a number from 1 to 999, got {args.dataset_id}.")
-    if args.jobs < 1:
-        raise UsageError(f"--jobs is 1 or more, got {args.jobs}.")
-    dataset = Path(raw) / f"Dataset{args.dataset_id:03d}_{args.name}"
-    others = [path.name for path in dataset.parent.glob(f"Dataset{args.dataset_id:03d}_*") if path.name != dataset.name]
-    if others:
-        raise UsageError(f"{others[0]} in {raw} has this number already: choose another --dataset-id.")
-    return dataset
 
 
 def _find(folder: Path) -> tuple[dict[str, SourceCase], list[Path]]:
@@ -173,22 +165,5 @@ def _check_existing(dataset: Path, description: Mapping[str, Any], cases: Iterab
             if former.get(key) != description.get(key):
                 raise UsageError(
                     f"{file} has {key} {former.get(key)}, these options give {description.get(key)}: use the options "
-                    "of before, or another --dataset-id."
+                    "of before, or another number (-d)."
                 )
-
-
-def _finish(dataset: Path, description: Mapping[str, Any]) -> None:
-    """Write dataset.json and presence.csv for all cases of the dataset, and print how many have which modalities."""
-    presence = read_presence(dataset)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["case", "split", *CHANNELS])
-    for (split, case), channels in presence.items():
-        writer.writerow([case, split, *(int(channel in channels) for channel in range(len(CHANNELS)))])
-    write_text(dataset / "presence.csv", table.getvalue())
-    content = {**description, "numTraining": sum(split == "Tr" for split, _ in presence)}
-    write_text(dataset / "dataset.json", json.dumps(content, indent=4) + "\n")
-    counts = Counter((split, channels) for (split, _), channels in presence.items())
-    say(f"{'cases':>6}  {'split':5}  modalities")
-    for (split, channels), count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1])):
-        say(f"{count:6}  {split:5}  {subset_name(channels, CHANNELS)}")

@@ -1,26 +1,102 @@
-"""One BraTS case into an nnU-Net raw dataset: files checked, images placed channel by channel, labels mapped."""
+"""One BraTS case: which files are its modalities in the naming of every year, and how they enter a raw dataset.
+
+2017-2021: ``BraTS20_Training_001_flair.nii.gz``, and ``_t1``, ``_t1ce``, ``_t2``, ``_seg``.
+2023 on: ``BraTS-GLI-00000-000-t2f.nii.gz`` (FLAIR), and ``-t1n`` (T1), ``-t1c`` (T1ce), ``-t2w`` (T2), ``-seg``.
+
+Files are checked, images placed channel by channel, labels mapped.
+"""
 
 from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
-import struct
-import zlib
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_missingmod.datasets.brats_naming import CHANNELS, SourceCase
+from nnunet_missingmod.cases.integrity import check_whole
 
+CHANNELS = ("FLAIR", "T1", "T1ce", "T2")
 FILE_ENDING = ".nii.gz"
 CAVITY = 4
-_HEADER_BYTES = 348  # of NIfTI-1, the format of every BraTS file
+
+_UP_TO_2021 = re.compile(r"(?P<case>.+)_(?P<kind>flair|t1|t1ce|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
+_FROM_2023 = re.compile(r"(?P<case>.+)-(?P<kind>t2f|t1n|t1c|t2w|seg)\.nii(\.gz)?", re.IGNORECASE)
+# BraTS20_Training_355 was published with its segmentation under its name of before: W39_1998.09.19_Segm.nii.
+_MISNAMED_SEGMENTATION = re.compile(r".+_Segm\.nii(\.gz)?", re.IGNORECASE)
+_MODALITY_OF = {
+    "flair": "FLAIR",
+    "t1": "T1",
+    "t1ce": "T1ce",
+    "t2": "T2",
+    "t2f": "FLAIR",
+    "t1n": "T1",
+    "t1c": "T1ce",
+    "t2w": "T2",
+}
 # Headers hold float32, and the years were not all written by one program.
 _SPACING_TOLERANCE = 1e-3
+
+
+@dataclass
+class SourceCase:
+    """The files of one case as they were found; ``clashes`` names files that claim the same place as another."""
+
+    name: str
+    from_2023: bool
+    images: dict[str, Path] = field(default_factory=dict)
+    segmentation: Path | None = None
+    clashes: list[str] = field(default_factory=list)
+
+    def add(self, file: Path, modality: str | None) -> None:
+        """Take a file as the image of a modality, or as the segmentation where that is None."""
+        taken = self.segmentation if modality is None else self.images.get(modality)
+        if taken is not None:
+            self.clashes.append(f"{taken} and {file} are both its {modality or 'segmentation'}")
+        elif modality is None:
+            self.segmentation = file
+        else:
+            self.images[modality] = file
+
+
+def find_cases(folder: Path) -> tuple[dict[str, SourceCase], list[Path]]:
+    """Return the cases anywhere below a folder, by name and in order, and the NIfTI files that belong to none.
+
+    Folders such as HGG and LGG do not matter, a case is what its files' names say. Links to folders are followed;
+    hidden files are passed over.
+    """
+    cases: dict[str, SourceCase] = {}
+    unknown: list[Path] = []
+    for file in _nifti_files(folder):
+        match = _UP_TO_2021.fullmatch(file.name) or _FROM_2023.fullmatch(file.name)
+        if match:
+            name, from_2023 = match["case"], match.re is _FROM_2023
+            modality = _MODALITY_OF.get(match["kind"].lower())
+        elif _MISNAMED_SEGMENTATION.fullmatch(file.name):
+            name, from_2023, modality = file.parent.name, False, None
+        else:
+            unknown.append(file)
+            continue
+        cases.setdefault(name, SourceCase(name, from_2023)).add(file, modality)
+    return dict(sorted(cases.items())), unknown
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    visited: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        # A link to a folder above would make the walk endless.
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        files += [Path(parent, name) for name in names if name.endswith((".nii", ".nii.gz")) and name[0] != "."]
+    return sorted(files)
 
 
 @dataclass(frozen=True)
@@ -55,7 +131,8 @@ def convert_case(case: SourceCase, conversion: Conversion) -> None:
         raise ValueError(f"it has a segmentation, but no image of {', '.join(CHANNELS)}.")
     sources = [file for file in (*case.images.values(), case.segmentation) if file is not None]
     for file in sources:
-        _check_whole(file)
+        # SimpleITK would read the part of a truncated file that is missing as zeros and say nothing.
+        check_whole(file)
     _check_grids(sources)
 
     split = conversion.split(case)
@@ -121,27 +198,6 @@ def read_labels(file: Path, *, from_2023: bool, keep_cavity: bool) -> sitk.Image
     labels = sitk.GetImageFromArray(voxels.astype(np.uint8))
     labels.CopyInformation(image)
     return labels
-
-
-def _check_whole(file: Path) -> None:
-    """Refuse a truncated or damaged file: SimpleITK would read the part that is missing as zeros and say nothing."""
-    packed = file.name.endswith(".gz")
-    try:
-        with gzip.open(file) if packed else file.open("rb") as stream:
-            header = stream.read(_HEADER_BYTES)
-            # Reading a compressed file to its end checks its checksum, too.
-            size = len(header) + sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{file} is damaged: {error}.") from error
-    if len(header) < _HEADER_BYTES:
-        raise ValueError(f"{file} is truncated: it has {size} bytes, less than a NIfTI header.")
-    order = "<" if struct.unpack_from("<i", header)[0] == _HEADER_BYTES else ">"
-    num_axes, *extent = struct.unpack_from(f"{order}8h", header, 40)
-    (bits_per_voxel,) = struct.unpack_from(f"{order}h", header, 72)
-    (data_offset,) = struct.unpack_from(f"{order}f", header, 108)
-    announced = int(data_offset) + prod(extent[: max(num_axes, 0)]) * bits_per_voxel // 8
-    if size < announced:
-        raise ValueError(f"{file} is truncated: its header announces {announced} bytes, {size} are there.")
 
 
 def _check_grids(files: list[Path]) -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnunet_missingmod.errors import FailedError
+
 _POLL_S = 0.5
 _LOG_TAIL_LINES = 15
 
 
-class CommandError(RuntimeError):
-    """A command failed; the message holds the end of its log and where all of it is."""
+class CommandError(FailedError):
+    """A step of the demo failed; of a command, the message holds the end of its log and where all of it is."""
 
 
 @dataclass(frozen=True)

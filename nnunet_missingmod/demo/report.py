@@ -1,90 +1,87 @@
-"""The demo's result: Dice of both models over all subsets as a table, a heatmap, and a grid of cases."""
+"""The demo's result: both models evaluated under every subset of modalities, and the table and pictures of it."""
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
+from nnunet_missingmod.benchmarking.evaluate import SCORES, evaluate
+from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+from nnunet_missingmod.benchmarking.report import GRID
+from nnunet_missingmod.benchmarking.request import NamedModel, Request
+from nnunet_missingmod.cases.dataset import read_dataset_json
 from nnunet_missingmod.demo.host_commands import CommandError
 from nnunet_missingmod.demo.settings import BASELINE, TRAINERS, DemoFolder
 from nnunet_missingmod.evaluation.aggregation import count_columns, subset_columns
-from nnunet_missingmod.evaluation.conventions import brats_regions
+from nnunet_missingmod.evaluation.conventions import BRATS
+from nnunet_missingmod.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
-from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
 from nnunet_missingmod.evaluation.report.tables import region_table
 from nnunet_missingmod.evaluation.report.text import to_csv, to_markdown
-from nnunet_missingmod.evaluation.scores import ScoreRow, score_predictions, write_scores
-from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores
+from nnunet_missingmod.inference.model_files import FINAL
+from nnunet_missingmod.inference.predictor import choose_device
+from nnunet_missingmod.modalities import ALL, channel_names
 from nnunet_missingmod.storage import write_text
 
-_SHOWN_SUBSETS = ("T1", "FLAIR", "T1ce", "FLAIR+T1ce", "FLAIR+T1+T1ce+T2")
-_SHOWN_CASES = 3
 
+def evaluate_models(
+    folder: DemoFolder, models: Mapping[str, str], *, device: str, jobs: int, command: str
+) -> list[ScoreRow]:
+    """Predict every subset of the complete test cases with each model, score, and write the evaluation's report.
 
-def write_report(folder: DemoFolder, stems: Mapping[tuple[str, str], str], *, jobs: int) -> str:
-    """Score every prediction, write ``scores.csv``, tables and figures, and return the table as Markdown.
+    Fold 0 predicts, without mirroring. ``scores.csv``, ``report.html`` and their folders come to lie in the demo's.
+    Predictions that are there already are kept.
+
+    Args:
+        folder: with the models trained.
+        models: {trainer: what tables call its model}; the others are compared with the first.
+        device: as nnU-Net's -device.
+        jobs: processes beside the network's.
+        command: what was called, for the report.
 
     Raises:
-        CommandError: a prediction is missing or cannot be scored.
+        CommandError: something could not be predicted or scored.
     """
-    dataset_json = json.loads((folder.dataset / "dataset.json").read_text(encoding="utf-8"))
-    names = channel_names(dataset_json)
-    ending = dataset_json["file_ending"]
-    regions = brats_regions(dataset_json)
-    if regions is None:
-        raise CommandError(f"{folder.dataset} is not the phantom dataset: its labels are {dataset_json['labels']}.")
-    rows: list[ScoreRow] = []
-    for trainer, model in TRAINERS.items():
-        files = {key: folder.predictions(trainer) / f"{stem}{ending}" for key, stem in stems.items()}
-        scoring = score_predictions(
-            files, folder.dataset / "labelsTs", regions, model=model, modalities=names, file_ending=ending, jobs=jobs
-        )
-        if scoring.refused:
-            (case, subset), reason = next(iter(scoring.refused.items()))
-            raise CommandError(f"{len(scoring.refused)} predictions of {trainer}, first {case} {subset}: {reason}")
-        rows += scoring.rows
-    write_scores(rows, folder.root / "scores.csv")
+    request = Request(
+        models=tuple(NamedModel(name, folder.model(trainer), (0,)) for trainer, name in models.items()),
+        baseline=next(iter(models.values())),
+        images=folder.complete_test_images,
+        references=folder.references,
+        checkpoint_name=FINAL,
+        output=folder.root,
+        subset_words=(ALL,),
+        convention=BRATS.name,
+        tolerance_mm=DEFAULT_TOLERANCE_MM,
+        least_size={},
+        patient_pattern=None,
+        settings=PredictionSettings(mirroring=False),
+        device=choose_device(device),
+        jobs=jobs,
+        command=command,
+    )
+    try:
+        failures = evaluate(request).failures
+    except ValueError as error:
+        raise CommandError(f"The models cannot be evaluated. {error}") from error
+    if failures:
+        raise CommandError(f"{len(failures)} failed in the evaluation of {folder.root}, the first: {failures[0]}")
+    return read_scores(folder.root / SCORES)
 
+
+def write_tables(folder: DemoFolder) -> str:
+    """Write ``table.md``, ``table.csv``, ``table.png`` and ``cases.png`` from the evaluation; return a short table.
+
+    Dice in percent, mean over cases; a region that is empty in prediction and reference counts as 100.
+    """
+    rows = read_scores(folder.root / SCORES)
+    names = channel_names(read_dataset_json(folder.dataset))
     differences = [(model, TRAINERS[BASELINE]) for model in TRAINERS.values() if model != TRAINERS[BASELINE]]
     by_subset = region_table(rows, subset_columns(names), modalities=names, differences=differences)
     by_count = region_table(rows, count_columns(names), modalities=names, differences=differences)
-    shown = to_markdown(by_subset, subsets_as_rows=True)
-    write_text(folder.root / "table.md", f"{shown}\n\n{to_markdown(by_count)}\n")
+    shown = to_markdown(by_count)
+    write_text(folder.root / "table.md", f"{to_markdown(by_subset, subsets_as_rows=True)}\n\n{shown}\n")
     write_text(folder.root / "table.csv", to_csv(by_subset))
     heatmap(by_subset, folder.root / "table.png")
-    qualitative_grid(
-        _shown_cases(folder, rows, stems, ending),
-        folder.root / "cases.png",
-        models=list(TRAINERS.values()),
-        subsets=_SHOWN_SUBSETS,
-        regions=regions,
-    )
-    return to_markdown(by_count)
-
-
-def _shown_cases(
-    folder: DemoFolder, rows: list[ScoreRow], stems: Mapping[tuple[str, str], str], ending: str
-) -> list[QualitativeCase]:
-    """The first cases that have enhancing tumour, with their first channel to draw on."""
-    cases = list(dict.fromkeys(row.case for row in rows))
-    enhancing = [case for case in cases if _has_label(folder.dataset / "labelsTs" / f"{case}{ending}", label=3)]
-    return [
-        QualitativeCase(
-            case=case,
-            image=folder.dataset / "imagesTs_complete" / f"{case}_0000{ending}",
-            reference=folder.dataset / "labelsTs" / f"{case}{ending}",
-            predictions={
-                (model, subset): folder.predictions(trainer) / f"{stems[case, subset]}{ending}"
-                for trainer, model in TRAINERS.items()
-                for subset in _SHOWN_SUBSETS
-            },
-        )
-        for case in (enhancing or cases)[:_SHOWN_CASES]
-    ]
-
-
-def _has_label(file: Path, *, label: int) -> bool:
-    import SimpleITK as sitk
-
-    return bool((sitk.GetArrayViewFromImage(sitk.ReadImage(str(file))) == label).any())
+    shutil.copyfile(folder.root / GRID, folder.root / "cases.png")
+    return shown

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nnunet_missingmod.demo.host_commands import CommandError
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import write_text
 
 DATASET_ID = 501
@@ -15,7 +15,8 @@ DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
 CONFIGURATION = "2d"  # many cheap steps: on a CPU it learns in minutes what 3D learns in hours
 PLANS = "DemoPlans"
 BASELINE = "nnUNetTrainerZeroFill"
-TRAINERS = {BASELINE: "zero fill", "nnUNetTrainerModalityDropout": "modality dropout"}
+SHOWN = "nnUNetTrainerModalityDropout"
+TRAINERS = {BASELINE: "zero fill", SHOWN: "modality dropout"}
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,25 @@ class DemoFolder:
         """The model folder of a trainer."""
         return self.root / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{CONFIGURATION}"
 
-    def predictions(self, trainer: str) -> Path:
-        """Where the predictions of a trainer's model go."""
-        return self.root / "predictions" / trainer
+    @property
+    def test_images(self) -> Path:
+        """Test cases as they come, most of which lack modalities."""
+        return self.dataset / "imagesTs"
 
     @property
-    def subsets(self) -> Path:
-        """Input of prediction: every subset of every test case."""
-        return self.root / "predictions" / "input"
+    def complete_test_images(self) -> Path:
+        """The same test cases with all their modalities, from which every subset is made."""
+        return self.dataset / "imagesTs_complete"
+
+    @property
+    def references(self) -> Path:
+        """The label maps of the test cases."""
+        return self.dataset / "labelsTs"
+
+    @property
+    def host_predictions(self) -> Path:
+        """What ``nnUNetv2_predict`` makes of the test cases as they come; beside it lie those of the evaluation."""
+        return self.root / "predictions" / "nnUNetv2_predict"
 
     def log(self, name: str) -> Path:
         """The log file of a command."""
@@ -93,7 +105,7 @@ class DemoFolder:
         """Record the settings in a new folder; return whether the folder held this very demo already.
 
         Raises:
-            CommandError: the folder holds something else.
+            UsageError: the folder holds something else.
         """
         record = self.root / "demo.json"
         wanted = json.loads(json.dumps(asdict(settings)))
@@ -105,10 +117,10 @@ class DemoFolder:
                     for key in sorted({*found, *wanted})
                     if found.get(key) != wanted.get(key)
                 )
-                raise CommandError(f"{self.root} holds another demo: {differing}. Choose another --output.")
+                raise UsageError(f"{self.root} holds another demo: {differing}. Choose another -o.")
             return True
         if self.root.exists() and any(self.root.iterdir()):
-            raise CommandError(f"{self.root} holds other files. Choose an empty or new folder as --output.")
+            raise UsageError(f"{self.root} holds other files. Choose an empty or new folder (-o).")
         self.root.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(wanted))
         return False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -200,6 +200,67 @@ class CaseScorer:
 
     def _surface(self, mask: Mask, bounds: NDArray[Any]) -> Surface:
         return Surface(mask, self._spacing_mm, origin=bounds[0])
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class CaseScores(Generic[Key]):
+    """What became of the predictions of one case, each under the key that it was given by.
+
+    Attributes:
+        scores: {key: {region: measurements}} of those that could be scored.
+        refused: {key: why not} of the others.
+    """
+
+    scores: dict[Key, dict[str, RegionScore]]
+    refused: dict[Key, str]
+
+
+def score_files(
+    predictions: Mapping[Key, Path],
+    reference: Path,
+    regions: Mapping[str, Sequence[int]],
+    *,
+    case: str,
+    ignore_label: int | None = None,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+) -> CaseScores[Key]:
+    """Score files of one case against its reference, which is read and prepared once.
+
+    A file that is missing or unreadable, holds no labels, or lies on another grid than the reference is refused, with
+    the reason, and costs no other. A reference that cannot be read costs them all.
+
+    Args:
+        predictions: label maps, by whatever tells them apart: a subset, or a model and a subset.
+        reference: label map.
+        regions: {name: labels that it holds}.
+        case: its name, for messages.
+        ignore_label: voxels at which the reference holds it do not count.
+        tolerance_mm: of the surface Dice.
+
+    Raises:
+        ValueError: there are no regions, or the tolerance is negative.
+    """
+    try:
+        expected = read_label_map(reference)
+    except ValueError as error:
+        return CaseScores({}, dict.fromkeys(predictions, f"its reference: {error}"))
+    scorer = CaseScorer(
+        expected.labels, expected.spacing_mm, regions, ignore_label=ignore_label, tolerance_mm=tolerance_mm
+    )
+    scores: dict[Key, dict[str, RegionScore]] = {}
+    refused: dict[Key, str] = {}
+    for key, file in predictions.items():
+        try:
+            found = read_label_map(file)
+            check_same_grid(found, expected, case=case)
+        except ValueError as error:
+            refused[key] = str(error)
+        else:
+            scores[key] = scorer.score(found.labels)
+    return CaseScores(scores, refused)
 
 
 def bounding_box(mask: Mask) -> NDArray[np.int64]:

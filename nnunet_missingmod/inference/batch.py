@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Any
 
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
 from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
-from nnunet_missingmod.console import say
 from nnunet_missingmod.inference.prediction import SIDECAR_ENDING
 from nnunet_missingmod.inference.predictor import Predictor
 
+logger = logging.getLogger(__name__)
+
 STATUS_FILE = "predictions.jsonl"
+
+Row = dict[str, Any]
 
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
@@ -41,11 +44,6 @@ def append_row(file: Path, row: Mapping[str, Any]) -> None:
         raise OSError(f"Only {written} of {len(content)} bytes could be appended to {file}.")
 
 
-logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-
-
 def predict_cases(
     predictor: Predictor,
     cases: Sequence[CaseFiles],
@@ -54,6 +52,7 @@ def predict_cases(
     probabilities: bool = False,
     resume: bool = False,
     processes: int = 1,
+    report: Callable[[str], object] = logger.info,
 ) -> Counter[str]:
     """Check all cases, then predict those that can be, and write a status row for each.
 
@@ -63,12 +62,13 @@ def predict_cases(
         probabilities: whether to write them too.
         resume: whether to keep the predictions that were made from the same files, model and choices.
         processes: how many read the files for the check.
+        report: is called with a line on each case, as soon as it is known what became of it.
 
     Returns:
         How many cases have which status: ``predicted``, ``kept``, ``refused`` (their files cannot be used) or
         ``failed`` (anything else).
     """
-    run = _Run(predictor, output, probabilities=probabilities, total=len(cases))
+    run = _Run(predictor, output, probabilities=probabilities, total=len(cases), report=report)
     remaining = []
     for case in cases:
         if resume and run.is_made(case):
@@ -97,11 +97,20 @@ def predict_cases(
 class _Run:
     """The rows of one run and how they come about."""
 
-    def __init__(self, predictor: Predictor, output: Path, *, probabilities: bool, total: int) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        output: Path,
+        *,
+        probabilities: bool,
+        total: int,
+        report: Callable[[str], object],
+    ) -> None:
         self.predictor = predictor
         self.output = output
         self.probabilities = probabilities
         self.total = total
+        self.report = report
         self.tally: Counter[str] = Counter()
         model = predictor.model
         self.model = {
@@ -140,17 +149,17 @@ class _Run:
         self.record(case, row)
 
     def record(self, case: CaseFiles, row: Row) -> None:
-        """Append the row of a case and print its line."""
+        """Append the row of a case and report its line."""
         status = row["status"]
         if status in ("refused", "failed") and self.target(case).exists():
             row = {**row, "error": f"{row['error']} (An earlier prediction of it is still in the output folder.)"}
         try:
             append_row(self.output / STATUS_FILE, self.completed(case, row))
         except OSError as error:
-            say(f"The row of {case.case} cannot be written to {self.output / STATUS_FILE}: {error}")
+            self.report(f"The row of {case.case} cannot be written to {self.output / STATUS_FILE}: {error}")
             status = "failed"
         self.tally[status] += 1
-        say(f"[{self.tally.total()}/{self.total}] {case.case}: {self.described(row)}")
+        self.report(f"[{self.tally.total()}/{self.total}] {case.case}: {self.described(row)}")
 
     def described(self, row: Row) -> str:
         """What became of a case, in words."""

@@ -32,7 +32,7 @@ from nnunet_missingmod.inference.model_folder import (
     touch_plans,
 )
 from nnunet_missingmod.inference.prediction import Prediction
-from nnunet_missingmod.plans_keys import FILE_KEYS
+from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 

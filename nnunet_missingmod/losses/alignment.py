@@ -1,4 +1,4 @@
-"""Alignment of the modalities' latents to an anchor distribution, between the channel encoder and the backbone.
+"""Alignment of the modalities' latents, the output of the channel encoder, to an anchor.
 
 Liu et al., "MedMAP: Promoting Incomplete Multi-modal Brain Tumor Segmentation with Alignment".
 """
@@ -6,17 +6,19 @@ Liu et al., "MedMAP: Promoting Incomplete Multi-modal Brain Tumor Segmentation w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_missingmod.choices import ANCHORS
 from nnunet_missingmod.losses.reduction import at_least_float32, autocast_off, weighted_mean
+from nnunet_missingmod.losses.term import Setting, Step, StepTerm
+from nnunet_missingmod.plans_block import anchor_modality
 
-ANCHORS = ("modality", "mixture", "normal", "none")
-
-_SMALLEST_WEIGHT_SUM = 1e-6  # of the present modalities, below which the mixture is their plain mean
-_SMALLEST_VARIANCE = 1e-6  # of a latent, so that a constant one has a finite logarithm
+_SMALLEST_WEIGHT_SUM = 1e-6  # if the present modalities' weights sum to less, the anchor is their unweighted mean
+_SMALLEST_VARIANCE = 1e-6  # lower bound of a latent's variance: a constant latent then has a finite log-variance
 
 
 def anchor_alignment_loss(
@@ -29,18 +31,18 @@ def anchor_alignment_loss(
 ) -> Tensor:
     """Return the mean distance of the present modalities' latents ``z_j`` to an anchor.
 
-    - ``modality`` (Eq. 12): ``mean_j (z_j - z_k)^2``, ``k`` the anchor modality; a sample without it has no term.
-    - ``mixture`` (Eq. 13): ``mean_j (z_j - sum_i w_i z_i)^2``, ``w`` renormalised over the sample's present modalities;
-      where their weights sum to less than 1e-6, the anchor is their plain mean.
+    - ``modality`` (Eq. 12): ``mean_j (z_j - z_k)^2``, ``k`` the anchor modality. A sample without ``k`` is left out.
+    - ``mixture`` (Eq. 13): ``mean_j (z_j - sum_i w_i z_i)^2``, ``w`` renormalised over the sample's present modalities.
+      If their weights sum to less than 1e-6, the anchor is their unweighted mean.
     - ``normal``: ``mean_j KL(N(m, v) : N(0, 1)) = (v + m^2 - 1 - log v) / 2`` with ``m`` and ``v`` the mean and the
-      (population) variance of ``z_j`` over the voxels, channel by channel; ``v`` counts as at least 1e-6. The printed
-      formula of the paper is garbled, this is the closed form.
+      (population) variance of ``z_j`` over the voxels, for each channel; ``v`` is clamped to 1e-6 or more. This is the
+      closed form; the formula printed in the paper is garbled.
     - ``none``: 0.
 
-    The paper sums over voxels and channels; here it is means, over voxels, channels, present modalities (the anchor
-    modality among them) and the samples that have a term, so that the value does not depend on the patch size. The
+    The paper sums over voxels and channels. Here the distance is a mean over voxels, channels, present modalities (the
+    anchor modality included) and the samples that are not left out, so that it does not depend on the patch size. The
     anchor is not detached. An absent modality has no influence and gets a gradient of exactly zero, even if its latent
-    is NaN; NaN must not reach the encoder before, though, where a zero gradient times NaN is NaN again.
+    is NaN. The encoder's input must not be NaN, however: there a zero gradient times NaN is NaN again.
 
     Args:
         latents: (B, J, C, *spatial).
@@ -50,10 +52,10 @@ def anchor_alignment_loss(
         mixture_weights: (J,), non-negative, sum 1, for the ``mixture`` anchor.
 
     Returns:
-        A scalar; if no sample has a term, a zero that keeps the graph.
+        A scalar; if all samples are left out, a zero that keeps the graph.
 
     Raises:
-        ValueError: the anchor is not known, what it needs is not given, or a shape or dtype does not fit.
+        ValueError: the anchor is unknown, an argument that it needs is missing, or a shape or dtype does not fit.
     """
     _check_anchor(anchor)
     if latents.dim() < 3 or present.shape != latents.shape[:2] or present.dtype != torch.bool:
@@ -83,21 +85,22 @@ def anchor_alignment_loss(
 
 
 class AnchorAlignmentLoss(nn.Module):
-    """`anchor_alignment_loss` with its anchor, and the learnable weights of the mixture.
+    """`anchor_alignment_loss` for one anchor, with the learnable weights of the ``mixture`` anchor.
 
-    The weights are ``softmax(initial + offset)`` with a learnable ``offset`` that starts at zero: non-negative and of
-    sum 1 by construction. ``initial`` gives the anchor modality 0.99 and shares 0.01 equally among the others: the
-    paper starts from exact one-hot weights, from where neither a softmax nor a projection onto the simplex has a
-    gradient to leave. Weight decay on the offset pulls back to the start, not to equal weights.
+    The weights are ``softmax(initial + offset)``, so they are non-negative and sum to 1. ``offset`` is learnable and
+    starts at zero. ``initial`` gives 0.99 to the anchor modality and shares 0.01 equally among the others. The paper
+    starts from exact one-hot weights, but there the gradient is zero, of a softmax as of a projection onto the simplex,
+    and the weights would never change. Weight decay pulls ``offset`` to zero, that is, the weights to their start and
+    not to equal weights.
 
     Args:
         anchor: one of ``ANCHORS``.
         modality_names: the J names in channel order.
-        anchor_modality: the name of ``k``, which ``modality`` and ``mixture`` need and the others do not look at. The
-            paper takes the modality whose single-modality model is best over all, FLAIR on BraTS.
+        anchor_modality: the name of ``k``, required for ``modality`` and ``mixture`` and ignored for the others. The
+            paper takes the modality whose single-modality model is best overall, FLAIR on BraTS.
 
     Raises:
-        ValueError: the anchor or the anchor modality is not known.
+        ValueError: the anchor or the anchor modality is unknown.
     """
 
     initial_log_weights: Tensor
@@ -122,7 +125,7 @@ class AnchorAlignmentLoss(nn.Module):
             self.log_weight_offsets = nn.Parameter(torch.zeros_like(initial))
 
     def mixture_weights(self) -> Tensor | None:
-        """Return the weights (J,) of the ``mixture`` anchor before they are renormalised; None for the others."""
+        """Return the weights (J,) of the ``mixture`` anchor before renormalisation; None for the other anchors."""
         if self.anchor != "mixture":
             return None
         return torch.softmax(self.initial_log_weights + self.log_weight_offsets, dim=0)
@@ -140,6 +143,23 @@ class AnchorAlignmentLoss(nn.Module):
         return f"{self.anchor!r}, anchor_channel={self.anchor_channel}"
 
 
+class AlignmentTerm(AnchorAlignmentLoss, StepTerm):
+    """The alignment of the latents as a loss term: once per step, it aligns all modalities that a sample has."""
+
+    once_per_step = True
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> AlignmentTerm:
+        """Return the term for the anchor that is chosen."""
+        anchor = anchor_modality(choices, setting.modality_names)
+        return cls(choices["alignment_anchor"], setting.modality_names, anchor_modality=anchor)
+
+    def of_step(self, step: Step) -> Tensor:
+        """Return the mean distance of the latents to the anchor."""
+        value: Tensor = self(step.latents, step.present)
+        return value
+
+
 def _check_anchor(anchor: str) -> None:
     if anchor not in ANCHORS:
         raise ValueError(f"There is no anchor called {anchor!r}; choose one of {', '.join(ANCHORS)}.")
@@ -152,20 +172,20 @@ def _checked_channel(channel: int | None, num_modalities: int) -> int:
 
 
 def _present_mixture(weights: Tensor | None, present: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the weights (B, J) of every sample: zero for absent modalities, sum 1 over the present ones."""
+    """Return the weights (B, J) of each sample: zero for absent modalities, with sum 1 over the present ones."""
     if weights is None or weights.shape != present.shape[1:]:
         given = None if weights is None else tuple(weights.shape)
         raise ValueError(f"The mixture anchor needs mixture_weights of shape {tuple(present.shape[1:])}, got {given}.")
-    share = present.to(dtype)
-    of_present = weights.to(dtype) * share
-    total = of_present.sum(1, keepdim=True)
+    is_present = present.to(dtype)
+    present_weights = weights.to(dtype) * is_present
+    total = present_weights.sum(1, keepdim=True)
     vanishing = total < _SMALLEST_WEIGHT_SUM
-    plain_mean = share / share.sum(1, keepdim=True).clamp(min=1)
-    return torch.where(vanishing, plain_mean, of_present / torch.where(vanishing, 1.0, total))
+    equal_weights = is_present / is_present.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(vanishing, equal_weights, present_weights / torch.where(vanishing, 1.0, total))
 
 
 def _kl_to_standard_normal(z: Tensor) -> Tensor:
-    """Return (B, J), the mean over the channels of KL(N(m, v) : N(0, 1)), from (B, J, C, voxels)."""
+    """Return the mean over the channels of KL(N(m, v) : N(0, 1)), (B, J), of ``z`` (B, J, C, voxels)."""
     variance, mean = torch.var_mean(z, dim=3, correction=0)
     variance = variance.clamp(min=_SMALLEST_VARIANCE)
     return ((variance + mean.square() - 1 - variance.log()) / 2).mean(2)

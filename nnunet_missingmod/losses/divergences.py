@@ -1,7 +1,7 @@
-"""Divergences between posteriors at every voxel, picked by name: one interface for all that a trainer may choose.
+"""Divergences between two posteriors, or a posterior and a label, at every voxel; `divergence` selects one by name.
 
 Every function takes log-probabilities with the classes along ``dim`` and returns the shape without ``dim``. ``D(p:q)``
-has its textbook order; the order in which student and teacher enter is decided in ``posterior_divergence``.
+has the textbook order of its arguments; ``posterior_divergence`` decides whether the student is ``p`` or ``q``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nnunet_missingmod.choices import DIVERGENCES
 from nnunet_missingmod.losses.reduction import at_least_float32
+
+# The value of 1 + chi^2 above which Neyman's chi^2 is linear in the logarithm of that value. Without it q^2 / p has no
+# bound (exp(160) for logits of +-80, more than float32 holds), and float16 logits cannot hold a gradient above 65504.
+NEYMAN_LINEAR_FROM = 1e4
 
 
 def conjugate_exponent(alpha: float) -> float:
-    """Return ``beta = alpha / (alpha - 1)``, so that ``1 / alpha + 1 / beta = 1``; negative for ``alpha`` below 1.
+    """Return ``beta = alpha / (alpha - 1)``, for which ``1 / alpha + 1 / beta = 1``; negative if ``alpha`` is below 1.
 
     Raises:
         ValueError: ``alpha`` is 0, 1, negative or not finite.
@@ -34,8 +39,8 @@ def holder_pseudo_divergence(log_p: Tensor, log_q: Tensor, *, alpha: float = 1.1
 
     For ``0 < alpha < 1`` Hölder's inequality is reversed and so is the sign: ``D = +log[...]``. ``D`` is zero if and
     only if ``p`` is proportional to ``q^(1/(alpha-1))``. It is improper: ``D(q:q) > 0`` unless ``alpha = 2``
-    (Cauchy-Schwarz) or ``q`` is uniform; at ``alpha = 1.1`` it pulls ``p`` to ``q^10``. Use it for labels, and
-    `holder_divergence` for a soft teacher. ``D_alpha(p:q) = D_beta(q:p)``.
+    (Cauchy-Schwarz) or ``q`` is uniform. At ``alpha = 1.1`` its minimum over ``p`` is proportional to ``q^10``, so use
+    it for labels, and `holder_divergence` for a teacher's soft posteriors. ``D_alpha(p:q) = D_beta(q:p)``.
 
     Args:
         log_p, log_q: finite log-probabilities of one shape, classes along ``dim``.
@@ -63,7 +68,7 @@ def holder_divergence(log_p: Tensor, log_q: Tensor, *, alpha: float = 2.0, gamma
 
     For ``0 < alpha < 1`` the sign is reversed. ``D`` is zero if and only if ``p`` is proportional to ``q``.
     ``alpha = gamma = 2``, the default, is the Cauchy-Schwarz divergence, ``gamma = 1`` the skew Bhattacharyya
-    divergence. As ``alpha`` approaches 1 the value shrinks like ``1/beta``: weigh the term accordingly.
+    divergence. As ``alpha`` approaches 1, the value shrinks like ``1/beta``: raise the term's weight accordingly.
 
     Args:
         log_p, log_q: finite log-probabilities of one shape, classes along ``dim``.
@@ -133,11 +138,6 @@ def _check_gamma(gamma: float) -> None:
         raise ValueError(f"gamma of a proper Hölder divergence is above 0, got {gamma}: try 1 or 2.")
 
 
-# 1 + chi^2 from which Neyman's chi^2 continues linearly in its logarithm. q^2 / p has no bound (exp(160) for logits of
-# +-80, beyond float32), and a gradient above 65504 cannot be handed back to float16 logits.
-NEYMAN_LINEAR_FROM = 1e4
-
-
 def kullback_leibler(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
     """Kullback-Leibler divergence ``KL(p:q) = sum p log(p / q)``, in nats."""
     return (log_p.exp() * (log_p - log_q)).sum(dim)
@@ -171,14 +171,16 @@ def squared_hellinger_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) ->
 def neyman_chi_squared(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
     """Neyman's chi^2 ``sum (p - q)^2 / p = sum q^2 / p - 1``.
 
-    Exact up to ``NEYMAN_LINEAR_FROM``, from there on linear in ``log sum q^2 / p`` with the same slope.
+    It is exact while ``sum q^2 / p`` is below ``NEYMAN_LINEAR_FROM``. Above, it is linear in ``log sum q^2 / p`` and
+    continues with the same slope.
     """
-    return _expm1_continued(torch.logsumexp(2 * log_q - log_p, dim))
+    return _expm1_with_linear_tail(torch.logsumexp(2 * log_q - log_p, dim))
 
 
 def neyman_chi_squared_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
-    """Neyman's chi^2 to a one-hot label, ``1 / p_y - 1``, continued as `neyman_chi_squared` is."""
-    return _expm1_continued(-log_probability_of_label(log_p, label, dim=dim))
+    """Neyman's chi^2 to a one-hot label, ``1 / p_y - 1``; linear above ``NEYMAN_LINEAR_FROM`` as `neyman_chi_squared`.
+    """
+    return _expm1_with_linear_tail(-log_probability_of_label(log_p, label, dim=dim))
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
@@ -197,35 +199,32 @@ def jensen_shannon_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Te
 class _Forms(NamedTuple):
     between: Callable[..., Tensor]
     to_label: Callable[..., Tensor]
-    parameters: tuple[str, ...] = ()
 
 
-# The names land in plans JSON: they are never renamed.
 _FORMS: Mapping[str, _Forms] = {
-    "holder_pseudo": _Forms(holder_pseudo_divergence, holder_pseudo_divergence_to_label, ("alpha",)),
-    "holder_proper": _Forms(holder_divergence, holder_divergence_to_label, ("alpha", "gamma")),
+    "holder_pseudo": _Forms(holder_pseudo_divergence, holder_pseudo_divergence_to_label),
+    "holder_proper": _Forms(holder_divergence, holder_divergence_to_label),
     "kullback_leibler": _Forms(kullback_leibler, kullback_leibler_to_label),
     "total_variation": _Forms(total_variation, total_variation_to_label),
     "squared_hellinger": _Forms(squared_hellinger, squared_hellinger_to_label),
     "neyman_chi_squared": _Forms(neyman_chi_squared, neyman_chi_squared_to_label),
     "jensen_shannon": _Forms(jensen_shannon, jensen_shannon_to_label),
 }
-DIVERGENCE_NAMES = tuple(_FORMS)
 
 
 def divergence(name: str, log_p: Tensor, log_q: Tensor, *, dim: int = 1, **parameters: float) -> Tensor:
     """Return the divergence ``D(p:q)`` called ``name`` at every voxel, non-negative up to rounding.
 
     Args:
-        name: one of ``DIVERGENCE_NAMES``.
+        name: one of ``choices.DIVERGENCES``.
         log_p, log_q: finite log-probabilities of one shape, classes along ``dim``; half precision is widened.
-        parameters: ``alpha`` of ``holder_pseudo``; ``alpha`` and ``gamma`` of ``holder_proper``; none of the others.
+        parameters: ``alpha`` for ``holder_pseudo``; ``alpha`` and ``gamma`` for ``holder_proper``; none for the others.
 
     Returns:
         The shape of ``log_p`` without ``dim``, float32 or wider.
 
     Raises:
-        ValueError: the name, a parameter or its value is not known, or the shapes differ.
+        ValueError: the name or a parameter is unknown, a parameter's value is out of range, or the shapes differ.
     """
     forms = _look_up(name, parameters)
     if log_p.shape != log_q.shape:
@@ -236,13 +235,14 @@ def divergence(name: str, log_p: Tensor, log_q: Tensor, *, dim: int = 1, **param
 def divergence_to_label(name: str, log_p: Tensor, label: Tensor, *, dim: int = 1, **parameters: float) -> Tensor:
     """Return the divergence called ``name`` between ``p`` and the one-hot posterior of a label, in closed form.
 
-    ``D(p:y)``, but ``KL(y:p)`` for ``kullback_leibler``. Arguments as for `divergence`, and
+    It is ``D(p:y)``, except for ``kullback_leibler``, where it is ``KL(y:p)``.
 
     Args:
+        name, log_p, dim, parameters: as for `divergence`.
         label: class index at every voxel, int64, the shape of ``log_p`` without ``dim``.
 
     Raises:
-        ValueError: the name, a parameter or its value is not known, or the shapes do not fit.
+        ValueError: the name or a parameter is unknown, a parameter's value is out of range, or the shapes do not fit.
     """
     forms = _look_up(name, parameters)
     expected = log_p.movedim(dim, 0).shape[1:]
@@ -252,14 +252,14 @@ def divergence_to_label(name: str, log_p: Tensor, label: Tensor, *, dim: int = 1
 
 
 def _look_up(name: str, parameters: Mapping[str, float]) -> _Forms:
-    if name not in _FORMS:
-        raise ValueError(f"There is no divergence called {name!r}; choose one of {', '.join(DIVERGENCE_NAMES)}.")
-    unknown = sorted(set(parameters) - set(_FORMS[name].parameters))
+    if name not in DIVERGENCES:
+        raise ValueError(f"There is no divergence called {name!r}; choose one of {', '.join(DIVERGENCES)}.")
+    unknown = sorted(set(parameters) - set(DIVERGENCES[name]))
     if unknown:
-        raise ValueError(f"Divergence {name!r} takes the parameters {list(_FORMS[name].parameters)}, got {unknown}.")
+        raise ValueError(f"Divergence {name!r} takes the parameters {list(DIVERGENCES[name])}, got {unknown}.")
     return _FORMS[name]
 
 
-def _expm1_continued(log_ratio: Tensor) -> Tensor:
+def _expm1_with_linear_tail(log_ratio: Tensor) -> Tensor:
     knee = math.log(NEYMAN_LINEAR_FROM)
     return torch.expm1(log_ratio.clamp(max=knee)) + NEYMAN_LINEAR_FROM * torch.relu(log_ratio - knee)

@@ -1,13 +1,17 @@
-"""Mutual information between a student's and a full-modality network's features: variational information distillation.
+"""Variational information distillation: mutual information of a student's and a full-modality network's features.
 
-Cheng et al., "Robust Divergence Learning for Missing-Modality Segmentation", L_MI, after Ahn et al., "Variational
-Information Distillation for Knowledge Transfer", CVPR 2019. Lowering the loss raises a lower bound of the information.
+The features are encoder levels, at the voxels of a random lattice. Lowering the loss raises a lower bound of the mutual
+information.
+
+Source: Cheng et al., "Robust Divergence Learning for Missing-Modality Segmentation", L_MI, after Ahn et al.,
+"Variational Information Distillation for Knowledge Transfer", CVPR 2019.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,35 +19,39 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_missingmod.losses.reduction import at_least_float32, autocast_like, autocast_off, weighted_mean
+from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
-SHORT_AXIS = 8  # voxels, up to which every one along an axis counts
-_STEP = 2
+SHORT_AXIS = 8  # voxels; a lattice has every voxel along an axis of this length or less
 
-
-def draw_lattice(size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:
-    """Return a slice per axis of ``size``: every other voxel from the first or second, or a short axis whole."""
-    starts = rng.integers(_STEP, size=len(size)).tolist()
-    return tuple(
-        slice(None) if length <= SHORT_AXIS else slice(start, None, _STEP)
-        for length, start in zip(size, starts, strict=True)
-    )
-
-
-def on_lattice(feature: torch.Tensor, lattice: tuple[slice, ...]) -> torch.Tensor:
-    """Return the lattice's voxels of a feature (B, C, *spatial), as a view."""
-    return feature[(slice(None), slice(None), *lattice)]
-
-
+_LATTICE_STEP = 2  # voxels
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _INITIAL_VARIANCE = 5.0
 _SMALLEST_VARIANCE = 1e-5
 
 
-def gaussian_information_loss(predicted: Tensor, target: Tensor, variance: Tensor) -> Tensor:
-    """Return ``log sigma_c + (target - predicted)^2 / (2 sigma_c^2)``, the mean over channels and voxels, per sample.
+def draw_lattice(size: Sequence[int], rng: np.random.Generator) -> tuple[slice, ...]:
+    """Return a random lattice of the voxels of a feature: one slice for each axis of ``size``.
 
-    The negative log-likelihood of the target under a Gaussian with one variance per channel, less its constant; it may
-    be negative. The target is detached.
+    A slice takes every second voxel, from the first or from the second at random. Along an axis of up to ``SHORT_AXIS``
+    voxels it takes all.
+    """
+    starts = rng.integers(_LATTICE_STEP, size=len(size)).tolist()
+    return tuple(
+        slice(None) if length <= SHORT_AXIS else slice(start, None, _LATTICE_STEP)
+        for length, start in zip(size, starts, strict=True)
+    )
+
+
+def on_lattice(feature: torch.Tensor, lattice: tuple[slice, ...]) -> torch.Tensor:
+    """Return the voxels of a feature (B, C, *spatial) that are on the lattice, as a view."""
+    return feature[(slice(None), slice(None), *lattice)]
+
+
+def gaussian_information_loss(predicted: Tensor, target: Tensor, variance: Tensor) -> Tensor:
+    """Return ``log sigma_c + (target - predicted)^2 / (2 sigma_c^2)``, per sample, averaged over channels and voxels.
+
+    This is the negative log-likelihood of the target under a Gaussian with one variance per channel, without its
+    constant. It can be negative. The target is detached.
 
     Args:
         predicted, target: (B, C, *spatial).
@@ -62,19 +70,19 @@ def gaussian_information_loss(predicted: Tensor, target: Tensor, variance: Tenso
         )
     with autocast_off(predicted):
         residual = at_least_float32(predicted) - at_least_float32(target.detach())
-        squared_error = residual.square().flatten(2).mean(2)  # (B, C): voxels first, the rest is small
+        squared_error = residual.square().flatten(2).mean(2)  # (B, C)
         return (variance.log() / 2 + squared_error / (2 * variance)).mean(1)
 
 
 class VariationalInformationHead(nn.Module):
     """Predicts a teacher's feature from a student's: a Gaussian with mean ``mu(d_m)`` and one variance per channel.
 
-    ``mu`` is three 1x1 convolutions with ReLU between, as wide as the teacher's feature;
-    ``sigma_c^2 = softplus(s_c) + 1e-5``, 5 at the start. Both learn: the head belongs into the optimiser and into the
-    training checkpoint.
+    ``mu`` is three 1x1 convolutions with ReLUs in between, each with as many channels as the teacher's feature.
+    ``sigma_c^2 = softplus(s_c) + 1e-5`` starts at 5. Both are learned, so pass the head's parameters to the optimiser
+    and save them in the training checkpoint.
 
     Args:
-        student_channels, teacher_channels: channels of the two features.
+        student_channels, teacher_channels: the number of channels of each feature.
         dimensions: 2 or 3.
 
     Raises:
@@ -102,10 +110,10 @@ class VariationalInformationHead(nn.Module):
         return functional.softplus(self.raw_variance) + _SMALLEST_VARIANCE
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return `gaussian_information_loss` per sample, (B,), of features (B, channels, *spatial).
+        """Return `gaussian_information_loss` of features (B, channels, *spatial), per sample: (B,).
 
         Raises:
-            ValueError: batch or spatial sizes differ, or a channel count is not the one of the constructor.
+            ValueError: batch or spatial sizes differ, or a number of channels is not the constructor's.
         """
         if (student.shape[1], teacher.shape[1]) != self.channels:
             raise ValueError(
@@ -126,16 +134,17 @@ class MutualInformationLoss(nn.Module):
     """``L_MI = sum_k gamma_k mean[ log sigma_c + (d_f - mu(d_m))^2 / (2 sigma_c^2) ]`` over K encoder levels.
 
     ``d_m`` is the student's fused feature of the present modalities, ``d_f`` the full-modality feature (detached). The
-    mean is over channels, voxels and the samples that count.
+    mean is over channels, voxels and samples, weighted by ``sample_weights``.
 
     Args:
-        student_channels, teacher_channels: one number a level, shallowest first.
+        student_channels, teacher_channels: one number for each level, shallowest first.
         dimensions: 2 or 3.
-        level_weights: ``gamma_k`` up to a factor; they are normalised to sum 1. The paper lets them increase with depth
-            and gives no values; the default is proportional to ``2^k``, the bottleneck heaviest.
+        level_weights: ``gamma_k`` up to a common factor; they are normalised to sum 1. The paper lets them increase
+            with depth and gives no values. By default ``gamma_k`` is proportional to ``2^k``, largest at the
+            bottleneck.
 
     Raises:
-        ValueError: there is no level, the lists differ in length, a weight is negative, or all are 0.
+        ValueError: there is no level, the lists differ in length, a weight is negative, or all weights are 0.
     """
 
     def __init__(
@@ -172,10 +181,11 @@ class MutualInformationLoss(nn.Module):
         """Return the loss, a scalar.
 
         Args:
-            student_features, teacher_features: one (B, channels, *spatial) a level, shallowest first.
-            sample_weights: (B,), bool or non-negative weights. Zero leaves a sample out: one that has no teacher, or
-                whose subset is the full set when the full feature comes from the same network. If all are left out the
-                loss is a zero that keeps every parameter in the graph, as distributed training needs.
+            student_features, teacher_features: one (B, channels, *spatial) for each level, shallowest first.
+            sample_weights: (B,), bool or non-negative weights; by default all samples have equal weight. Zero leaves a
+                sample out: one without a teacher, or one shown with all its modalities if the full-modality feature
+                comes from the same network. If all are left out, the loss is a zero that keeps every parameter in the
+                graph, as distributed training requires.
 
         Raises:
             ValueError: the number of levels, a shape or the number of sample weights does not fit.
@@ -191,8 +201,8 @@ class MutualInformationLoss(nn.Module):
                     f"sample_weights must have shape {tuple(student_features[0].shape[:1])}, "
                     f"got {tuple(sample_weights.shape)}."
                 )
-            # A residual that is NaN would turn its zero gradient into NaN.
-            teacher_features = [_blank_uncounted(feature, sample_weights) for feature in teacher_features]
+            # Otherwise NaN in a teacher's feature would turn the zero gradient of a sample that is left out into NaN.
+            teacher_features = [_zero_left_out_samples(feature, sample_weights) for feature in teacher_features]
         per_level = [
             gamma * head(student, teacher)
             for gamma, head, student, teacher in zip(
@@ -203,6 +213,54 @@ class MutualInformationLoss(nn.Module):
         return per_sample.mean() if sample_weights is None else weighted_mean(per_sample, sample_weights)
 
 
-def _blank_uncounted(feature: Tensor, sample_weights: Tensor) -> Tensor:
+class MutualInformationTerm(MutualInformationLoss, StepTerm):
+    """Mutual information as a loss term, with the features of the teacher or of the network itself on all modalities."""
+
+    source = "teacher"
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> MutualInformationTerm:
+        """Return the term for the encoder levels whose weight is above 0.
+
+        Raises:
+            ValueError: the number of level weights is not the number of levels.
+        """
+        weights = level_weights(choices["mutual_information_level_weights"], len(setting.encoder_channels))
+        channels = [setting.encoder_channels[level] for level in weights]
+        term = cls(channels, channels, dimensions=setting.dimensions, level_weights=list(weights.values()))
+        term.levels = tuple(weights)
+        term.source = choices["mutual_information"]
+        term.needs_own = term.source == "self"
+        return term
+
+    def of_step(self, step: Step) -> Tensor:
+        """Return the mean over the samples whose full-modality features count (``FullView.counts``)."""
+        full = step.own if self.source == "self" else step.teacher
+        assert full is not None
+        value: Tensor = self(
+            [step.encoder[level] for level in self.levels],
+            [full.encoder[level] for level in self.levels],
+            sample_weights=full.counts,
+        )
+        return value
+
+
+def level_weights(chosen: str | Sequence[float], num_levels: int) -> dict[int, float]:
+    """Return {encoder level: weight} of the levels with a weight above 0; ``"depth"`` gives 2^k to level k.
+
+    Raises:
+        ValueError: the number of weights is not the number of levels.
+    """
+    weights = [2.0**level for level in range(num_levels)] if chosen == "depth" else [float(w) for w in chosen]
+    if len(weights) != num_levels:
+        raise ValueError(
+            f'"missingmod" block of the plans: mutual_information_level_weights must name the {num_levels} encoder '
+            f"levels of this configuration, got {weights}."
+        )
+    return {level: weight for level, weight in enumerate(weights) if weight > 0}
+
+
+def _zero_left_out_samples(feature: Tensor, sample_weights: Tensor) -> Tensor:
+    """Return the detached feature (B, C, *spatial) with zeros for samples of weight 0."""
     counted = (sample_weights > 0).view(-1, *[1] * (feature.dim() - 1))
     return torch.where(counted, feature.detach(), 0.0)

@@ -1,4 +1,4 @@
-"""What every loss ends with: its number format, the mean over what counts, the weighted sum of named terms."""
+"""Helpers that every loss shares: its number format, the weighted mean, and the weighted sum of named terms."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def autocast_off(values: Tensor) -> torch.autocast:
 
 
 def autocast_like(values: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which float32 layers take ``values``: autocast to its dtype if that is half precision.
+    """Return a context in which float32 layers accept ``values``: autocast to its dtype if it is half precision.
 
-    Half-precision features come from a forward under autocast, but their loss may be computed outside of it.
+    A forward pass under autocast returns half-precision features, but their loss may be computed outside of autocast.
     """
     if values.dtype in (torch.float16, torch.bfloat16):
         return torch.autocast(device_type=values.device.type, dtype=values.dtype)
@@ -32,9 +32,9 @@ def autocast_like(values: Tensor) -> AbstractContextManager[object]:
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Return ``sum(w * v) / sum(w)``, or a zero that keeps the graph if no weight is positive.
 
-    A value of weight zero does not count, not even if it is NaN, and gets a gradient of zero. (What computed a NaN may
-    still turn that zero into NaN: blank its input too.) The zero keeps the graph because in distributed training every
-    parameter behind ``values`` must receive a gradient.
+    A value of weight zero has no effect, even if it is NaN, and gets a gradient of zero. (The operation that computed a
+    NaN may still turn that zero into NaN, so replace the NaN in its input too.) The result keeps the graph even if it
+    is zero, because in distributed training every parameter must receive a gradient.
 
     Args:
         values: any shape, floating point.
@@ -49,10 +49,10 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Return ``sum over names of weights[name] * terms[name]``, a scalar.
 
-    A term of weight 0 stays in the graph: its parameters must take part in every step of distributed training.
+    A term of weight 0 stays in the graph, because its parameters must take part in every step of distributed training.
 
     Raises:
-        ValueError: there is no term, a name occurs on one side only, or a term is not a scalar.
+        ValueError: there is no term, a name is in only one of the mappings, or a term is not a scalar.
     """
     if not terms:
         raise ValueError("A weighted sum needs at least one term, got none.")
@@ -69,9 +69,9 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
 
 
 def warmup_weight(weight: float, step: int, warmup_steps: int) -> float:
-    """Return ``weight * min(1, step / warmup_steps)``: 0 at step 0, linear, ``weight`` from ``warmup_steps`` on.
+    """Return ``weight * min(1, step / warmup_steps)``: linear from 0 at step 0 to ``weight`` at ``warmup_steps``.
 
-    ``step`` counts whatever the caller counts, iterations or epochs; with ``warmup_steps`` 0 there is no warm-up.
+    Both numbers count the same unit, iterations or epochs. If ``warmup_steps`` is 0, there is no warm-up.
 
     Raises:
         ValueError: ``step`` or ``warmup_steps`` is negative.

@@ -1,4 +1,7 @@
-"""What networks need from a backbone, what they return, and how a backbone is made to read absent channels as zeros."""
+"""The interface between backbones and the networks around them: a backbone's parts, its outputs, its absent input.
+
+Every network of this package imports it; it imports only ``absence``.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class Backbone(Protocol):
     """A U-Net in two halves, as ``dynamic_network_architectures`` builds PlainConvUNet and ResidualEncoderUNet.
 
     ``encoder(x)`` returns the list of skips, full resolution first and bottleneck last; ``decoder(skips)`` returns
-    logits. The encoder states its ``output_channels`` per level and its ``conv_op``; both halves count their own
-    convolution outputs for the planner.
+    logits. The encoder has ``output_channels`` (one number per level) and ``conv_op``. Both halves have
+    ``compute_conv_feature_map_size``, which nnU-Net's planner calls.
     """
 
     encoder: Any
@@ -37,8 +40,8 @@ class Features(NamedTuple):
         latents: (B, J, C, *spatial), the channel encoder's output; an absent modality holds a constant that depends on
             no image.
         present: (B, J) bool, on the device of the latents.
-        encoder: per level, full resolution first, (B, C_k, *spatial_k): what the decoder sees of the present
-            modalities together.
+        encoder: per level, full resolution first, (B, C_k, *spatial_k): the features that the decoder gets, of all
+            present modalities together.
     """
 
     latents: torch.Tensor

@@ -1,7 +1,7 @@
-"""Branches: the (sample, modality) pairs that are there, computed as one batch, and every subset made from them.
+"""Branches: the present (sample, modality) pairs as one batch, and the prediction of every subset made from them.
 
-The fusion of logits is a mean, so one pass of the branches yields the prediction of each of the 2^J - 1 subsets.
-``training.subset_objective`` trains on all of them in the memory of one.
+The fusion of logits is a mean, so one pass of the branches yields the predictions of all 2^J - 1 subsets.
+``training.step`` trains on all of them in the memory of one subset; ``inference.all_subsets`` predicts all of them.
 
 Source: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation (dynamic combination).
 """
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from nnunet_missingmod import absence
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.networks.backbone import Logits, map_logits
 from nnunet_missingmod.networks.fusion import mean_fusion
@@ -25,46 +26,50 @@ class Pairs(NamedTuple):
         present: (B, J) bool.
         sample: (N,) int64.
         modality: (N,) int64.
-        stands_in: whether nothing is present and the one pair is there only so that the backbone can run.
+        is_placeholder: true if no sample has any modality. The single pair then only lets the backbone run.
     """
 
     present: torch.Tensor
     sample: torch.Tensor
     modality: torch.Tensor
-    stands_in: bool = False
+    is_placeholder: bool = False
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
-        """Return (N, ...), the rows of (B, J, ...) that are there; a view where all are."""
+        """Return the rows (N, ...) of (B, J, ...) that belong to the pairs; a view if all modalities are present."""
         flat = values.flatten(0, 1)
         if len(self.sample) == len(flat):
             return flat
         return flat.index_select(0, self.sample * values.shape[1] + self.modality)
 
     def scatter(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return (B, J, ...) with the rows (N, ...) in their places and zeros elsewhere; a view where all are there."""
+        """Return (B, J, ...) with the rows (N, ...) in their places and zeros elsewhere.
+
+        The result is a view if all modalities are present.
+        """
         size = self.present.numel()
         if len(rows) != size:
-            # index_copy_ rather than a scattered addition, whose order on a GPU changes from run to run.
+            # index_copy_ is deterministic on a GPU; a scattered addition is not.
             index = self.sample * self.present.shape[1] + self.modality
             rows = rows.new_zeros(size, *rows.shape[1:]).index_copy_(0, index, rows)
         return rows.unflatten(0, self.present.shape)
 
 
-# The number of pairs depends on data, which a compiled graph cannot hold: the graph ends here and begins anew.
+# The number of pairs depends on the data, which a compiled graph cannot express. So the graph ends before this function
+# and a new one starts after it.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def find_pairs(present: torch.Tensor, device: torch.device) -> Pairs:
     """Return the pairs of ``present`` (B, J), on ``device``.
 
-    How many there are decides the size of the batch and is needed on the host: a ``present`` that lies on the CPU saves
-    waiting for the GPU. Where nothing at all is present, one pair stands in so that the backbone can run; it has no
-    part in any fusion.
+    The CPU needs the number of pairs, because it is the batch size of the backbone. A ``present`` on the CPU therefore
+    saves waiting for the GPU. If no sample has any modality, the result is one placeholder pair, so that the backbone
+    can run; no fusion uses it.
     """
     sample, modality = present.cpu().nonzero(as_tuple=True)
     nothing = len(sample) == 0
     if nothing:
         sample, modality = torch.zeros(2, 1, dtype=torch.int64)
     on_device = [index.to(device, non_blocking=True) for index in (present, sample, modality)]
-    return Pairs(on_device[0], on_device[1], on_device[2], stands_in=nothing)
+    return Pairs(on_device[0], on_device[1], on_device[2], is_placeholder=nothing)
 
 
 class Branches(NamedTuple):
@@ -74,7 +79,7 @@ class Branches(NamedTuple):
         logits: (N, K, *spatial), or the list of them with deep supervision.
         encoder: per level (N, C_k, *spatial_k).
         latents: (B, J, C, *spatial), the channel encoder's output.
-        pairs: which sample and modality each of the N rows belongs to.
+        pairs: the sample and the modality of each of the N rows.
     """
 
     logits: Logits
@@ -83,7 +88,7 @@ class Branches(NamedTuple):
     pairs: Pairs
 
     def detached(self) -> Branches:
-        """Return the same values, in float32 or wider, as leaves of new graphs; ``latents`` keeps its graph."""
+        """Return the values as leaves of new autograd graphs, in float32 or wider; ``latents`` keeps its graph."""
 
         def leaf(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32)).requires_grad_()
@@ -91,20 +96,20 @@ class Branches(NamedTuple):
         return self._replace(logits=map_logits(leaf, self.logits), encoder=[leaf(level) for level in self.encoder])
 
     def outputs(self) -> list[torch.Tensor]:
-        """Return what ``detached`` cuts: the logits, full resolution first, and the encoder's levels."""
+        """Return what ``detached`` detaches: the logits, full resolution first, then the encoder's levels."""
         logits = [self.logits] if isinstance(self.logits, torch.Tensor) else self.logits
         return [*logits, *self.encoder]
 
 
 class SubsetOutput(NamedTuple):
-    """The parallel network's output, had only ``subset`` been there.
+    """The output that the parallel network gives if only the modalities of ``subset`` are present.
 
     Attributes:
         subset: channels.
-        present: (B, J) bool, what each sample has of the subset; a sample that has none of it keeps all it has, so
-            that every row of the logits means something.
+        present: (B, J) bool, the modalities used for each sample, as ``absence.restrict`` chooses them. A sample that
+            has none of the subset uses all that it has, so its logits are meaningful too.
         logits: (B, K, *spatial), or the list of them with deep supervision.
-        encoder: per level (B, C_k, *spatial_k); empty unless asked for.
+        encoder: per level (B, C_k, *spatial_k); empty unless requested.
     """
 
     subset: Subset
@@ -116,15 +121,15 @@ class SubsetOutput(NamedTuple):
 def fuse_subsets(
     branches: Branches, subsets: Sequence[Subset], *, return_features: bool = False
 ) -> Iterator[SubsetOutput]:
-    """Yield the fused output of each subset in turn, keeping none of them.
+    """Yield the fused output of one subset after another; only one is in memory at a time.
 
     Args:
-        branches: from the parallel network fused at its logits.
-        subsets: channels each, as ``modalities.all_subsets`` lists them.
+        branches: from a parallel network that is fused at its logits.
+        subsets: each a tuple of channels, as ``modalities.all_subsets`` lists them.
         return_features: also fuse the encoder's levels.
 
     Raises:
-        ValueError: a subset is empty or holds a channel that is not one of the J modalities.
+        ValueError: a subset is empty, or has a channel that is not one of 0..J-1.
     """
     pairs = branches.pairs
     num_modalities = pairs.present.shape[1]
@@ -135,8 +140,7 @@ def fuse_subsets(
         row[list(subset)] = True
     members = members.to(pairs.present.device, non_blocking=True)
     for row, subset in zip(members, subsets, strict=True):
-        kept = pairs.present & row
-        kept = torch.where(kept.any(1, keepdim=True), kept, pairs.present)
+        kept = absence.restrict(pairs.present, row)
         yield _fuse_subset(branches, subset, kept, return_features=return_features)
 
 

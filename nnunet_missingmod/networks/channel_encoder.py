@@ -1,8 +1,8 @@
-"""Channel encoder: each modality's image becomes a latent of its own before modalities meet.
+"""Channel encoder: turns each modality's image into a latent of its own, before the backbone combines modalities.
 
-A single convolution T per modality (``separate``), or one for all of them (``shared``, T* of the paper). This is where
-absent modalities leave the computation: their images are replaced before the convolution, so that no NaN enters
-arithmetic, and their latents after it, so that neither weights nor bias see them.
+It is one convolution T per modality (``separate``), or one for all modalities (``shared``, T* of the paper). It also
+removes absent modalities from the computation. It replaces their images before the convolution, so that no NaN enters
+arithmetic, and their latents after it, so that neither weights nor bias get a gradient from them.
 
 Source: Liu et al., MedMAP: Promoting Incomplete Multi-modal Brain Tumor Segmentation with Alignment.
 """
@@ -14,11 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nnunet_missingmod.choices import ABSENT_FILLS, CHANNEL_ENCODERS
 from nnunet_missingmod.networks.backbone import ConvOp, count_outputs
 from nnunet_missingmod.networks.branches import Pairs
-
-KINDS = ("none", "separate", "shared")
-ABSENT_FILLS = ("zero", "learned")
 
 
 class ChannelEncoder(nn.Module):
@@ -32,21 +30,21 @@ class ChannelEncoder(nn.Module):
     shared     one convolution for all      J * width
     ========== ============================ ===============
 
-    The shared kind is J times as wide so that its width matches what the separate encoders have in all. There is no
-    non-linearity: the backbone begins with a convolution and a normalisation of its own.
+    The shared kind has J * width channels, as many as all separate encoders together. There is no non-linearity: the
+    backbone starts with its own convolution and normalisation.
 
     Args:
         num_modalities: J.
-        kind: one of ``KINDS``.
+        kind: one of ``choices.CHANNEL_ENCODERS``.
         width: see the table; must be 1 for ``none``.
-        kernel_size: odd, per axis or one for all. 3 by default, the smallest that sees a neighbourhood; plans with
-            thick slices start with a kernel of (1, 3, 3) and this one should then be the same.
-        conv_op: ``nn.Conv3d`` or ``nn.Conv2d``, as the backbone's.
-        absent_fill: what an absent modality's latent holds. ``zero``; or ``learned``, a constant per modality and
-            latent channel, initialised to zero.
+        kernel_size: odd, per axis or one for all. The default 3 is the smallest that covers a neighbourhood. Plans for
+            thick slices start with a kernel of (1, 3, 3); use the same here.
+        conv_op: ``nn.Conv3d`` or ``nn.Conv2d``, the same as the backbone's.
+        absent_fill: the latent of an absent modality: ``zero``, or ``learned``, a constant per modality and latent
+            channel that starts at zero.
 
     Raises:
-        ValueError: an option is out of its range.
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -60,8 +58,8 @@ class ChannelEncoder(nn.Module):
         absent_fill: str = "zero",
     ) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"Channel encoder must be one of {', '.join(KINDS)}, got {kind!r}.")
+        if kind not in CHANNEL_ENCODERS:
+            raise ValueError(f"Channel encoder must be one of {', '.join(CHANNEL_ENCODERS)}, got {kind!r}.")
         if absent_fill not in ABSENT_FILLS:
             raise ValueError(f"absent_fill must be one of {', '.join(ABSENT_FILLS)}, got {absent_fill!r}.")
         if num_modalities < 1:
@@ -74,9 +72,9 @@ class ChannelEncoder(nn.Module):
         self.num_modalities = num_modalities
         self.kind = kind
         self.absent_fill = absent_fill
-        self.out_channels = {"none": 1, "separate": width, "shared": num_modalities * width}[kind]
-        # The separate encoders are the groups of one convolution: one kernel launch, and one parameter that takes part
-        # in every step whichever modalities are there, as distributed training demands.
+        self.out_channels = latent_channels(kind, width=width, num_modalities=num_modalities)
+        # The separate encoders are the groups of one convolution. That needs one kernel launch only, and its parameter
+        # takes part in every step, whichever modalities are present, as distributed training requires.
         groups = num_modalities if kind == "separate" else 1
         self.conv = (
             None
@@ -97,12 +95,12 @@ class ChannelEncoder(nn.Module):
         """Return latents (B, J, C, *spatial).
 
         Args:
-            images: (B, J, *spatial); whatever an absent channel holds is not used.
+            images: (B, J, *spatial); the values of absent channels are not used.
             present: (B, J) bool on the same device.
         """
         spatial = images.shape[2:]
-        there = present.reshape(*present.shape, *[1] * len(spatial))
-        images = torch.where(there, images, 0.0)
+        is_present = present.reshape(*present.shape, *[1] * len(spatial))
+        images = torch.where(is_present, images, 0.0)
         if self.conv is None:
             encoded = images
         elif self.kind == "shared":
@@ -111,25 +109,30 @@ class ChannelEncoder(nn.Module):
             encoded = self.conv(images)  # (B, J * C, *spatial)
         latents = encoded.reshape(*present.shape, self.out_channels, *spatial)  # (B, J, C, *spatial)
         if self.absent_latent is None:
-            return torch.where(there.unsqueeze(2), latents, 0.0)
+            return torch.where(is_present.unsqueeze(2), latents, 0.0)
         constant = self.absent_latent.to(latents.dtype).reshape(1, *self.absent_latent.shape, *[1] * len(spatial))
-        return torch.where(there.unsqueeze(2), latents, constant)
+        return torch.where(is_present.unsqueeze(2), latents, constant)
 
     def encode_pairs(self, images: torch.Tensor, pairs: Pairs) -> torch.Tensor:
-        """Return the latents (N, C, *spatial) of the N present (sample, modality) pairs, computing no others.
+        """Return the latents (N, C, *spatial) of the N present (sample, modality) pairs.
 
         Args:
-            images: (B, J, *spatial); whatever an absent channel holds is not used.
-            pairs: of the batch.
+            images: (B, J, *spatial); the values of absent channels are not used.
+            pairs: the pairs of this batch.
         """
-        if self.kind == "separate":  # one grouped convolution of all modalities
+        if self.kind == "separate":  # one grouped convolution computes all modalities
             return pairs.gather(self(images, pairs.present))
-        if pairs.stands_in:
+        if pairs.is_placeholder:
             images = torch.zeros_like(images)
         rows = pairs.gather(images.unsqueeze(2))  # (N, 1, *spatial)
         encoded: torch.Tensor = rows if self.conv is None else self.conv(rows)
         return encoded
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return the number of convolution outputs for one sample of size ``input_size``, all modalities present."""
+        """Return the number of convolution outputs for one complete sample of size ``input_size``."""
         return 0 if self.conv is None else count_outputs(self.num_modalities * self.out_channels, input_size)
+
+
+def latent_channels(kind: str, *, width: int, num_modalities: int) -> int:
+    """Return C, the number of channels of each modality's latent, by the table in `ChannelEncoder`."""
+    return {"none": 1, "separate": width, "shared": num_modalities * width}[kind]

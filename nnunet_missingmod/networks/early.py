@@ -1,4 +1,7 @@
-"""Early fusion: channel encoder, concatenation, one backbone. Costs what the backbone costs."""
+"""Early fusion: the channel encoder's latents are concatenated and go through one backbone.
+
+A forward pass costs about as much as the backbone's own.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,18 @@ from nnunet_missingmod.networks.norms import use_presence_norms
 
 
 class EarlyFusionNetwork(MultimodalNetwork):
-    """Latents of all modalities side by side in one backbone; absent ones hold the channel encoder's constant.
+    """One backbone that gets the concatenated latents of all modalities; an absent one's latent is a constant.
 
     Args:
-        channel_encoder: J modalities to C latent channels each.
-        backbone: built for J * C input channels, plus those after the modalities (a previous stage's segmentation),
-            which pass by the channel encoder.
+        channel_encoder: maps J modalities to C latent channels each.
+        backbone: built for J * C input channels, plus the E channels after the modalities (a previous stage's
+            segmentation), which skip the channel encoder.
         presence_conditioning: let the backbone's normalisation depend on which modalities are absent
-            (``presence_norm``). The network starts as the one without.
+            (``norms.PresenceInstanceNorm``). This changes nothing at initialisation.
 
     Raises:
-        ValueError: the backbone's normalisation cannot be conditioned.
+        ValueError: ``presence_conditioning`` is on and the backbone uses another normalisation than instance
+            normalisation.
     """
 
     def __init__(
@@ -36,25 +40,25 @@ class EarlyFusionNetwork(MultimodalNetwork):
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, *, return_features: bool = False
     ) -> Logits | tuple[Logits, Features]:
-        """Return logits, and with ``return_features`` what led to them.
+        """Return logits, and with ``return_features`` also ``Features``.
 
-        A sample without any modality gets finite logits that mean nothing.
+        The logits of a sample without any modality are finite but meaningless.
 
         Args:
             x: (B, J + E, *spatial), absent modalities marked.
-            present: (B, J) bool on any device: which modalities to use. By default those without the mark.
+            present: (B, J) bool on any device, the modalities to use; by default all that are not marked as absent.
             return_features: also return ``Features``.
         """
         inputs, latents, present = self._prepare(x, present)
         with self._conditioned(present):
             skips = self.encoder(inputs)
             logits: Logits = self.decoder(skips)
-        if return_features or self.trains_on("features"):
+        if return_features or self.returns_in_training("features"):
             return logits, Features(latents, present, skips)
         return logits
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return the encoder's levels without running the decoder; arguments as in ``forward``."""
+        """Return the encoder's levels without running the decoder; the arguments are those of ``forward``."""
         inputs, _, present = self._prepare(x, present)
         with self._conditioned(present):
             skips: list[torch.Tensor] = self.encoder(inputs)
@@ -67,13 +71,13 @@ class EarlyFusionNetwork(MultimodalNetwork):
         images, extra, present = self.split_input(x, present)
         present = present.to(x.device, non_blocking=True)
         latents = self.channel_encoder(images, present)
-        return self.append(latents.flatten(1, 2), extra), latents, present
+        return self.append_extra_channels(latents.flatten(1, 2), extra), latents, present
 
     def _conditioned(self, present: torch.Tensor) -> AbstractContextManager[None]:
         return nullcontext() if self.condition is None else self.condition.set(present)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return the channel encoder's and the backbone's convolution outputs."""
+        """Return the number of convolution outputs of the channel encoder and the backbone."""
         return (
             self.channel_encoder.compute_conv_feature_map_size(input_size)
             + int(self.encoder.compute_conv_feature_map_size(input_size))

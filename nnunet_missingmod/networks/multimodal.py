@@ -1,7 +1,7 @@
-"""What the networks of this package have in common, and the encoder features of any network.
+"""The base of this package's networks, and functions that return the encoder features of these and of stock networks.
 
-A channel encoder stands before a backbone of the plans' choice. The feature taps work on stock networks too, so that
-any model of the same data can teach.
+A network is a channel encoder followed by the plans' backbone. Teachers are read through ``encoder_features`` and
+``forward_with_encoder_features``, so any model of the same data can be a teacher, stock nnU-Net's included.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 
 
 class MultimodalNetwork(nn.Module):
-    """Base of the networks whose input is J modalities, absent ones marked, then channels that are never absent.
+    """Base of the networks whose input is J modalities, absent ones marked, then E channels that are never absent.
 
     ``encoder`` and ``decoder`` are the backbone's, so that nnU-Net's ``network.decoder.deep_supervision = enabled``
     works.
 
     Args:
-        channel_encoder: knows J.
+        channel_encoder: encodes the J modalities.
         backbone: already built and initialised.
 
     Attributes:
-        training_output: what ``forward(x)`` returns while the network is in training mode, for losses that need more
-            than logits from a training loop that calls ``network(x)``: ``"logits"`` (the default), ``"features"`` or
-            ``"branches"``. Evaluation mode returns logits.
+        training_output: what ``forward(x)`` returns in training mode: ``"logits"`` (the default), ``"features"`` or
+            ``"branches"``. nnU-Net's training loop calls ``network(x)`` without further arguments; some losses need
+            more than logits from that call. In evaluation mode ``forward(x)`` returns logits.
     """
 
     training_output = "logits"
@@ -55,8 +55,8 @@ class MultimodalNetwork(nn.Module):
         """The backbone's decoder."""
         return self.backbone.decoder
 
-    def trains_on(self, output: str) -> bool:
-        """Return whether ``forward(x)`` is to return this kind of output now."""
+    def returns_in_training(self, output: str) -> bool:
+        """Return whether the network is in training mode and its ``training_output`` is ``output``."""
         return self.training and self.training_output == output
 
     def split_input(
@@ -66,8 +66,8 @@ class MultimodalNetwork(nn.Module):
 
         Args:
             x: (B, J + E, *spatial).
-            present: (B, J) bool on any device, true for no channel that is marked; or None: read from the marks in
-                ``x``.
+            present: (B, J) bool on any device, false for every channel that is marked as absent; if None, it is read
+                from the marks in ``x``.
 
         Raises:
             ValueError: there are fewer than J channels, or ``present`` is not (B, J).
@@ -83,16 +83,16 @@ class MultimodalNetwork(nn.Module):
         return images, extra, present
 
     @staticmethod
-    def append(latents: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
-        """Return the channels of both, (N, C, *spatial) and (N, E, *spatial); no copy where E = 0."""
+    def append_extra_channels(latents: torch.Tensor, extra: torch.Tensor) -> torch.Tensor:
+        """Return (N, C + E, *spatial) from (N, C, *spatial) and (N, E, *spatial); without a copy if E = 0."""
         return torch.cat([latents, extra.to(latents.dtype)], dim=1) if extra.shape[1] else latents
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return what ``forward(x, present, return_features=True)`` returns as ``encoder``, without the decoder."""
+        """Return ``Features.encoder`` of ``forward(x, present, return_features=True)`` without running the decoder."""
         raise NotImplementedError
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return the number of convolution outputs for one complete sample, by which nnU-Net's planner judges memory.
+        """Return the number of convolution outputs for one complete sample; nnU-Net's planner estimates memory from it.
 
         Args:
             input_size: (X, Y, Z) or (X, Y), without batch and channels.
@@ -103,16 +103,16 @@ class MultimodalNetwork(nn.Module):
 def forward_with_encoder_features(
     network: nn.Module, x: torch.Tensor, present: torch.Tensor | None = None
 ) -> tuple[Logits, list[torch.Tensor]]:
-    """Return the logits and, per level, full resolution first, the features (B, C_k, *spatial_k) its decoder sees.
+    """Return the logits and, per level, full resolution first, the features (B, C_k, *spatial_k) that the decoder gets.
 
     Args:
-        network: one of this package's, or any U-Net with ``encoder`` and ``decoder``, stock nnU-Net's included, neither
+        network: one of this package's, or any U-Net with ``encoder`` and ``decoder``, stock nnU-Net's included; neither
             compiled nor wrapped for distributed training.
-        x: (B, J + E, *spatial), absent modalities marked. A stock network sees zeros in their place.
-        present: (B, J) bool, only for networks of this package; by default the modalities without the mark.
+        x: (B, J + E, *spatial), absent modalities marked. A stock network gets zeros in their place.
+        present: (B, J) bool, only for networks of this package; by default all modalities that are not marked.
 
     Raises:
-        ValueError: the network is not made of an encoder and a decoder, or ``present`` is given with a stock network.
+        ValueError: the network has no encoder and decoder, or ``present`` is given with a stock network.
     """
     if isinstance(network, MultimodalNetwork):
         logits, features = network(x, present, return_features=True)
@@ -129,7 +129,7 @@ def encoder_features(network: nn.Module, x: torch.Tensor, present: torch.Tensor 
     if isinstance(network, MultimodalNetwork):
         return network.encoder_features(x, present)
     if present is not None:
-        return forward_with_encoder_features(network, x, present)[1]  # says what is wrong
+        return forward_with_encoder_features(network, x, present)[1]  # raises the error
     skips: list[torch.Tensor] = _stock_encoder(network)(absence.fill(x))
     return skips
 

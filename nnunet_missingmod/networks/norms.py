@@ -1,7 +1,8 @@
-"""Instance normalisation whose affine parameters depend on the modality of a row, or on which modalities are absent.
+"""Instance normalisation whose affine parameters depend on a row's modality, or on which modalities are absent.
 
-A backbone hands tensors from layer to layer and nothing beside them, so what decides the affine parameters of a batch
-reaches the layers through a ``Condition`` that they share with the network around the backbone.
+The networks replace the backbone's instance normalisations by it. A backbone passes a single tensor from layer to
+layer, so its layers cannot get the modalities as an argument: they read them from a ``Condition``, which the network
+around the backbone sets before it runs the backbone.
 
 Source of the per-modality parameters: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation
 (dynamic sharing).
@@ -20,14 +21,14 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 
 class Condition:
-    """What the normalisation layers of one network are told about the batch at hand; empty between two batches."""
+    """The value that a network shares with its normalisation layers during a forward pass; unset between two passes."""
 
     def __init__(self) -> None:
         self._value: torch.Tensor | None = None
 
     @contextmanager
     def set(self, value: torch.Tensor) -> Iterator[None]:
-        """Hold ``value`` while the backbone runs."""
+        """Hold ``value`` inside the ``with`` block, in which the backbone runs."""
         self._value = value
         try:
             yield
@@ -35,10 +36,10 @@ class Condition:
             self._value = None
 
     def get(self) -> torch.Tensor:
-        """Return the value.
+        """Return the value that is set.
 
         Raises:
-            RuntimeError: the backbone was called directly instead of through its network.
+            RuntimeError: none is set, because the backbone was called directly instead of through its network.
         """
         if self._value is None:
             raise RuntimeError("This backbone's normalisation depends on the modalities: call the network around it.")
@@ -46,10 +47,10 @@ class Condition:
 
 
 def per_sample_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, eps: float) -> torch.Tensor:
-    """Return weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, moments over the voxels of each sample and channel.
+    """Return weight * (x - mean(x)) / sqrt(var(x) + eps) + bias, mean and var over the voxels of a sample's channel.
 
-    With equal rows in ``weight`` and ``bias`` the result is that of ``nn.InstanceNorm`` bit for bit: that one, too,
-    normalises a batch of one whose channels are all samples' channels.
+    If all rows of ``weight`` and ``bias`` are equal, the result equals that of ``nn.InstanceNorm`` bit for bit, because
+    PyTorch computes that one in the same way: as one sample with N * C channels.
 
     Args:
         x: (N, C, *spatial).
@@ -62,13 +63,13 @@ def per_sample_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.
 
 
 def replace_instance_norms(module: nn.Module, build: Callable[[_InstanceNorm], nn.Module]) -> None:
-    """Replace every affine instance normalisation below ``module`` by what ``build`` makes of it, in place.
+    """Replace every affine instance normalisation ``layer`` below ``module`` by ``build(layer)``, in place.
 
     A layer that is registered under several names (as in ``dynamic_network_architectures``) is built once and stays
-    one layer. Instance normalisation without affine parameters has nothing to adapt and is left alone.
+    one layer. Instance normalisations without affine parameters stay as they are.
 
     Raises:
-        ValueError: there is a normalisation of another kind, or one with running statistics.
+        ValueError: ``module`` has a normalisation of another kind, or one with running statistics.
     """
     built: dict[nn.Module, nn.Module] = {}
     for name, parent in list(module.named_modules()):
@@ -83,20 +84,20 @@ def replace_instance_norms(module: nn.Module, build: Callable[[_InstanceNorm], n
             if isinstance(child, _InstanceNorm) and child.affine and child not in built:
                 built[child] = build(child)
     for parent in list(module.modules()):
-        # Not named_children(), which names a layer once only.
+        # Not named_children(), which lists a layer under one of its names only.
         for child_name, named_child in list(parent._modules.items()):
             if named_child in built:
                 parent._modules[child_name] = built[named_child]
 
 
 class ModalityInstanceNorm(nn.Module):
-    """Instance normalisation with J sets of affine parameters; row n of the batch uses those of its own modality.
+    """Instance normalisation with J sets of affine parameters; row n of the batch uses the set of its own modality.
 
-    ``weight`` and ``bias`` are (J, C): one parameter each rather than J, so that all take part in every step, and the
-    rows of modalities that are not in the batch get a gradient of exactly zero.
+    ``weight`` and ``bias`` are single parameters (J, C) rather than J parameters (C,) each, so that every parameter
+    takes part in every step. A modality that is not in the batch gets a gradient of exactly zero.
 
     Args:
-        original: an affine instance normalisation, whose parameters every modality starts with.
+        original: an affine instance normalisation; every modality starts with a copy of its parameters.
         num_modalities: J.
         modality: holds (N,) int64, the modality of each row of the batch, while the backbone runs.
     """
@@ -121,10 +122,10 @@ class ModalityInstanceNorm(nn.Module):
 
 
 def use_modality_norms(module: nn.Module, num_modalities: int) -> Condition:
-    """Replace the instance normalisations below ``module`` by per-modality ones, and return what tells them apart.
+    """Replace the instance normalisations below ``module`` by `ModalityInstanceNorm`, and return their condition.
 
     Raises:
-        ValueError: ``module`` normalises in another way.
+        ValueError: ``module`` uses another normalisation than instance normalisation.
     """
     modality = Condition()
     replace_instance_norms(module, lambda original: ModalityInstanceNorm(original, num_modalities, modality))
@@ -132,18 +133,18 @@ def use_modality_norms(module: nn.Module, num_modalities: int) -> Condition:
 
 
 class PresenceInstanceNorm(nn.Module):
-    """Instance normalisation whose affine parameters are moved by each absent modality.
+    """Instance normalisation in which each absent modality changes the affine parameters.
 
-    With a_j = 1 where modality j is absent, else 0::
+    With a_bj = 1 if sample b lacks modality j, else 0::
 
         weight_b = weight * (1 + sum_j a_bj * absent_scale_j)
         bias_b   = bias + sum_j a_bj * absent_shift_j
 
-    ``absent_scale`` and ``absent_shift`` (J, C) start at zero: the layer starts as the original, and for a complete
-    input it remains one with ``weight`` and ``bias`` alone.
+    ``absent_scale`` and ``absent_shift`` (J, C) start at zero, so the layer starts as the original. A complete sample
+    always uses ``weight`` and ``bias`` alone.
 
     Args:
-        original: an affine instance normalisation, whose parameters and their names are kept.
+        original: an affine instance normalisation; its parameters keep their values and names.
         num_modalities: J.
         present: holds (B, J) bool while the backbone runs.
     """
@@ -159,7 +160,7 @@ class PresenceInstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (B, C, *spatial)."""
-        # Product and sum rather than a matrix product, which autocast would take to half precision.
+        # A product and a sum instead of a matrix product, which autocast would compute in half precision.
         absent = (~self.present.get()).unsqueeze(2).to(self.weight.dtype)  # (B, J, 1)
         weight = self.weight * (1 + (absent * self.absent_scale).sum(1))  # (B, C)
         bias = self.bias + (absent * self.absent_shift).sum(1)
@@ -171,10 +172,10 @@ class PresenceInstanceNorm(nn.Module):
 
 
 def use_presence_norms(module: nn.Module, num_modalities: int) -> Condition:
-    """Condition the instance normalisations below ``module`` on presence, and return what tells them of it.
+    """Replace the instance normalisations below ``module`` by `PresenceInstanceNorm`, and return their condition.
 
     Raises:
-        ValueError: ``module`` normalises in another way.
+        ValueError: ``module`` uses another normalisation than instance normalisation.
     """
     present = Condition()
     replace_instance_norms(module, lambda original: PresenceInstanceNorm(original, num_modalities, present))

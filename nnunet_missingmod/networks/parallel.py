@@ -1,8 +1,8 @@
-"""Parallel network: one backbone for every modality, run for the present ones only.
+"""Parallel network: one backbone that runs once for each present modality, followed by a fusion.
 
-A prediction takes time in proportion to the modalities that are there. A branch is one (sample, modality) pair, and the
-branches of a batch are the rows of one larger batch, so their number changes from step to step: under
-``torch.compile`` let the batch dimension be dynamic.
+The time of a prediction is proportional to the number of present modalities. A branch is one (sample, modality) pair.
+The branches of a batch are the rows of one larger batch, whose size changes from step to step: with ``torch.compile``
+make the batch dimension dynamic.
 
 Source: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nnunet_missingmod.choices import FEATURE_FUSIONS, FUSED_AT
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs, map_logits
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
@@ -22,26 +23,25 @@ from nnunet_missingmod.networks.fusion import AttentionFusion, MeanFusion, mean_
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.norms import use_modality_norms
 
-FUSED_AT = ("logits", "features")
-FEATURE_FUSIONS = ("mean", "attention")
-
 
 class ParallelNetwork(MultimodalNetwork):
-    """The same backbone for each present modality, with normalisation parameters per modality, then fusion.
+    """The same backbone for each present modality, with normalisation parameters per modality, then a fusion.
 
     Fused at ``logits``: encoder and decoder run per branch, and the present branches' logits are averaged. Fused at
     ``features``: the encoder runs per branch, each of its levels is fused, and the decoder runs once per sample.
 
     Args:
-        channel_encoder: J modalities to C latent channels each. It must fill with zeros: what it puts in place of an
-            absent modality is never looked at here.
-        backbone: built for C input channels, plus those after the modalities (a previous stage's segmentation), which
-            every branch of a sample gets. Its instance normalisations are replaced and keep their initial values.
+        channel_encoder: maps J modalities to C latent channels each. Its ``absent_fill`` must be ``zero``, because an
+            absent modality has no branch and a learned latent would never be used.
+        backbone: built for C input channels, plus the E channels after the modalities (a previous stage's
+            segmentation), which every branch of a sample gets. Its instance normalisations are replaced and keep their
+            initial values.
         fused_at: ``logits`` or ``features``.
         feature_fusion: ``mean`` or ``attention`` (see ``fusion``); the fusion at logits is always the mean.
 
     Raises:
-        ValueError: an option is out of its range, or the backbone normalises other than by instance.
+        ValueError: an argument is out of its range, or the backbone uses another normalisation than instance
+            normalisation.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ParallelNetwork(MultimodalNetwork):
         if channel_encoder.absent_fill != "zero":
             raise ValueError("Absent modalities have no branch: use absent_fill 'zero' with the parallel network.")
         self.fused_at = fused_at
-        self._expected: torch.Tensor | None = None
+        self._next_present: torch.Tensor | None = None
         self.modality = use_modality_norms(self if fused_at == "logits" else self.encoder, self.num_modalities)
         self.fusions = nn.ModuleList()
         if fused_at == "features":
@@ -76,27 +76,27 @@ class ParallelNetwork(MultimodalNetwork):
         return_features: bool = False,
         return_branches: bool = False,
     ) -> Logits | tuple[Logits, Features] | Branches:
-        """Return logits, and with ``return_features`` what led to them, or instead the branches before their fusion.
+        """Return logits, with ``return_features`` also ``Features``, or with ``return_branches`` only the branches.
 
-        A sample without any modality gets finite logits that mean nothing.
+        The logits of a sample without any modality are finite but meaningless.
 
         Args:
             x: (B, J + E, *spatial), absent modalities marked.
-            present: (B, J) bool: which modalities to use. By default those without the mark. On the CPU it saves
-                waiting for the GPU.
+            present: (B, J) bool, the modalities to use; by default those of ``set_present``, or else all that are not
+                marked as absent. If it is on the CPU, the forward pass does not wait for the GPU.
             return_features: also return ``Features``.
-            return_branches: return ``Branches`` instead. Here and not in a method of its own so that it passes through
-                the wrappers of distributed training.
+            return_branches: return ``Branches`` instead. This is an argument rather than a method because the wrappers
+                of distributed training only forward calls of ``forward``.
 
         Raises:
-            ValueError: branches are asked of a network that is fused at features.
+            ValueError: ``return_branches`` is set and the network is fused at features.
         """
-        return_features = return_features or self.trains_on("features")
-        return_branches = return_branches or self.trains_on("branches")
-        # Here and not in a function of its own: a compiled graph ends at each of the two calls, and it can begin anew
-        # only in the function that it is the graph of.
+        return_features = return_features or self.returns_in_training("features")
+        return_branches = return_branches or self.returns_in_training("branches")
+        # These lines stay in forward: torch.compile ends the graph at _take_next_present and at find_pairs, and can
+        # start a new one only in the function that it compiles.
         if present is None:
-            present = self._take_expected()
+            present = self._take_next_present()
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device)
         levels, latent_rows = self._encode_pairs(images, extra, pairs)
@@ -122,10 +122,10 @@ class ParallelNetwork(MultimodalNetwork):
     def encode(
         self, x: torch.Tensor, present: torch.Tensor | None = None
     ) -> tuple[list[torch.Tensor], torch.Tensor, Pairs]:
-        """Return what comes before any fusion: each branch's encoder levels, the latents, and whose branch is whose.
+        """Return the values before any fusion: each branch's encoder levels, the latents, and the branches' pairs.
 
         Args:
-            x, present: as in ``forward``.
+            x, present: as in ``forward``, but by default ``present`` is read from the marks in ``x``.
 
         Returns:
             Per level (N, C_k, *spatial_k); the latents (N, C, *spatial); the N pairs.
@@ -138,37 +138,40 @@ class ParallelNetwork(MultimodalNetwork):
         self, images: torch.Tensor, extra: torch.Tensor, pairs: Pairs
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         latents = self.channel_encoder.encode_pairs(images, pairs)
-        rows = self.append(latents, extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
+        rows = self.append_extra_channels(latents, extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
         with self.modality.set(pairs.modality):
             levels: list[torch.Tensor] = self.encoder(rows)
         return levels, latents
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return the fused levels without running the decoder; arguments as in ``forward``."""
+        """Return the fused levels without running the decoder; the arguments are those of ``encode``."""
         levels, _, pairs = self.encode(x, present)
         if self.fused_at == "features":
             return self.fuse_levels(levels, pairs, pairs.present)
         return [mean_fusion(pairs.scatter(level), pairs.present) for level in levels]
 
-    def expect(self, present: torch.Tensor) -> None:
-        """Say what the next ``forward(x)`` will find marked, so that it need not look, and wait for a GPU to see.
+    def set_present(self, present: torch.Tensor) -> None:
+        """Set which modalities are present in the input of the next ``forward(x)``.
 
-        For a training loop that calls ``network(x)`` and knows ``present`` (B, J), bool, on the CPU.
+        Without it ``forward(x)`` reads the marks in ``x``; on a GPU the CPU then has to wait for the result.
+
+        Args:
+            present: (B, J) bool, on the CPU. It holds for one forward pass.
         """
-        self._expected = present
+        self._next_present = present
 
-    # An attribute that comes and goes is none of a compiled graph's business.
+    # Not compiled: torch.compile would compile anew whenever this attribute changes.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _take_expected(self) -> torch.Tensor | None:
-        expected, self._expected = self._expected, None
-        return expected
+    def _take_next_present(self) -> torch.Tensor | None:
+        present, self._next_present = self._next_present, None
+        return present
 
     def fuse_levels(self, levels: list[torch.Tensor], pairs: Pairs, kept: torch.Tensor) -> list[torch.Tensor]:
-        """Return (B, C_k, *spatial_k) per level: the fusion at features of the modalities ``kept`` (B, J) bool."""
+        """Return the fusion at features, (B, C_k, *spatial_k) per level, of the modalities in ``kept`` (B, J) bool."""
         return [fusion(pairs.scatter(level), kept) for fusion, level in zip(self.fusions, levels, strict=True)]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return the convolution outputs of the channel encoder, J branches, the fusions and the decoder."""
+        """Return the number of convolution outputs of the channel encoder, J branches, the fusions and the decoder."""
         outputs = self.channel_encoder.compute_conv_feature_map_size(input_size)
         outputs += self.num_modalities * int(self.encoder.compute_conv_feature_map_size(input_size))
         decoders = self.num_modalities if self.fused_at == "logits" else 1

@@ -22,7 +22,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 STOCK_PLANS = "nnUNetPlans"
@@ -158,12 +158,14 @@ class ParallelPlanner(ExperimentPlanner):
         The arguments are nnU-Net's; ``input_channels`` is J.
         """
         with torch.device("meta"):  # no memory and no initial weights for a network that only counts
-            encoder_channels = {"none": 1, "separate": 1, "shared": input_channels}[self.channel_encoder]
+            channels = latent_channels(
+                self.channel_encoder, width=self.channel_encoder_width, num_modalities=input_channels
+            )
             backbone = get_network_from_plans(
                 arch_class_name,
                 arch_kwargs,
                 arch_kwargs_req_import,
-                encoder_channels * self.channel_encoder_width,
+                channels,
                 output_channels,
                 allow_init=False,
             )

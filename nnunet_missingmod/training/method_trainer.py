@@ -1,8 +1,4 @@
-"""The trainer of the methods: its own network and loss terms inside nnU-Net's loop, and a frozen teacher beside it.
-
-nnU-Net's ``train_step`` stays as it is: it calls ``self.network(data)``, which returns features beside the logits while
-in training mode, and ``self.loss(output, target)``, which makes named terms of them.
-"""
+"""The trainer of the methods: networks and terms of its choices, and a frozen teacher where terms need one."""
 
 from __future__ import annotations
 
@@ -10,119 +6,25 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from nnunetv2.paths import nnUNet_results
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import distributed as dist
-from torch import nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_missingmod import plans_block
-from nnunet_missingmod.losses.reduction import warmup_weight
-from nnunet_missingmod.networks.multimodal import MultimodalNetwork
-from nnunet_missingmod.networks.parallel import ParallelNetwork
-from nnunet_missingmod.training.method_choices import check_choices, taught_terms, term_weights
-from nnunet_missingmod.training.method_network import build_method_network
-from nnunet_missingmod.training.method_terms import build_terms
-from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
+from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.teacher import Teacher, load_teacher
 from nnunet_missingmod.training.teacher_folder import Student
-from nnunet_missingmod.training.term_logger import TermLogger
-from nnunet_missingmod.training.trainer import MissingModTrainer
-
-_CLIP_NORM = 12  # as nnU-Net clips the network's
-_STATE = "missingmod_terms"
+from nnunet_missingmod.training.term_trainer import TermTrainer
 
 
-class MethodTrainer(MissingModTrainer):
-    """Trains the network of its choices with their loss terms; a subclass sets class attributes named as the keys.
+class MethodTrainer(TermTrainer):
+    """Trains as `TermTrainer` does; terms may learn from a frozen teacher, and the network may start from its weights.
 
-    What learns beside the network (the mixture's weights, the mutual-information heads) is in the optimiser, and in
-    the checkpoint within the optimiser's state: the network's weights stay those that prediction needs.
+    Attributes:
+        frozen_teacher: the teacher, from the start of the training on; None if no term learns from one.
+        samples_taught: of the epoch so far, how many samples the teacher counted for, and how many there were.
     """
 
-    block_keys = plans_block.KEYS
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        check_choices(self.choices, self.modality_names)
-        self.term_weights = term_weights(self.choices)
-        self.enumerates = self.choices["subset_objective"] == "enumerate"
-        self.teacher: Teacher | None = None
-        self.terms: StepTerms | None = None
-        self.taught_by: str | None = None  # the fingerprint of the teacher of the training that is continued
-        self.samples_taught = [0, 0]
-        self.logger.local_logger = TermLogger(self._series())
-
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        """Build the network that the resolved choices in the configuration describe."""
-        return build_method_network(
-            configuration_manager.configuration[plans_block.BLOCK],
-            plans_manager,
-            configuration_manager,
-            num_input_channels=num_input_channels,
-            num_output_channels=num_output_channels,
-            deep_supervision=enable_deep_supervision,
-        )
-
-    def initialize(self) -> None:
-        """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
-        super().initialize()
-        network = self._unwrapped_network()
-        if self.enumerates:
-            network.training_output = "branches"
-        elif set(self.term_weights) != {"segmentation"}:
-            network.training_output = "features"
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """Add to nnU-Net's optimiser what learns beside the network; its state then travels with the optimiser's."""
-        optimizer, scheduler = super().configure_optimizers()
-        self.terms = build_terms(
-            self.choices,
-            super()._build_loss(),
-            modality_names=self.modality_names,
-            # The teacher's plans are the student's, and with them its encoder's channels.
-            encoder_channels=self._unwrapped_network().encoder.output_channels,
-            dimensions=len(self.configuration_manager.patch_size),
-            head="regions" if self.label_manager.has_regions else "softmax",
-            ignore_label=self.label_manager.ignore_label,
-        ).to(self.device)
-        learning = dict(self.terms.named_parameters())
-        if learning:
-            mixture = [parameter for name, parameter in learning.items() if name.startswith("alignment.")]
-            others = [parameter for name, parameter in learning.items() if not name.startswith("alignment.")]
-            factor = self.choices["mixture_learning_rate_factor"]
-            as_the_network = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
-            for parameters, group in ((mixture, {"lr_factor": factor, "weight_decay": 0.0}), (others, {})):
-                if parameters:
-                    optimizer.add_param_group({**as_the_network, "params": parameters, **group})
-            optimizer.register_step_pre_hook(self._clip_terms)
-        optimizer.register_state_dict_post_hook(self._add_terms)
-        optimizer.register_load_state_dict_pre_hook(self._take_terms)
-        return optimizer, scheduler
-
-    def _build_loss(self) -> StepLoss:
-        assert self.terms is not None
-        terms: nn.Module = self.terms
-        if self.is_ddp and any(True for _ in self.terms.parameters()):
-            terms = DistributedDataParallel(terms, device_ids=[self.local_rank])
-        return StepLoss(self.terms.segmentation, terms)
+    frozen_teacher: Teacher | None = None
+    samples_taught = (0, 0)
 
     def on_train_start(self) -> None:
         """Load the teacher, perhaps take its weights, then start as nnU-Net does."""
@@ -135,9 +37,9 @@ class MethodTrainer(MissingModTrainer):
             self.print_to_log_file(f"Teacher: {teacher.source}")
             if begins:
                 teacher.give_weights(self._unwrapped_network())
-                self.taught_by = teacher.fingerprint
+            self.taught_by = teacher.fingerprint
             if self.taught:
-                self.teacher = teacher
+                self.frozen_teacher = teacher
         super().on_train_start()
 
     def _load_teacher(self) -> Teacher:
@@ -149,108 +51,38 @@ class MethodTrainer(MissingModTrainer):
             self.configuration_manager.configuration,
             self.fold,
         )
+        assert self.terms is not None
+        terms = [self.terms.term(name) for name in self.taught]
         teacher = load_teacher(
-            student, self.choices["teacher"], device=self.device, returns_logits="divergence" in self.taught
+            student,
+            self.choices["teacher"],
+            device=self.device,
+            returns_logits=any(term.uses_teacher_logits for term in terms),
         )
-        if "mutual_information" in self.taught:
+        if any(term.levels for term in terms):
             teacher.check_channels(self._unwrapped_network().encoder.output_channels)
         teacher.check_weights(self.taught_by)
         return teacher
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch with its weights of the terms and its learning rates."""
+        """Start the epoch's count of samples that are taught."""
         super().on_train_epoch_start()
-        assert self.terms is not None
-        for group in self.optimizer.param_groups:
-            group["lr"] *= group.get("lr_factor", 1.0)
-        self.terms.weights |= {
-            name: warmup_weight(weight, self.current_epoch, self.choices["distillation_warmup_epochs"])
-            for name, weight in self.term_weights.items()
-            if name == "mutual_information" or (name == "divergence" and self.choices["divergence_target"] == "teacher")
-        }
-        self.terms.start_epoch(self.current_epoch)
-        self.loss.values.clear()
-        self.samples_taught = [0, 0]
+        self.samples_taught = (0, 0)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Let the teacher see the batch before dropout, then take the step."""
-        present = self._present(batch)
-        self._announce(present)
-        if self.teacher is not None:
-            self.samples_taught[0] += int(present.all(dim=1).sum())
-            self.samples_taught[1] += len(present)
+        if self.frozen_teacher is not None:
+            present = self._present(batch)
+            taught, samples = self.samples_taught
+            self.samples_taught = (taught + int(present.all(dim=1).sum()), samples + len(present))
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
-                self.loss.teacher_output = self.teacher(batch["data"], present)
+                self.loss.teacher_output = self.frozen_teacher(batch["data"], present)
         return super().train_step(batch)
 
-    def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
-        super()._keep(batch, kept)
-        self._announce(kept)
-
-    def _announce(self, present: torch.Tensor) -> None:
-        """Tell a network that runs present modalities only which they are: it need not wait for a GPU to see."""
-        network = self._unwrapped_network()
-        if isinstance(network, ParallelNetwork):
-            network.expect(present)
-
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """Log each term beside nnU-Net's total, and the mixture's weights."""
+        """Say for how many samples the teacher counted, where it did not count for all."""
         super().on_train_epoch_end(train_outputs)
-        if self.loss.values:
-            means = mean_values(self.loss.values)
-            if self.is_ddp:
-                of_ranks: list[Any] = [None] * dist.get_world_size()
-                dist.all_gather_object(of_ranks, means)
-                means = {name: float(np.mean([rank[name] for rank in of_ranks])) for name in means}
-            for name, value in means.items():
-                self.logger.log(f"loss_{name}", value, self.current_epoch)
-            self.print_to_log_file("terms", {name: round(value, 4) for name, value in means.items()})
-        if self.choices["alignment_anchor"] == "mixture":
-            weights = self._mixture_weights()
-            self.logger.log("mixture_weights", weights, self.current_epoch)
-            named = dict(zip(self.modality_names, np.round(weights, 4).tolist(), strict=True))
-            self.print_to_log_file("mixture weights", named)
         taught, samples = self.samples_taught
         if taught < samples:
             self.print_to_log_file(f"The teacher had {taught} of {samples} samples with all of its modalities.")
-
-    def _series(self) -> list[str]:
-        series = [f"loss_{name}" for name in self.term_weights]
-        if series == ["loss_segmentation"] and not self.enumerates:
-            return []  # nnU-Net's own train_losses
-        return [*series, "mixture_weights"] if self.choices["alignment_anchor"] == "mixture" else series
-
-    def _mixture_weights(self) -> list[float]:
-        assert self.terms is not None
-        assert self.terms.alignment is not None
-        weights = self.terms.alignment.mixture_weights()
-        assert weights is not None
-        values: list[float] = weights.detach().tolist()
-        return values
-
-    def _clip_terms(self, *_step: Any) -> None:
-        assert self.terms is not None
-        nn.utils.clip_grad_norm_(self.terms.parameters(), _CLIP_NORM)
-
-    def _add_terms(self, _optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        assert self.terms is not None
-        taught_by = self.taught_by if self.teacher is None else self.teacher.fingerprint
-        return {**state, _STATE: {"terms": self.terms.state_dict(), "teacher": taught_by}}
-
-    def _take_terms(self, _optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        assert self.terms is not None
-        if _STATE not in state:
-            raise ValueError("This checkpoint holds no state of the loss terms: another trainer wrote it.")
-        self.terms.load_state_dict(state[_STATE]["terms"])
-        self.taught_by = state[_STATE]["teacher"]
-        return {name: value for name, value in state.items() if name != _STATE}
-
-    def _unwrapped_network(self) -> MultimodalNetwork:
-        network = self.network
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
-        if isinstance(network, OptimizedModule):
-            network = network._orig_mod
-        assert isinstance(network, MultimodalNetwork)
-        return network

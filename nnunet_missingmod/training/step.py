@@ -1,6 +1,6 @@
 """One training step's loss: what network and teacher returned becomes named terms, and those one scalar.
 
-Pure: tensors and losses in, tensors out. The trainer (``method_trainer``) decides what is in it.
+Pure: tensors and losses in, tensors out. The trainer (``term_trainer``) decides what is in it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
-from nnunet_missingmod.losses.mutual_information import MutualInformationLoss, draw_lattice, on_lattice
-from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLoss
+from nnunet_missingmod.losses.mutual_information import draw_lattice, on_lattice
+from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import autocast_off, weighted_sum
+from nnunet_missingmod.losses.term import FullView, Step, StepTerm
 from nnunet_missingmod.modalities import Subset, all_subsets
 from nnunet_missingmod.networks.backbone import Features, Logits
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_subsets
@@ -79,19 +79,17 @@ def _add(total: Tensor | None, gradient: Tensor | None, factor: float) -> Tensor
     return gradient * factor if total is None else total.add_(gradient, alpha=factor)
 
 
-TERM_NAMES = ("segmentation", "alignment", "divergence", "mutual_information")
-
 # nnU-Net's loss of an output and its target, either of them a list with deep supervision.
 SegmentationLoss = Callable[..., Tensor]
 
 
 class TeacherOutput(NamedTuple):
-    """What a full-modality network says of the batch before dropout.
+    """What a full-modality network returns for the batch before dropout.
 
     Attributes:
-        logits: (B, K, *spatial); None if no term is about them.
+        logits: (B, K, *spatial); None if no term uses them.
         encoder: per level (B, C_k, *spatial_k).
-        complete: (B,) bool: samples that have every modality. The teacher's word on the others does not count.
+        complete: (B,) bool: samples that have every modality. The others are not taught.
     """
 
     logits: Tensor | None
@@ -100,16 +98,15 @@ class TeacherOutput(NamedTuple):
 
 
 class StepTerms(nn.Module):
-    """The terms of a training step, each at its weight; holds what learns beside the network.
+    """The terms of a training step, each with its weight; holds what learns beside the network.
+
+    Each term is a submodule under its own name, so that the names of its parameters do not depend on the other terms.
 
     Args:
         segmentation: nnU-Net's loss.
-        weights: of each term in use, by name; ``"segmentation"`` always, the others where their loss is given.
-        alignment: of the latents.
-        divergence: of the posteriors from ``divergence_target``, ``"teacher"`` or ``"label"``.
-        mutual_information: with the features of ``mutual_information_source``, ``"teacher"`` or ``"self"``.
-        levels: the encoder levels that ``mutual_information`` is about.
-        ignore_label: its value in the target of a softmax head; for regions the target's last channel marks it.
+        terms: the other terms in use, by name, in the order in which they are logged.
+        weights: of each term in use, by name, ``"segmentation"`` among them.
+        head: what the logits mean.
 
     Raises:
         ValueError: the weights do not name the terms in use.
@@ -118,34 +115,32 @@ class StepTerms(nn.Module):
     def __init__(
         self,
         segmentation: SegmentationLoss,
+        terms: Mapping[str, StepTerm],
         *,
         weights: Mapping[str, float],
-        alignment: AnchorAlignmentLoss | None = None,
-        divergence: PosteriorDivergenceLoss | None = None,
-        divergence_target: str = "teacher",
-        mutual_information: MutualInformationLoss | None = None,
-        mutual_information_source: str = "teacher",
-        levels: Sequence[int] = (),
-        ignore_label: int | None = None,
+        head: Head,
     ) -> None:
         super().__init__()
         self.segmentation = segmentation
-        self.alignment = alignment
-        self.divergence = divergence
-        self.divergence_target = divergence_target
-        self.mutual_information = mutual_information
-        self.mutual_information_source = mutual_information_source
-        self.levels = tuple(levels)
-        self.ignore_label = ignore_label
+        self.head = head
+        self.names = tuple(terms)
+        for name, term in terms.items():
+            assert isinstance(term, nn.Module)
+            self.add_module(name, term)
+        self.levels = tuple(sorted({level for term in terms.values() for level in term.levels}))
         self.weights = dict(weights)
         self.start_epoch(0)
-        used = {name for name in TERM_NAMES if getattr(self, name) is not None}
+        used = {"segmentation", *terms}
         if set(weights) != used:
             raise ValueError(f"There must be a weight for each of {sorted(used)}, got {sorted(weights)}.")
 
     def start_epoch(self, epoch: int) -> None:
         """Begin the epoch's sequence of draws, which a training that is continued repeats."""
         self._rng = np.random.default_rng(epoch)
+
+    def term(self, name: str) -> Any:
+        """Return the term of this name, or None where it is not in use."""
+        return getattr(self, name) if name in self.names else None
 
     def forward(
         self,
@@ -164,81 +159,79 @@ class StepTerms(nn.Module):
         if isinstance(output, Branches):
             return self._over_all_subsets(output, target, teacher)
         logits, features = output
+        lattice = self._draw_lattice(features.encoder)
+        step = Step(
+            logits=_full_resolution(logits),
+            target=_full_resolution(target),
+            head=self.head,
+            present=features.present,
+            latents=features.latents,
+            encoder=_on_lattice(features.encoder, lattice),
+            teacher=_view(teacher, lattice),
+        )
         terms = {"segmentation": self.segmentation(logits, target)}
-        if self.alignment is not None:
-            terms["alignment"] = self.alignment(features.latents, features.present)
-        if self.divergence is not None:
-            terms["divergence"] = self._divergence(logits, target, teacher)
-        if self.mutual_information is not None:
-            assert teacher is not None
-            lattices = self._draw_lattices(features.encoder)
-            terms["mutual_information"] = self.mutual_information(
-                self._select(features.encoder, lattices),
-                self._select(teacher.encoder, lattices),
-                sample_weights=teacher.complete,
-            )
+        terms |= {name: self.term(name).of_step(step) for name in self.names}
         return weighted_sum(terms, self.weights), _detached(terms)
 
     def _over_all_subsets(
         self, branches: Branches, target: Tensor | list[Tensor], teacher: TeacherOutput | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean over the subsets, of whose terms those that do not depend on the subset are computed once."""
         present = branches.pairs.present
-        lattices = self._draw_lattices(branches.encoder)
-        branches = branches._replace(encoder=self._select(branches.encoder, lattices))
-        full = [] if teacher is None else self._select(teacher.encoder, lattices)
-        if self.mutual_information_source == "self":
-            full = [mean_fusion(branches.pairs.scatter(level.detach()), present) for level in branches.encoder]
-        weights = {name: weight for name, weight in self.weights.items() if name != "alignment"}
+        lattice = self._draw_lattice(branches.encoder)
+        encoder = _on_lattice(branches.encoder, lattice)
+        branches = branches._replace(encoder=list(encoder.values()))
+        needs_own = any(self.term(name).needs_own for name in self.names)
+        own = {
+            level: mean_fusion(branches.pairs.scatter(feature.detach()), present)
+            for level, feature in (encoder if needs_own else {}).items()
+        }
+        whole = Step(
+            logits=_full_resolution(branches.logits),
+            target=_full_resolution(target),
+            head=self.head,
+            present=present,
+            latents=branches.latents,
+            encoder=encoder,
+            teacher=_view(teacher, lattice),
+        )
+        of_subset = [name for name in self.names if not self.term(name).once_per_step]
+        weights = {name: self.weights[name] for name in ("segmentation", *of_subset)}
 
         def evaluate(output: SubsetOutput) -> tuple[Tensor, Mapping[str, Tensor]]:
+            step = whole._replace(
+                logits=_full_resolution(output.logits),
+                present=output.present,
+                encoder=dict(zip(lattice, output.encoder, strict=True)),
+                # Features of the full set have nothing to learn from themselves.
+                own=FullView(None, own, (output.present != present).any(1)),
+            )
             terms = {"segmentation": self.segmentation(output.logits, target)}
-            if self.divergence is not None:
-                terms["divergence"] = self._divergence(output.logits, target, teacher)
-            if self.mutual_information is not None:
-                if self.mutual_information_source == "self":
-                    # Features of the full set have nothing to learn from themselves.
-                    counted = (output.present != present).any(1)
-                else:
-                    assert teacher is not None
-                    counted = teacher.complete
-                terms["mutual_information"] = self.mutual_information(output.encoder, full, sample_weights=counted)
+            terms |= {name: self.term(name).of_step(step) for name in of_subset}
             return weighted_sum(terms, weights), terms
 
-        heads = [] if self.mutual_information is None else list(self.mutual_information.parameters())
-        total, values = mean_over_subsets(branches, all_subsets(present.shape[1]), evaluate, parameters=heads)
-        if self.alignment is not None:
-            alignment = self.alignment(branches.latents, present)
-            total = total + self.weights["alignment"] * alignment
-            values |= _detached({"alignment": alignment})
+        parameters = [parameter for name in of_subset for parameter in self.term(name).parameters()]
+        total, values = mean_over_subsets(branches, all_subsets(present.shape[1]), evaluate, parameters=parameters)
+        for name in self.names:
+            if name not in of_subset:
+                term = self.term(name).of_step(whole)
+                total = total + self.weights[name] * term
+                values |= _detached({name: term})
         return total, values
 
-    def _divergence(self, logits: Logits, target: Tensor | list[Tensor], teacher: TeacherOutput | None) -> Tensor:
-        assert self.divergence is not None
-        logits = _full_resolution(logits)
-        labels, valid = self._labels(_full_resolution(target))
-        if self.divergence_target == "label":
-            value: Tensor = self.divergence(logits, labels=labels, valid=valid)
-        else:
-            assert teacher is not None
-            assert teacher.logits is not None
-            value = self.divergence(logits, teacher_logits=teacher.logits, valid=valid, sample_weights=teacher.complete)
-        return value
+    def _draw_lattice(self, encoder: list[Tensor]) -> dict[int, tuple[slice, ...]]:
+        """Return the voxels of each level in use on which terms about features are estimated in this step."""
+        return {level: draw_lattice(encoder[level].shape[2:], self._rng) for level in self.levels}
 
-    def _labels(self, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the labels and where they count, (B, 1, *spatial); None for everywhere."""
-        assert self.divergence is not None
-        if self.ignore_label is None:
-            return target, None
-        if self.divergence.head == "regions":
-            return target[:, :-1], ~target[:, -1:].bool()
-        return target, target != self.ignore_label
 
-    def _draw_lattices(self, encoder: list[Tensor]) -> list[tuple[slice, ...]]:
-        """Return the voxels of each level in use on which this step's mutual information is estimated."""
-        return [draw_lattice(encoder[level].shape[2:], self._rng) for level in self.levels]
+def _on_lattice(encoder: list[Tensor], lattice: Mapping[int, tuple[slice, ...]]) -> dict[int, Tensor]:
+    return {level: on_lattice(encoder[level], voxels) for level, voxels in lattice.items()}
 
-    def _select(self, encoder: list[Tensor], lattices: Sequence[tuple[slice, ...]]) -> list[Tensor]:
-        return [on_lattice(encoder[level], lattice) for level, lattice in zip(self.levels, lattices, strict=True)]
+
+def _view(teacher: TeacherOutput | None, lattice: Mapping[int, tuple[slice, ...]]) -> FullView | None:
+    if teacher is None:
+        return None
+    return FullView(teacher.logits, _on_lattice(teacher.encoder, lattice), teacher.complete)
 
 
 class StepLoss:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_missingmod.absence import BoolArray
+from nnunet_missingmod.absence import restrict as restrict
 from nnunet_missingmod.modalities import all_subsets
 
 Sampler = Callable[[int, np.random.Generator], BoolArray]
@@ -117,12 +118,6 @@ class SubsetCycle:
         chosen = np.zeros(self._num_modalities, dtype=bool)
         chosen[list(self.order[position])] = True
         return chosen
-
-
-def restrict(present: BoolArray, subset: BoolArray) -> BoolArray:
-    """Return the part (B, J) of a subset (J,) that each case has; a case that has none of it keeps all it has."""
-    kept: BoolArray = present & subset
-    return np.where(kept.any(axis=1, keepdims=True), kept, present)
 
 
 def dice_by_count(steps: Iterable[tuple[int, Counts, Counts, Counts]]) -> dict[int, list[float]]:

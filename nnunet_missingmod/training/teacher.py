@@ -66,7 +66,7 @@ class Teacher:
             TeacherError: it is built otherwise.
         """
         weights = self._network.state_dict()
-        if not isinstance(self._network, MultimodalNetwork):
+        if isinstance(student, MultimodalNetwork) and not isinstance(self._network, MultimodalNetwork):
             weights = {f"backbone.{name}": value for name, value in weights.items()}
         try:
             student.load_state_dict(weights)

@@ -10,8 +10,9 @@ import torch
 
 from nnunet_missingmod.benchmarking import predictions as evaluate_predictions
 from nnunet_missingmod.benchmarking.evaluate import evaluate
-from nnunet_missingmod.benchmarking.request import UsageError, request_of
+from nnunet_missingmod.benchmarking.request import request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.scores import read_scores
 
 

@@ -7,8 +7,9 @@ import argparse
 import pytest
 import torch
 
-from nnunet_missingmod.benchmarking.request import UsageError, request_of
+from nnunet_missingmod.benchmarking.request import request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
+from nnunet_missingmod.errors import UsageError
 
 
 def ask(*arguments):

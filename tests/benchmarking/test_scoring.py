@@ -33,8 +33,8 @@ def world(tmp_path):
     return references, whole, part, tmp_path
 
 
-def score(predictions, references):
-    with Workers(1) as workers:
+def score(predictions, references, *, jobs=1):
+    with Workers(jobs) as workers:
         return score_all(predictions, references, TASK, tolerance_mm=1.0, workers=workers)
 
 
@@ -50,6 +50,24 @@ def test_rows_are_those_of_each_prediction_and_region(world):
     ]
     assert rows[0].dice == pytest.approx(2 * 32 / (64 + 32))
     assert [row.dice for row in scored.rows[predictions[1]]] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_rows_of_a_case_are_in_the_order_of_its_predictions_whatever_the_jobs(world, jobs):
+    references, whole, part, _ = world
+    predictions = [
+        ToScore("m", "0", case, subset, file)
+        for case, subset, file in [("a", (0,), part), ("b", (1,), whole), ("a", (0, 1), whole), ("b", (0,), part)]
+    ]
+    scored = score(predictions, references, jobs=jobs)
+    assert scored.failed == {}
+    assert [(each.case, each.subset) for each in scored.rows] == [("a", (0,)), ("a", (0, 1)), ("b", (1,)), ("b", (0,))]
+    for each, rows in scored.rows.items():
+        assert [(row.case, row.subset, row.region) for row in rows] == [
+            (each.case, "+".join(TASK.modalities[channel] for channel in each.subset), region)
+            for region in TASK.regions
+        ]
+        assert rows[1].dice == (1.0 if each.file == whole else pytest.approx(2 * 16 / (32 + 16)))
 
 
 def test_what_cannot_be_scored_is_named_and_costs_no_other(world):

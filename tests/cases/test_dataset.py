@@ -12,6 +12,7 @@ from nnunet_missingmod.cases.dataset import (
     find_dataset,
     find_raw_cases,
     label_values,
+    presence_table,
     read_dataset_json,
 )
 
@@ -42,6 +43,10 @@ def test_dataset_is_found_by_id_name_or_folder(tiny, monkeypatch):
         ('{"labels": {}, "channel_names": {"0": "A"}}', "has no file_ending"),
         ('{"labels": {}, "file_ending": ".nii.gz"}', "names no channels"),
         ('{"labels": {}, "file_ending": ".nii.gz", "channel_names": {"1": "A"}}', "must be numbered 0..0"),
+        ('{"labels": {}, "file_ending": ".nii.gz", "channel_names": ["A"]}', "dataset.json: "),
+        ('{"labels": [0], "file_ending": ".nii.gz", "channel_names": {"0": "A"}}', "gives each name a whole number"),
+        ('{"labels": {"a": "x"}, "file_ending": ".nii.gz", "channel_names": {"0": "A"}}', "got {'a': 'x'}"),
+        ("[]", "holds a list, not the description of a dataset"),
     ],
 )
 def test_dataset_json_that_cannot_be_used_is_refused(tmp_path, content, said):
@@ -98,6 +103,14 @@ def test_wrong_number_and_lonely_label_maps_are_problems(tiny):
     assert '"numTraining" is 7, but there are 2 training cases' in number
     assert "labelsTr has label maps without images: gone.nii.gz" in lonely
     assert "has no training case. Expected per case" in dataset_problems(tiny.raw, wrong, [], {})[0]
+
+
+def test_presence_is_written_by_channels_or_by_names():
+    by_channel = [("a", "Tr", (0, 2)), ("b, c", "Ts", ())]
+    by_name = [("a", "Tr", ("T2", "FLAIR")), ("b, c", "Ts", ())]
+    expected = 'case,split,FLAIR,T1,T2\na,Tr,1,0,1\n"b, c",Ts,0,0,0\n'
+    assert presence_table(by_channel, ("FLAIR", "T1", "T2")) == expected
+    assert presence_table(by_name, ("FLAIR", "T1", "T2")) == expected
 
 
 def test_it_is_json_that_nnunet_wrote(tiny):

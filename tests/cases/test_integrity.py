@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
+from nnunet_missingmod.cases.integrity import check_whole, count_hidden_nonfinite, tiff_complaints
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -103,6 +103,46 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path):
     (tmp_path / "image.nii.gz").mkdir()
     with pytest.raises(ValueError, match="it is a folder"):
         count_hidden_nonfinite(tmp_path / "image.nii.gz")
+
+
+@pytest.mark.parametrize("length", [1, 347])
+def test_nifti_shorter_than_its_header_is_refused(tmp_path, length):
+    file = tmp_path / "image.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), np.eye(4)), file)
+    file.write_bytes(file.read_bytes()[:length])
+    (tmp_path / "image.nii.gz").write_bytes(gzip.compress(file.read_bytes()))
+    for damaged in (file, tmp_path / "image.nii.gz"):
+        with pytest.raises(
+            ValueError, match=rf"{damaged.name} is truncated: it has {length} bytes, less than a NIfTI header"
+        ):
+            check_whole(damaged)
+
+
+def test_a_file_with_nonfinite_voxels_is_whole(tmp_path):
+    file = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.full((3, 4, 5), np.nan, np.float32), np.eye(4)), file)
+    check_whole(file)
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-8]))
+    with pytest.raises(
+        ValueError, match=r"/image\.nii\.gz is truncated: its header announces 592 bytes, 584 are there\.$"
+    ):
+        check_whole(file)
+
+
+def test_a_message_of_a_whole_file_begins_with_the_file_whatever_is_wrong(tmp_path):
+    file = tmp_path / "image.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), np.eye(4)), file)
+    saved = bytearray(file.read_bytes())
+    struct.pack_into("<h", saved, 46, 0)
+    file.write_bytes(saved)
+    with pytest.raises(ValueError, match=rf"^{file}: its header gives 0 voxels along axis 3\.$"):
+        check_whole(file)
+
+
+def test_the_axis_of_vectors_needs_no_voxel_size(tmp_path):
+    image = sitk.GetImageFromArray(np.ones((3, 4, 5, 2), np.float32), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
+    check_whole(tmp_path / "image.nii.gz")
 
 
 def test_integers_have_no_nonfinite_voxels(tmp_path):

@@ -78,6 +78,11 @@ def test_a_gain_that_was_not_measured_is_not_made_up(tmp_path, capsys):
     assert "was not measured" in capsys.readouterr().out
 
 
+def test_a_model_folder_that_does_not_exist_is_wrong_usage(tmp_path, capsys):
+    assert advise(tmp_path / "nomodel", "T1") == 2
+    assert f"There is no model folder {tmp_path / 'nomodel'}." in capsys.readouterr().err
+
+
 def test_without_a_card_the_command_that_makes_one_is_named(tmp_path, capsys):
     assert advise(tmp_path, "T1") == 1
     assert "evaluate the model first" in capsys.readouterr().err

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import configparser
 import subprocess
+import textwrap
+from pathlib import Path
 
 import pytest
 
+import nnunet_missingmod
 from nnunet_missingmod import host
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.commands import doctor
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -65,10 +71,79 @@ def test_host_that_is_not_installed(healthy, monkeypatch):
     assert list(problems(doctor.check_attached)) == ["nnunetv2 is not installed"]
 
 
-@pytest.mark.parametrize(("found", "good"), [("2.8.0", False), ("2.8.1", True), ("2.8.7", True), ("2.9.0", False)])
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [
+        ("2.8.0", False),
+        ("2.8.1", True),
+        ("2.8.7", True),
+        ("2.8.10", True),
+        ("2.8.2.dev1", True),
+        ("2.8.1rc1", False),
+        ("2.9.0", False),
+        ("2.9.0rc1", False),
+        ("2.8", False),
+        ("unknown", False),
+    ],
+)
 def test_version_of_the_host(healthy, monkeypatch, found, good):
     monkeypatch.setattr(doctor, "version", lambda package: found)
     assert bool(problems(doctor.check_versions)) is not good
+
+
+def test_the_range_of_the_host_is_that_of_the_installation():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert f"nnunetv2{doctor.HOST_RANGE}" in config["options"]["install_requires"].split()
+
+
+def test_an_installation_that_is_shadowed_is_named(healthy, monkeypatch):
+    def found(folder):
+        done = subprocess.CompletedProcess([], 0, f"{folder}\n", "")
+        monkeypatch.setattr(doctor.subprocess, "run", lambda *args, **kwargs: done)
+        return problems(doctor.check_class_search)
+
+    ours = Path(nnunet_missingmod.__file__).parent
+    assert found(ours.resolve()) == {}
+    ((text, fix),) = found("/site-packages/nnunet_missingmod").items()
+    assert text == f"this command is of {ours}, but nnU-Net's commands import the package in " + (
+        "/site-packages/nnunet_missingmod"
+    )
+    assert f"start it elsewhere than in {Path.cwd()}" in fix
+    assert f"pip install -e {ours.parent}" in fix
+
+
+def test_a_package_that_is_not_installed_is_named(healthy, monkeypatch):
+    done = subprocess.CompletedProcess([], 1, "", "ModuleNotFoundError: No module named 'nnunet_missingmod'")
+    monkeypatch.setattr(doctor.subprocess, "run", lambda *args, **kwargs: done)
+    ((text, fix),) = problems(doctor.check_class_search).items()
+    assert text.endswith("No module named 'nnunet_missingmod'")
+    assert fix.endswith(f"-m pip install {ROOT}")
+
+
+@pytest.mark.slow
+def test_the_search_itself_in_a_process_of_its_own(attached, monkeypatch, tmp_path):
+    """Wherever the doctor is called: a folder that holds a broken copy of the package is not what nnU-Net imports."""
+    broken = tmp_path / "nnunet_missingmod"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise RuntimeError('broken')")
+    monkeypatch.chdir(tmp_path)
+    found = [(finding.text, finding.fix) for finding in doctor.check_class_search()]
+    assert found[-1] == ("nnU-Net's class search finds its own classes and ours", None)
+    # Beside that, at most that the tests are run from a checkout which is not what is installed.
+    assert all(text.startswith("this command is of ") for text, _ in found[:-1])
+
+
+@pytest.mark.slow
+def test_the_search_itself_where_nothing_is_attached(monkeypatch, tmp_path):
+    with_nothing = textwrap.dedent(
+        """
+        import nnunet_missingmod.host
+        nnunet_missingmod.host.CLASS_TABLE.clear()
+        """
+    )
+    monkeypatch.setattr(doctor, "_SEARCH", with_nothing + doctor._SEARCH)
+    assert any("class search fails" in text for text in problems(doctor.check_class_search))
 
 
 def test_failing_class_search_tells_a_broken_torchvision_from_other_reasons(healthy, monkeypatch):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from math import isnan
 
 import pytest
 
+from nnunet_missingmod.benchmarking import evaluate as module
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.evaluation.scores import read_scores
@@ -115,10 +117,36 @@ def test_a_model_that_fails_is_named_and_the_other_reported(tiny, folder, make_m
     assert {row.case for row in rows if row.model == "nnUNetTrainer"} == set(tiny.cases[2:])
 
 
-def test_no_model_at_all_is_a_failure(tmp_path, capsys):
-    assert evaluate(tmp_path / "nowhere", "-o", tmp_path / "out") == 1
-    assert "nowhere has checkpoint_final.pth" in capsys.readouterr().err
+def test_without_any_model_that_can_be_used_it_does_not_start(tmp_path, capsys):
+    assert evaluate(tmp_path / "nowhere", f"else={tmp_path / 'elsewhere'}", "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "nowhere has checkpoint_final.pth" in error
+    assert "elsewhere has checkpoint_final.pth" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_models_are_given_by_m_too(folder, tmp_path, numbers_only):
+    arguments = ("-m", f"ours={folder}", "-o", tmp_path / "out", "--subsets", "T1+T2", "-f", "0")
+    assert evaluate(*arguments) == 0
+    assert {row.model for row in read_scores(tmp_path / "out" / "scores.csv")} == {"ours"}
+
+
+def test_a_full_disk_in_the_middle_is_a_failure_and_not_wrong_usage(
+    folder, tmp_path, capsys, numbers_only, monkeypatch
+):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device", "scores.csv")
+
+    monkeypatch.setattr(module, "write_scores", full)
+    assert evaluate(folder, "-o", tmp_path / "out", "-f", "0", "--subsets", "T1+T2") == 1
+    error = capsys.readouterr().err
+    assert error.endswith("nnunet_missingmod evaluate: [Errno 28] No space left on device: 'scores.csv'\n")
+
+
+def test_an_output_folder_that_cannot_be_made_is_wrong_usage(folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert evaluate(folder, "-o", tmp_path / "file") == 2
+    assert f"Cannot write into {tmp_path / 'file'}" in capsys.readouterr().err
 
 
 def test_a_test_folder_is_predicted_by_all_folds_and_some_subsets_make_no_card(tiny, folder, tmp_path, numbers_only):
@@ -159,6 +187,7 @@ def test_models_can_be_named_as_nnunet_names_them(tiny, folder, tmp_path, number
         (["--patients", "(patient)_"], "names no patient in case case_00"),
         (["--jobs", "0"], "--jobs"),
         (["-ref", "."], "both its images"),
+        (["-np", "0"], "-np (or --jobs) is 1 or more, got 0"),
     ],
 )
 def test_wrong_usage_starts_nothing(folder, tmp_path, capsys, arguments, message):

@@ -87,6 +87,11 @@ def test_everything_that_is_wrong_is_listed_with_case_modality_and_fix(tiny, cap
     assert "5 problems:" in (tmp_path / "report" / "inspection.txt").read_text()
 
 
+def test_the_dataset_is_given_by_d_too(tiny, capsys):
+    assert inspect("-d", 901) == 0
+    assert "Nothing is wrong with the files." in capsys.readouterr().out
+
+
 def test_the_first_file_being_broken_does_not_hide_the_others(tiny, capsys):
     tiny.image("case_000", 0).write_bytes(b"no image")
     assert inspect(901) == 1
@@ -100,6 +105,9 @@ def test_wrong_usage_is_2(tiny, capsys, tmp_path):
     assert "There is no dataset Dataset902_*" in capsys.readouterr().err
     assert inspect(tmp_path / "none") == 2
     assert "cannot be read" in capsys.readouterr().err
+    assert inspect() == 2
+    assert inspect(901, "-d", 901) == 2
+    assert "Give one dataset: inspect -d DATASET" in capsys.readouterr().err
     assert inspect(901, "-np", 0) == 2
     assert "-np is 1 or more, got 0" in capsys.readouterr().err
     (tmp_path / "file").touch()

@@ -123,6 +123,7 @@ def test_exit_2_with_the_fix_where_it_cannot_start(model, given, tmp_path, capsy
         (("-i", given, "-d", 901, "-c", "3d_fullres"), "Give a model folder (-m), or -tr too"),
         (("-i", given, "-m", model, "-d", 901), "not both"),
         (("-i", given, "-m", tmp_path), "is not a model folder of nnU-Net"),
+        (("-i", given, "-m", tmp_path / "nomodel"), f"There is no model folder {tmp_path / 'nomodel'}"),
         (("-i", given, "-m", model, "-f", 3), "no checkpoint_final.pth of fold 3; it has 0"),
         (("-i", given, "-m", model, "-chk", "checkpoint_best.pth"), "checkpoint_best.pth"),
         (("-i", given, "-d", 77, "-c", "2d", "-tr", TRAINER), "Cannot find dataset 77"),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from nnunet_missingmod.cli import main
-from nnunet_missingmod.commands.trainers import describe_trainers
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.plans_block import KEYS
+from nnunet_missingmod.reference import describe_trainers
 
 TRAINERS = describe_trainers()
 

@@ -15,22 +15,22 @@ SCIENCE = {"numpy", "scipy", "SimpleITK", "tqdm"}
 TORCH = {"torch", "dynamic_network_architectures"}
 HOST = {"nnunetv2", "batchgenerators", "batchgeneratorsv2"}
 FLOORS: tuple[dict[str, set[str]], ...] = (
-    {"console": set(), "storage": set(), "workers": set()},
-    {"modalities": set(), "plans_keys": set(), "absence": {"numpy", "torch"}, "host": set()},
-    {"method_keys": set()},
-    {"plans_block": set()},
+    {"errors": set(), "keys": set(), "modalities": set(), "storage": set(), "workers": set()},
+    {"choices": set(), "absence": {"numpy", "torch"}},
+    {"host": set(), "plans_block": set()},
+    {"reference": set()},
     {
         "cases": SCIENCE | {"nnunetv2.imageio"},
         "networks": {"numpy"} | TORCH,
         "losses": {"numpy"} | TORCH,
-        "evaluation": SCIENCE | {"matplotlib", "sklearn"},
+        "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},
     },
     {"preprocessing": SCIENCE | HOST, "planning": SCIENCE | TORCH | HOST},
     {"training": SCIENCE | TORCH | HOST | {"matplotlib", "PIL"}},
     {"inference": SCIENCE | TORCH | HOST},
     {"benchmarking": SCIENCE | TORCH | HOST},
     {"datasets": SCIENCE, "demo": SCIENCE},
-    {"commands": {"torch"}},
+    {"commands": {"torch", "packaging"}},
     {"cli": set()},
 )
 # Parts of a place that know less than the place.

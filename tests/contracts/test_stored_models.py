@@ -1,9 +1,9 @@
 """Models that an earlier version trained are read as they were: same weights, predictions and state of training.
 
 `stored_models/` was written by the code of commit 0c9f035 (nnunetv2 2.8.1, torch 2.14.1): four models trained for 120
-steps on one case, what they predict of another under each subset of its modalities, and their fingerprints. Voxels
-whose two likeliest labels differ by less than 0.002 in probability are not compared: nnU-Net adds up logits in half
-precision, which another processor may round the other way.
+steps on one case, what they predict of another under each subset of its modalities, their fingerprints, and the names
+of the classes that nnU-Net found. Voxels whose two likeliest labels differ by less than 0.002 in probability are not
+compared: nnU-Net adds up logits in half precision, which another processor may round the other way.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from nnunet_missingmod import Predictor
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.inference.model_folder import open_model_folder
 from nnunet_missingmod.modalities import all_subsets, subset_name
+from nnunet_missingmod.plans_block import resolve
 
 STORED = Path(__file__).parent / "stored_models"
-FACTS = json.loads((STORED / "facts.json").read_text(encoding="utf-8"))
+OFFERED = json.loads((STORED / "facts.json").read_text(encoding="utf-8"))["classes"]
+FACTS = json.loads((STORED / "facts.json").read_text(encoding="utf-8"))["models"]
 ARRAYS = np.load(STORED / "case_and_predictions.npz")
 NAMES = ("FLAIR", "T1", "T1ce")
 
@@ -85,3 +87,15 @@ def test_a_training_that_was_started_before_is_continued(name, tmp_path, monkeyp
         assert torch.equal(restored["missingmod_terms"]["terms"][key], value), key
     for index, of_parameter in state["state"].items():
         assert torch.equal(restored["state"][index]["momentum_buffer"], of_parameter["momentum_buffer"])
+
+
+def test_names_that_land_in_checkpoints_and_result_folders_are_still_there():
+    assert set(CLASS_TABLE) >= set(OFFERED)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_keys_that_land_in_plans_are_still_known_and_accept_what_they_did(name):
+    plans = json.loads((STORED / name / "plans.json").read_text(encoding="utf-8"))
+    block = plans["configurations"][FACTS[name]["configuration"]]["missingmod"]
+    assert len(block) > 10
+    assert {key: value for key, value in resolve(block).items() if key in block} == block

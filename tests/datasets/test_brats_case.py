@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_missingmod.datasets.brats_case import Conversion, convert_case, converted_files, read_labels
-from nnunet_missingmod.datasets.brats_naming import CHANNELS, find_cases
+from nnunet_missingmod.datasets.brats_case import (
+    CHANNELS,
+    Conversion,
+    convert_case,
+    converted_files,
+    find_cases,
+    read_labels,
+)
 
 VALUES = {"FLAIR": 10, "T1": 20, "T1ce": 30, "T2": 40}
 

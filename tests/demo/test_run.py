@@ -7,16 +7,8 @@ import json
 import pytest
 
 from nnunet_missingmod import host
-from nnunet_missingmod.cli import main
 from nnunet_missingmod.demo import run
 from nnunet_missingmod.demo.settings import CONFIGURATION, PLANS, DemoFolder, DemoSettings
-
-
-def test_demo_without_attach_says_so_and_makes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / "bridge"])
-    assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
-    assert "nnunet_missingmod attach" in capsys.readouterr().err
-    assert not (tmp_path / "demo").exists()
 
 
 @pytest.fixture
@@ -51,15 +43,14 @@ def test_finished_steps_start_no_command(planned, monkeypatch):
 
     monkeypatch.setattr(run, "run_command", refuse)
     settings = DemoSettings()
-    stems = {("case", "T1"): "case__1"}
     for trainer in run.TRAINERS:
         (planned.model(trainer) / "fold_0" / "validation").mkdir(parents=True)
         (planned.model(trainer) / "fold_0" / "validation" / "summary.json").touch()
-        planned.predictions(trainer).mkdir(parents=True)
-        (planned.predictions(trainer) / "case__1.nii.gz").touch()
+    planned.host_predictions.mkdir(parents=True)
+    (planned.host_predictions / "case.nii.gz").touch()
     run._plan_and_preprocess(planned, settings)
     run._train(planned, settings, "cpu")
-    run._predict(planned, stems, "cpu")
+    run._predict(planned, ["case"], "cpu")
 
 
 def test_training_that_was_cut_off_is_continued(planned, monkeypatch):
@@ -71,3 +62,31 @@ def test_training_that_was_cut_off_is_continued(planned, monkeypatch):
     (fold / "checkpoint_latest.pth").touch()
     run._train(planned, DemoSettings(), "cpu")
     assert [argv[-1] == "--c" for argv in seen] == [True, False]
+
+
+def test_stock_prediction_gets_the_cases_as_they_come_with_the_model_made_for_them(planned, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "run_command", lambda command, environment: seen.append(command))
+    monkeypatch.setattr(run, "program", lambda name: name)
+    planned.test_images.mkdir(parents=True)
+    for name in ("one_0000", "one_0003", "two_0001", "two_0002", "two_0000", "two_0003"):
+        (planned.test_images / f"{name}.nii.gz").touch()
+    cases = run._count_files(planned)
+    assert cases == {"one": 2, "two": 4}
+    planned.host_predictions.mkdir(parents=True)
+    (planned.host_predictions / "two.nii.gz").touch()
+    run._predict(planned, cases, "cpu")
+    ((argv, ticks),) = ((command.argv, command.ticks) for command in seen)
+    assert argv[:5] == ["nnUNetv2_predict", "-i", str(planned.test_images), "-o", str(planned.host_predictions)]
+    assert argv[argv.index("-tr") + 1] == "nnUNetTrainerModalityDropout"
+    assert "--continue_prediction" in argv
+    assert ticks == 1
+
+
+def test_a_demo_that_nnunet_does_not_find_makes_nothing_and_reports_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / "bridge"])
+    said = []
+    with pytest.raises(host.HostError, match="nnunet_missingmod attach"):
+        run.run_demo(DemoFolder(tmp_path / "demo"), DemoSettings(), device="cpu", report=said.append)
+    assert not said
+    assert not (tmp_path / "demo").exists()

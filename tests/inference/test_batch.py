@@ -53,6 +53,7 @@ def given(tiny, tmp_path):
 
 
 def predict(predictor, given, out, **options):
+    options = {"report": print, **options}
     tally = predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out, **options)
     return dict(tally), {
         row["case"]: row for row in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
@@ -80,6 +81,13 @@ def test_each_case_gets_prediction_or_reason_and_a_row(predictor, given, out, ca
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("[1/3] case_002: REFUSED. ")
     assert said[2].startswith("[3/3] case_001: predicted from T1+T2 (without FLAIR, T1ce) in ")
+
+
+def test_without_a_callback_the_lines_go_to_the_log_and_nothing_is_printed(predictor, given, out, capsys, caplog):
+    with caplog.at_level("INFO"):
+        predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out)
+    assert "[1/3] case_002: REFUSED. " in caplog.text
+    assert capsys.readouterr() == ("", "")
 
 
 def test_all_cases_are_checked_before_the_first_is_predicted(predictor, given, out, monkeypatch):
@@ -137,7 +145,7 @@ def test_row_that_cannot_be_written_is_said_and_counted(predictor, given, out, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "append_row", full)
-    tally = predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out)
+    tally = predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out, report=print)
     assert tally == {"failed": 3}
     assert "The row of case_001 cannot be written" in capsys.readouterr().out
     assert (out / "case_001.nii.gz").is_file()

@@ -284,7 +284,7 @@ def test_an_unknown_anchor_modality_is_refused_with_the_names_there_are(
 
 
 def test_an_unknown_anchor_is_refused() -> None:
-    with pytest.raises(ValueError, match="'median'; choose one of modality, mixture, normal, none"):
+    with pytest.raises(ValueError, match="'median'; choose one of none, modality, mixture, normal"):
         AnchorAlignmentLoss("median", NAMES)
     with pytest.raises(ValueError, match="'median'"):
         anchor_alignment_loss(latents(2), PRESENT, anchor="median")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nnunet_missingmod.choices import DIVERGENCES
 from nnunet_missingmod.losses.divergences import (
-    DIVERGENCE_NAMES,
     NEYMAN_LINEAR_FROM,
     divergence,
     divergence_to_label,
@@ -19,7 +19,7 @@ from nnunet_missingmod.losses.divergences import (
 )
 
 SYMMETRIC = ("total_variation", "squared_hellinger", "jensen_shannon")
-PROPER = tuple(name for name in DIVERGENCE_NAMES if name != "holder_pseudo")
+PROPER = tuple(name for name in DIVERGENCES if name != "holder_pseudo")
 
 
 def kullback_leibler(p: list[float], q: list[float]) -> float:
@@ -102,7 +102,7 @@ def test_proper_divergence_is_zero_for_equal_posteriors_only(name: str) -> None:
     assert (divergence(name, posterior(4), log_q) > 1e-4).all()
 
 
-@pytest.mark.parametrize("name", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_divergence_to_a_label_is_zero_for_a_certain_right_prediction_only(name: str) -> None:
     logits = torch.zeros(1, 4, 2, dtype=torch.float64)
     logits[:, 2] = 60
@@ -126,13 +126,13 @@ def test_bounded_divergences_reach_their_bound_for_disjoint_posteriors(name: str
     assert divergence_to_label(name, log_p, torch.tensor([1])).item() == pytest.approx(bound)
 
 
-@pytest.mark.parametrize("name", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_the_order_of_the_classes_does_not_matter(name: str) -> None:
     log_p, log_q, order = posterior(0), posterior(1), torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(divergence(name, log_p[:, order], log_q[:, order]), divergence(name, log_p, log_q))
 
 
-@pytest.mark.parametrize("name", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_the_class_axis_may_be_anywhere(name: str) -> None:
     log_p, log_q = posterior(0), posterior(1)
     label = torch.tensor([[0, 1, 2], [3, 0, 1]])
@@ -153,7 +153,7 @@ def test_neyman_continues_with_the_value_and_slope_it_has_at_the_knee() -> None:
     assert slope[2].item() == pytest.approx(-NEYMAN_LINEAR_FROM)
 
 
-@pytest.mark.parametrize("name", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_gradients_are_right_in_both_arguments(name: str) -> None:
     def of_logits(p: Tensor, q: Tensor) -> Tensor:
         return divergence(name, torch.log_softmax(p, dim=1), torch.log_softmax(q, dim=1))

@@ -12,6 +12,7 @@ from nnunet_missingmod.losses.mutual_information import (
     MutualInformationLoss,
     VariationalInformationHead,
     gaussian_information_loss,
+    level_weights,
 )
 
 NAN = float("nan")
@@ -215,3 +216,11 @@ def test_wrong_choices_are_refused() -> None:
     for weights in ([0.0, 0.0], [-1.0, 2.0], [math.nan, 1.0]):
         with pytest.raises(ValueError, match="non-negative and not all zero"):
             MutualInformationLoss([2, 2], [3, 3], level_weights=weights)
+
+
+def test_levels_double_with_depth_or_are_listed():
+    assert level_weights("depth", 3) == {0: 1, 1: 2, 2: 4}
+    listed = [0, 1, 0.5]
+    assert level_weights(listed, 3) == {1: 1, 2: 0.5}
+    with pytest.raises(ValueError, match="the 4 encoder levels"):
+        level_weights(listed, 4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nnunet_missingmod.losses.divergences import DIVERGENCE_NAMES
+from nnunet_missingmod.choices import DIVERGENCES
 from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLoss, posterior_divergence_loss
 
 SHAPE = (2, 3, 2, 2, 2)
@@ -62,7 +62,7 @@ def test_the_student_comes_first_in_the_pseudo_divergence() -> None:
     assert posterior_divergence_loss(teacher / 10, teacher_logits=teacher, kind="holder_pseudo") > 1e-3
 
 
-@pytest.mark.parametrize("kind", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("kind", DIVERGENCES)
 def test_softmax_labels_are_the_limit_of_a_certain_teacher(kind: str) -> None:
     student = logits(2)
     labels = torch.randint(0, 3, (2, 2, 2, 2), generator=torch.Generator().manual_seed(0))
@@ -72,7 +72,7 @@ def test_softmax_labels_are_the_limit_of_a_certain_teacher(kind: str) -> None:
         torch.testing.assert_close(posterior_divergence_loss(student, labels=given, kind=kind), expected)
 
 
-@pytest.mark.parametrize("kind", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("kind", DIVERGENCES)
 def test_region_labels_are_the_limit_of_a_certain_teacher(kind: str) -> None:
     student = logits(2)
     inside = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -83,7 +83,7 @@ def test_region_labels_are_the_limit_of_a_certain_teacher(kind: str) -> None:
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("kind", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("kind", DIVERGENCES)
 def test_a_region_is_the_softmax_of_its_logit_and_0(kind: str) -> None:
     student, teacher = logits(3, (2, 1, 4)), logits(4, (2, 1, 4))
     of_pairs = posterior_divergence_loss(
@@ -170,7 +170,7 @@ def test_sample_weights_and_valid_multiply() -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("kind", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("kind", DIVERGENCES)
 @pytest.mark.parametrize("head", ["softmax", "regions"])
 def test_if_nothing_counts_the_loss_is_a_zero_that_keeps_the_graph(kind: str, head: str) -> None:
     student = logits(0).requires_grad_()
@@ -183,7 +183,7 @@ def test_if_nothing_counts_the_loss_is_a_zero_that_keeps_the_graph(kind: str, he
     assert (student.grad == 0).all()
 
 
-@pytest.mark.parametrize("kind", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("kind", DIVERGENCES)
 def test_adding_a_constant_to_the_logits_of_a_voxel_changes_nothing(kind: str) -> None:
     student, teacher = logits(0), logits(1)
     shift = logits(2, (2, 1, 2, 2, 2))
@@ -200,7 +200,7 @@ def test_the_teacher_gets_no_gradient() -> None:
     assert teacher.grad is None
 
 
-@pytest.mark.parametrize("kind", DIVERGENCE_NAMES)
+@pytest.mark.parametrize("kind", DIVERGENCES)
 @pytest.mark.parametrize("head", ["softmax", "regions"])
 def test_gradient_is_right(kind: str, head: str) -> None:
     student, teacher = logits(0, (2, 3, 2)).requires_grad_(), logits(1, (2, 3, 2))
@@ -214,7 +214,7 @@ def test_gradient_is_right(kind: str, head: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "parameters"),
-    [(kind, {}) for kind in DIVERGENCE_NAMES]
+    [(kind, {}) for kind in DIVERGENCES]
     + [(kind, {"alpha": alpha}) for kind in ("holder_pseudo", "holder_proper") for alpha in (0.5, 1.01, 20.0)],
 )
 @pytest.mark.parametrize("head", ["softmax", "regions"])

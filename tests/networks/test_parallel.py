@@ -151,7 +151,7 @@ def test_what_is_expected_is_used_once_and_need_not_be_looked_for(
     x = torch.randn(3, 3, 8, 8)
     x[~PRESENT] = float("nan")
     looked = network(x)
-    network.expect(PRESENT)
+    network.set_present(PRESENT)
     with monkeypatch.context() as patch:
         patch.setattr("nnunet_missingmod.absence.read", lambda batch: pytest.fail("looked"))
         assert torch.equal(network(x), looked)

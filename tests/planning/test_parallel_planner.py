@@ -21,7 +21,7 @@ from torch import nn
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.planning.parallel_planner import ParallelPlanner, parallel_width
-from nnunet_missingmod.training.method_network import build_method_network
+from nnunet_missingmod.training.building import build_network
 
 HOSTS = {
     "MissingModPlanner": ExperimentPlanner,
@@ -59,7 +59,7 @@ def trained_network(plans, configuration, num_modalities, **choices):
     """The network that a trainer of the parallel network builds from these plans."""
     manager = PlansManager(plans)
     resolved = plans_block.resolve({"network": "parallel", "channel_encoder": "shared", **choices})
-    return build_method_network(
+    return build_network(
         resolved,
         manager,
         manager.get_configuration(configuration),

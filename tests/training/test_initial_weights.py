@@ -61,7 +61,7 @@ def test_a_continued_training_keeps_its_own_weights_and_needs_no_teacher_to_star
     tiny, teacher = taught
     first = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="teacher", **WITHOUT_TERMS)
     first.run_training()
-    assert first.teacher is None
+    assert first.frozen_teacher is None
     shutil.rmtree(teacher.output_folder_base)
     resumed = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="teacher", num_epochs=2, **WITHOUT_TERMS)
     resumed.load_checkpoint(f"{first.output_folder}/checkpoint_final.pth")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,19 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod import absence
+from nnunet_missingmod.choices import TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.training.method_trainer import MethodTrainer
 from nnunet_missingmod.training.teacher_folder import TeacherError
 
 CPU = torch.device("cpu")
-METHODS = (
-    "nnUNetTrainerMedMAPTeacher",
-    "nnUNetTrainerMedMAPTeacherParallel",
-    "nnUNetTrainerMedMAP",
-    "nnUNetTrainerSharedBackbone",
-    "nnUNetTrainerHolderMI",
-    "nnUNetTrainerHolderMIParallel",
-    "nnUNetTrainerRDL",
-)
-ABLATIONS = [name for name in CLASS_TABLE if name.startswith(METHODS) and name not in METHODS]
+ABLATIONS = TRAINERS["Ablations"][1]
+METHODS = [
+    name
+    for _, names in TRAINERS.values()
+    for name in names
+    if name not in ABLATIONS and issubclass(getattr(import_module(CLASS_TABLE[name]), name), MethodTrainer)
+]
 
 
 def start(trainer, *, seed=0):
@@ -59,7 +59,9 @@ def test_trains_continues_and_predicts_with_absent_modalities_without_its_teache
 ):
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
-    teacher = train_teacher(tiny, f"nnUNetTrainerMedMAPTeacher{'Parallel' if name.endswith('Parallel') else ''}")
+    kind = getattr(import_module(CLASS_TABLE[name]), name)
+    teachers = kind.teacher if getattr(kind, "teacher", "auto") != "auto" else "nnUNetTrainerMedMAPTeacher"
+    teacher = train_teacher(tiny, name if name.startswith("nnUNetTrainerMedMAPTeacher") else teachers)
     if name.startswith("nnUNetTrainerMedMAPTeacher"):
         trainer = teacher
     else:
@@ -179,13 +181,13 @@ def test_the_teacher_is_unchanged_and_in_no_checkpoint(make_tiny_dataset, prepro
     file = Path(train_teacher(tiny).output_folder) / "checkpoint_final.pth"
     digest = hashlib.sha256(file.read_bytes()).digest()
     trainer = start(make_method("nnUNetTrainerHolderMI", tiny))
-    network = trainer.teacher._network
+    network = trainer.frozen_teacher._network
     before = copies(network.state_dict())
     data = torch.randn(1, 4, 16, 16, 16)
-    said = trainer.teacher(data, torch.ones(1, 4, dtype=torch.bool))
+    said = trainer.frozen_teacher(data, torch.ones(1, 4, dtype=torch.bool))
     steps(trainer, 3)
     assert_same(before, network.state_dict())
-    again = trainer.teacher(data, torch.ones(1, 4, dtype=torch.bool))
+    again = trainer.frozen_teacher(data, torch.ones(1, 4, dtype=torch.bool))
     assert torch.equal(said.logits, again.logits)
     assert not said.logits.requires_grad
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -347,7 +349,7 @@ def test_stock_nnunet_can_teach(make_tiny_dataset, preprocess, make_method):
     data = torch.randn(2, 4, 16, 16, 16)
     with torch.no_grad():
         expected = stock.network(data)[0]
-    said = trainer.teacher(data, torch.ones(2, 4, dtype=torch.bool))
+    said = trainer.frozen_teacher(data, torch.ones(2, 4, dtype=torch.bool))
     torch.testing.assert_close(said.logits, expected)
     steps(trainer, 1)
 

@@ -108,7 +108,7 @@ def test_every_trainer_trains_and_validates_on_incomplete_cases(incomplete, make
         assert all(torch.isfinite(value).all() for value in trainer.network.state_dict().values()), name
         assert np.isfinite(trainer.logger.get_value("train_losses", -1)), name
         assert np.isfinite(trainer.logger.get_value("val_losses", -1)), name
-        taught = getattr(trainer, "teacher", None) is not None
+        taught = getattr(trainer, "frozen_teacher", None) is not None
         assert ("The teacher teaches the 1 of 3 training cases" in log) == taught, name
 
 
@@ -174,7 +174,7 @@ def test_a_batchs_distillation_terms_are_those_of_its_complete_cases(incomplete,
     for term in ("divergence", "mutual_information"):
         assert both[term] == pytest.approx(alone[term], rel=1e-4), term
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
-    assert trainer.samples_taught == [2, 3]
+    assert trainer.samples_taught == (2, 3)
     batch["data"][0, 0] = torch.nan
     none, gradients = step_of(trainer, batch, kept)
     assert (none["divergence"], none["mutual_information"]) == (0, 0)

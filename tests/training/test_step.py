@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss, anchor_alignment_loss
-from nnunet_missingmod.losses.mutual_information import MutualInformationLoss
-from nnunet_missingmod.losses.posterior_divergence import PosteriorDivergenceLoss, posterior_divergence_loss
+from nnunet_missingmod.losses.alignment import AlignmentTerm, anchor_alignment_loss
+from nnunet_missingmod.losses.mutual_information import MutualInformationTerm
+from nnunet_missingmod.losses.posterior_divergence import DivergenceTerm, posterior_divergence_loss
+from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.backbone import Features
 from nnunet_missingmod.networks.branches import Branches, find_pairs, fuse_subsets
@@ -57,16 +58,18 @@ def branches():
     return Branches(logits, encoder, torch.randn(B, J, 2, 8, 8, requires_grad=True), pairs)
 
 
-def make_terms(*, levels=(0, 1), weights=WEIGHTS, **more):
+def make_terms(*, levels=(0, 1), weights=WEIGHTS, source="teacher", divergence=None, head=None, leave_out=()):
     torch.manual_seed(1)
     channels = [(5, 6)[level] for level in levels]
+    information = MutualInformationTerm(channels, channels, dimensions=2)
+    information.levels, information.source, information.needs_own = levels, source, source == "self"
     given = {
-        "alignment": AnchorAlignmentLoss("mixture", ["a", "b", "c"], anchor_modality="a"),
-        "divergence": PosteriorDivergenceLoss("holder_proper", alpha=2.0, gamma=2.0),
-        "mutual_information": MutualInformationLoss(channels, channels, dimensions=2),
+        "alignment": AlignmentTerm("mixture", ["a", "b", "c"], anchor_modality="a"),
+        "divergence": divergence or DivergenceTerm("holder_proper", alpha=2.0, gamma=2.0),
+        "mutual_information": information,
     }
-    given = {name: loss for name, loss in given.items() if name in weights}
-    return StepTerms(segmentation, weights=weights, levels=levels, **{**given, **more})
+    given = {name: term for name, term in given.items() if name in weights and name not in leave_out}
+    return StepTerms(segmentation, given, weights=weights, head=head or Head("softmax"))
 
 
 def test_the_terms_are_the_losses_and_the_total_their_weighted_sum(student, target, teacher):
@@ -102,12 +105,10 @@ def test_only_chosen_levels_take_part(student, target, teacher):
 @pytest.mark.parametrize("head", ["softmax", "regions"])
 def test_ignored_voxels_do_not_count_in_the_divergence(student, teacher, head):
     logits, features = student
-    terms = make_terms(
-        weights={"segmentation": 0.0, "divergence": 1.0},
-        divergence=PosteriorDivergenceLoss("kullback_leibler", head=head),
-        divergence_target="label",
-        ignore_label=9,
-    )
+    divergence = DivergenceTerm("kullback_leibler", head=head)
+    divergence.target = "label"
+    weights = {"segmentation": 0.0, "divergence": 1.0}
+    terms = make_terms(weights=weights, divergence=divergence, head=Head(head, ignore_label=9))
     terms.segmentation = lambda output, target: output[0].sum()
     ignored = torch.zeros(B, 1, 8, 8, dtype=torch.bool)
     ignored[:, :, :4] = True
@@ -125,7 +126,7 @@ def test_ignored_voxels_do_not_count_in_the_divergence(student, teacher, head):
 
 def test_over_all_subsets_each_term_is_the_mean_of_the_subsets(branches, target, teacher):
     weights = {**WEIGHTS, "alignment": 0.25}
-    terms = make_terms(weights=weights, mutual_information_source="self")
+    terms = make_terms(weights=weights, source="self")
     total, values = terms(branches, target, teacher)
     outputs = list(fuse_subsets(branches, all_subsets(J), return_features=True))
     full = [level.detach() for level in outputs[-1].encoder]
@@ -154,7 +155,7 @@ def test_over_all_subsets_each_term_is_the_mean_of_the_subsets(branches, target,
 
 def test_weights_must_name_the_terms():
     with pytest.raises(ValueError, match="There must be a weight for each of"):
-        make_terms(divergence=None)
+        make_terms(leave_out=["divergence"])
 
 
 def test_the_loss_is_nnunets_own_outside_of_training(student, target):
@@ -193,8 +194,8 @@ def test_the_lattices_of_an_epoch_are_drawn_anew_at_each_step_and_alike_in_a_con
     drawn = []
     for one in (terms, continued):
         one.start_epoch(3)
-        drawn.append([one._draw_lattices(levels) for _ in range(8)])
+        drawn.append([one._draw_lattice(levels) for _ in range(8)])
     assert drawn[0] == drawn[1]
     assert any(drawn[0][0] != other for other in drawn[0])
     terms.start_epoch(4)
-    assert [terms._draw_lattices(levels) for _ in range(8)] != drawn[0]
+    assert [terms._draw_lattice(levels) for _ in range(8)] != drawn[0]

@@ -13,11 +13,13 @@ from torch.multiprocessing import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.plans_block import resolve
-from nnunet_missingmod.training.method_terms import build_terms
+from nnunet_missingmod.training.building import build_terms
 from nnunet_missingmod.training.step import StepLoss, TeacherOutput
 
 J, K, SIZE = 3, 2, 8
@@ -70,15 +72,8 @@ def build(choices):
 
 
 def make_terms(choices):
-    return build_terms(
-        choices,
-        segmentation,
-        modality_names=["FLAIR", "T1", "T2"],
-        encoder_channels=(*FEATURES, 8),
-        dimensions=2,
-        head="softmax",
-        ignore_label=None,
-    )
+    setting = Setting(("FLAIR", "T1", "T2"), encoder_channels=(*FEATURES, 8), dimensions=2, head=Head("softmax"))
+    return build_terms(choices, segmentation, setting)
 
 
 def batch(rank, step, present):

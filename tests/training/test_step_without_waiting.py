@@ -63,7 +63,7 @@ def test_the_host_waits_for_nothing_but_the_loss(make_tiny_dataset, preprocess, 
     trainer = getattr(import_module(CLASS_TABLE[name]), name)(plans, "3d_fullres", 0, tiny.dataset_json, META)
     trainer.initialize()
     if name.startswith("nnUNetTrainerHolderMI"):
-        trainer.teacher = StandIn((4, 8, 8))
+        trainer.frozen_teacher = StandIn((4, 8, 8))
     trainer.network.train()
     data = torch.randn(2, 4, 16, 16, 16)
     data[0, 1] = float("nan")

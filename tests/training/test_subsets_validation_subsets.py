@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.training.subsets import SubsetCycle, dice_by_count, restrict
+from nnunet_missingmod.training.subsets import SubsetCycle, dice_by_count
 
 
 @given(st.integers(1, 7), st.integers(1, 60), st.integers(0, 30))
@@ -35,12 +35,6 @@ def test_ranks_share_the_cycle_between_them():
 def test_few_batches_still_see_small_and_large_subsets():
     cycle = SubsetCycle(6)
     assert {int(cycle.next_subset().sum()) for _ in range(6)} == {1, 2, 3, 4, 5, 6}
-
-
-def test_subset_is_restricted_to_what_each_case_has_and_never_to_nothing():
-    present = np.array([[True, True, False], [False, False, True]])
-    kept = restrict(present, np.array([True, False, False]))
-    np.testing.assert_array_equal(kept, [[True, False, False], [False, False, True]])
 
 
 def test_dice_is_pooled_over_the_batches_of_a_count():

@@ -1,14 +1,15 @@
-"""The figures of a report: curves over the number of modalities, differences between models, latents.
+"""The figures of a report but the heatmap: scores over the number of modalities, differences, latents.
 
-Figures are drawn with matplotlib's object interface on the Agg canvas: no window, no global state, safe in threads. A
+They are drawn with matplotlib's object interface on the Agg canvas: no window, no global state, safe in threads. A
 figure ten inches wide at 200 dots per inch stays legible at the thousand pixels that a README shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +27,20 @@ PALE = "#dcdcdc"
 # Okabe and Ito's palette without black and yellow, safe for colour-blind readers; lines beyond the sixth begin anew.
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
+_PANELS_PER_ROW = 5
+# Sizes in inches. A panel is one region, in the plot of latents one model.
+_CURVE_PANEL = (2.9, 2.6)
+_LATENT_PANEL = (3.4, 3.9)
+_DIFFERENCE_PANEL_WIDTH = 2.4
+_DIFFERENCE_LINE = 0.22
+_DIFFERENCE_MARGIN = 1.1
+_LEGEND_LINE = 0.3
+# How wide a letter of a legend (size 9) and of an axis (size 8.5) is at most, on average.
+_LEGEND_LETTER = 0.075
+_AXIS_LETTER = 0.07
+# The number of neighbours that t-SNE looks at; its authors advise 5 to 50.
+_PERPLEXITY = 30.0
+
 
 def line_colour(index: int) -> str:
     """Return the colour of the line of that number."""
@@ -34,7 +49,7 @@ def line_colour(index: int) -> str:
 
 def panels(figure: Figure, count: int, columns: int) -> list[Axes]:
     """Return so many axes in rows of ``columns`` with common scales, those that are left over switched off."""
-    rows = -(-count // columns)
+    rows = ceil(count / columns)
     axes: list[Axes] = list(figure.subplots(rows, min(columns, count), squeeze=False, sharey=True).ravel())
     for unused in axes[count:]:
         unused.axis("off")
@@ -48,17 +63,19 @@ def save_png(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
-# Sizes in inches.
-_CURVE_PANEL = (2.9, 2.6)
-_CURVE_LEGEND = 0.3
-_CURVE_COLUMNS = 5
-_CURVE_CHARACTER = 0.075
+def _label(axes: Axes, title: str, *, grid: Literal["x", "y"]) -> None:
+    """Give a panel its title, letters of the common size, grid lines on one axis, and no frame above or right of it."""
+    axes.set_title(title, fontsize=10, color=INK, weight="bold")
+    axes.tick_params(labelsize=8.5, colors=INK)
+    axes.grid(axis=grid, color=PALE, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def count_curve(table: Table, path: Path) -> None:
-    """Draw a table of `count_columns`: its averages over all subsets and its differences are left out.
+    """Draw the scores of a table of `count_columns` against the number of modalities, a panel per region.
 
-    Bands are the table's intervals; a table without intervals gives lines alone. Undefined values leave a gap.
+    The average over all subsets and the differences of models are left out. Bands are the table's intervals; a table
+    without intervals gives lines alone. Undefined values leave a gap.
 
     Raises:
         ValueError: no column averages the subsets of one size.
@@ -70,12 +87,11 @@ def count_curve(table: Table, path: Path) -> None:
         raise ValueError("A curve over the number of present modalities needs a table made with count_columns.")
     regions = list(dict.fromkeys(row.region for row in table.rows))
     models = list(dict.fromkeys(row.model for row in table.rows if not row.is_difference))
-    rows = -(-len(regions) // _CURVE_COLUMNS)
-    width = _CURVE_PANEL[0] * min(len(regions), _CURVE_COLUMNS)
-    beside = max(1, int(width // (_CURVE_CHARACTER * max(map(len, models)) + 0.6)))
-    size = (width, _CURVE_PANEL[1] * rows + _CURVE_LEGEND * -(-len(models) // beside))
-    figure = Figure(figsize=size, layout="constrained")
-    of_region = panels(figure, len(regions), _CURVE_COLUMNS)
+    width = _CURVE_PANEL[0] * min(len(regions), _PANELS_PER_ROW)
+    beside = max(1, int(width // (_LEGEND_LETTER * max(map(len, models)) + 0.6)))
+    height = _CURVE_PANEL[1] * ceil(len(regions) / _PANELS_PER_ROW) + _LEGEND_LINE * ceil(len(models) / beside)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    of_region = panels(figure, len(regions), _PANELS_PER_ROW)
     for axes, region in zip(of_region, regions, strict=True):
         for row in table.rows:
             if row.region != region or row.is_difference:
@@ -87,13 +103,10 @@ def count_curve(table: Table, path: Path) -> None:
                 low = [factor * row.intervals[i].low for i in chosen]
                 high = [factor * row.intervals[i].high for i in chosen]
                 axes.fill_between(present, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.set_title(region, fontsize=10, color=INK, weight="bold")
+        _label(axes, region, grid="y")
         axes.set_xticks(present)
         axes.set_xlabel("modalities present", fontsize=9, color=INK)
-        axes.tick_params(labelsize=8.5, colors=INK)
-        axes.grid(axis="y", color=PALE, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in of_region[::_CURVE_COLUMNS]:
+    for axes in of_region[::_PANELS_PER_ROW]:
         axes.set_ylabel(table.metric.heading, fontsize=9, color=INK)
     handles = [
         of_region[0].plot([], [], "o-", markersize=4, color=line_colour(i), lw=1.5)[0] for i in range(len(models))
@@ -102,16 +115,10 @@ def count_curve(table: Table, path: Path) -> None:
     save_png(figure, path)
 
 
-# Sizes in inches.
-_PANEL_WIDTH = 2.4
-_LINE = 0.22
-_MARGIN = 1.1
-_DIFFERENCE_COLUMNS = 5
-_DIFFERENCE_CHARACTER = 0.07
-
-
 def difference_plot(table: Table, path: Path) -> None:
-    """Draw the differences of a table: dots are means, full ones if significant (`AGREES`), bars their intervals.
+    """Draw the differences of a table, a panel per region and a line per subset: dots are means, bars intervals.
+
+    A full dot is a significant difference (`AGREES`); pairs of models have colours of their own.
 
     Raises:
         ValueError: the table has no differences with intervals.
@@ -122,11 +129,12 @@ def difference_plot(table: Table, path: Path) -> None:
     regions = list(dict.fromkeys(row.region for row in rows))
     pairs = list(dict.fromkeys(row.model for row in rows))
     names = [column.heading for column in table.columns]
-    name_space = _DIFFERENCE_CHARACTER * max(map(len, names))
-    width = name_space + _PANEL_WIDTH * min(len(regions), _DIFFERENCE_COLUMNS)
-    height = (_MARGIN + _LINE * len(names) * max(1.0, 0.6 * len(pairs))) * -(-len(regions) // _DIFFERENCE_COLUMNS)
+    name_space = _AXIS_LETTER * max(map(len, names))
+    width = name_space + _DIFFERENCE_PANEL_WIDTH * min(len(regions), _PANELS_PER_ROW)
+    panel_height = _DIFFERENCE_MARGIN + _DIFFERENCE_LINE * len(names) * max(1.0, 0.6 * len(pairs))
+    height = panel_height * ceil(len(regions) / _PANELS_PER_ROW)
     figure = Figure(figsize=(width, height), layout="constrained")
-    of_region = panels(figure, len(regions), _DIFFERENCE_COLUMNS)
+    of_region = panels(figure, len(regions), _PANELS_PER_ROW)
     factor = table.metric.factor
     for axes, region in zip(of_region, regions, strict=True):
         axes.axvline(0, color=INK, linewidth=0.8)
@@ -141,10 +149,8 @@ def difference_plot(table: Table, path: Path) -> None:
                 axes.plot([factor * interval.low, factor * interval.high], [y, y], color=colour, linewidth=1.4)
                 fill = colour if mark == AGREES else "white"
                 axes.plot([factor * interval.mean], [y], "o", markersize=4.5, color=colour, markerfacecolor=fill)
-        axes.set_title(region, fontsize=10, color=INK, weight="bold")
-        axes.tick_params(labelsize=8.5, colors=INK)
-        axes.grid(axis="x", color=PALE, linewidth=0.6)
-        axes.spines[["top", "right", "left"]].set_visible(False)
+        _label(axes, region, grid="x")
+        axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     of_region[0].set_yticks(range(len(names)), names)
     of_region[0].set_ylim(len(names) - 0.5, -0.5)
@@ -156,10 +162,6 @@ def difference_plot(table: Table, path: Path) -> None:
     ]
     figure.legend(handles, pairs, loc="outside upper center", frameon=False, fontsize=9, labelcolor=INK)
     save_png(figure, path)
-
-
-_LATENT_PANEL = (3.4, 3.9)
-_PERPLEXITY = 30.0
 
 
 def latent_plot(latents: Mapping[str, Latents], path: Path, *, voxels: int = 250, seed: int = 0) -> None:
@@ -177,8 +179,8 @@ def latent_plot(latents: Mapping[str, Latents], path: Path, *, voxels: int = 250
     if any(each.modalities != modalities for each in latents.values()):
         raise ValueError(f"Latents of one set of modalities are drawn, got {[e.modalities for e in latents.values()]}.")
     figure = Figure(figsize=(_LATENT_PANEL[0] * len(latents), _LATENT_PANEL[1]), layout="constrained")
-    panels = figure.subplots(1, len(latents), squeeze=False)[0]
-    for axes, (model, of_model) in zip(panels, latents.items(), strict=True):
+    of_models = figure.subplots(1, len(latents), squeeze=False)[0]
+    for axes, (model, of_model) in zip(of_models, latents.items(), strict=True):
         gap = modality_gap(of_model)
         for channel, points in enumerate(embed(of_model.sample(voxels, seed=seed), seed=seed)):
             axes.scatter(*points.T, s=5, color=line_colour(channel), alpha=0.7, linewidths=0)
@@ -191,7 +193,7 @@ def latent_plot(latents: Mapping[str, Latents], path: Path, *, voxels: int = 250
             fontsize=8.5,
             color=INK,
         )
-    handles = [panels[0].scatter([], [], s=25, color=line_colour(i)) for i in range(len(modalities))]
+    handles = [of_models[0].scatter([], [], s=25, color=line_colour(i)) for i in range(len(modalities))]
     figure.legend(
         handles,
         modalities,
@@ -218,7 +220,7 @@ def embed(latents: Latents, *, seed: int = 0) -> NDArray[np.float64]:
         return np.zeros((modalities, voxels, 2))
     # t-SNE computes in float32, in which the squares of small latents vanish.
     points /= points.std()
-    # Of a few points, no more neighbours than a third can be asked for.
+    # scikit-learn refuses more neighbours than there are points; a third of them is the most that makes sense.
     perplexity = min(_PERPLEXITY, (len(points) - 1) / 3)
     start = "pca" if channels > 1 else "random"
     components = TSNE(2, perplexity=perplexity, init=start, random_state=seed).fit_transform(points)

@@ -1,4 +1,4 @@
-"""The whole evaluation as files: tables, figures and one HTML page that holds them all, from score rows alone."""
+"""The folder of a report: tables, figures and one HTML page that holds them all, from score rows alone."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _write_tables(both: MetricTables, folder: Path, metric: Metric) -> None:
 
 
 def _draw(both: MetricTables, folder: Path, *, with_differences: bool) -> list[tuple[str, Path]]:
-    """Draw what a table of Dice shows; return captions and files."""
+    """Draw the figures of the tables of Dice; return their captions and files."""
     figures = [("Dice of every subset (dots: modalities present)", folder / "dice_by_subset.png")]
     heatmap(both.by_subset, figures[-1][1])
     if both.by_count.columns:

@@ -1,4 +1,4 @@
-"""The table of scores as a heatmap, in a PNG file."""
+"""A table of scores as a heatmap: dots below say which modalities a column has."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from nnunet_missingmod.evaluation.report.figures import INK, PALE, save_png
 from nnunet_missingmod.evaluation.report.tables import Table
 from nnunet_missingmod.evaluation.report.text import shown
 
-# Both are safe for colour-blind readers (ColorBrewer).
+# ColorBrewer's, both safe for colour-blind readers.
 _SCORE_COLOURS = "YlGnBu"
 _DIFFERENCE_COLOURS = "PuOr"
-# Sizes in inches.
+# Sizes in inches. A gap stands between columns with different numbers of modalities, and between regions.
 _CELL = (0.5, 0.3)
 _GAP = 0.08
 _DOT_ROW = 0.2
-_CHARACTER = 0.07
-_BOLD_CHARACTER = 0.095
+_LETTER = 0.07
+_BOLD_LETTER = 0.095
 _LEAST_BAR = 0.8
 _BETWEEN_BARS = 0.3
 
@@ -43,9 +43,9 @@ def heatmap(table: Table, path: Path, *, title: str = "", limits: tuple[float, f
     table's scores.
     """
     models = {row.model for row in table.rows}
-    model_space = _CHARACTER * max(map(len, models)) if len(models) > 1 else 0.0
-    names = _BOLD_CHARACTER * max(len(row.region) for row in table.rows)
-    left = max(names + model_space, _CHARACTER * max(map(len, table.modalities))) + 0.3
+    model_space = _LETTER * max(map(len, models)) if len(models) > 1 else 0.0
+    names = _BOLD_LETTER * max(len(row.region) for row in table.rows)
+    left = max(names + model_space, _LETTER * max(map(len, table.modalities))) + 0.3
     right = 0.8
     xs, width = _positions([_group(column) for column in table.columns], _CELL[0])
     ys, height = _positions([row.region for row in table.rows], _CELL[1])
@@ -90,6 +90,7 @@ def _positions(groups: Sequence[Hashable], size: float) -> tuple[list[float], fl
 
 
 def _score_scale(table: Table, limits: tuple[float, float] | None) -> ScalarMappable:
+    """Return the colours of scores, between ``limits`` or else between the tens around the table's scores."""
     values = [table.metric.factor * value for row in table.rows if not row.is_difference for value in row.values]
     defined = [value for value in values if not isnan(value)]
     low, high = limits or (10 * floor(min(defined, default=0) / 10), 10 * ceil(max(defined, default=100) / 10))
@@ -97,7 +98,7 @@ def _score_scale(table: Table, limits: tuple[float, float] | None) -> ScalarMapp
 
 
 def _difference_scale(table: Table) -> ScalarMappable:
-    """Return colours that are white at zero; one percent or mm at least, so that noise does not look like an effect."""
+    """Return the colours of differences, white at zero, to one percent or mm at least, or noise would look strong."""
     values = [table.metric.factor * abs(value) for row in table.rows if row.is_difference for value in row.values]
     most = max(ceil(max((value for value in values if not isnan(value)), default=1)), 1)
     return _colours(-most, most, _DIFFERENCE_COLOURS, table.metric)
@@ -111,6 +112,7 @@ def _colours(low: float, high: float, name: str, metric: Metric) -> ScalarMappab
 def _draw_cell(
     axes: Axes, corner: tuple[float, float], value: float, scale: ScalarMappable, metric: Metric, *, signed: bool
 ) -> None:
+    """Draw a value in the colour of its scale, grey if it is undefined, with the number on it in ink or white."""
     colour = (0.95, 0.95, 0.95, 1.0) if isnan(value) else scale.to_rgba(np.asarray(metric.factor * value))
     axes.add_patch(Rectangle(corner, *_CELL, facecolor=colour, edgecolor="white", linewidth=1))
     # Relative luminance of sRGB; 0.21 is where white and ink contrast alike (WCAG 2).
@@ -127,6 +129,7 @@ def _draw_cell(
 
 
 def _has_dots(table: Table) -> bool:
+    """Say whether a column stands for a single subset, so that there are dots to draw."""
     return any(column.is_subset_of(table.modalities) for column in table.columns)
 
 

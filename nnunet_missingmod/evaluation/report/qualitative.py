@@ -1,4 +1,4 @@
-"""Predictions beside references: a few cases, each with several subsets of modalities, on one slice, in a PNG file."""
+"""Predictions beside references: one slice of a few cases, as predicted from several subsets of modalities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nnunet_missingmod.evaluation.scoring import as_label_map, read_image
 # From Okabe and Ito's palette, safe for colour-blind readers; regions beyond the sixth begin anew.
 _REGION_COLOURS = ("#56B4E9", "#F0E442", "#D55E00", "#009E73", "#CC79A7", "#0072B2")
 _OPACITY = 0.6
-# Sizes in inches.
+# Sizes in inches: of the figure, of the line below a panel, of what is between panels.
 _WIDTH = 10.0
 _CAPTION = 0.26
 _GAP = 0.05
@@ -101,7 +101,7 @@ def qualitative_grid(
 
 
 def _fitting(text: str, width: float, largest: float = 9.0) -> float:
-    """Return the font size at which bold text fits into ``width`` inches: a glyph is about 0.68 of it wide."""
+    """Return the font size at which text fits into ``width`` inches: a bold letter is about 0.68 of its size wide."""
     return min(largest, width * 72 / (0.68 * len(text)))
 
 
@@ -118,6 +118,7 @@ class _View:
 
     @classmethod
     def of(cls, case: QualitativeCase, tumour: Sequence[int]) -> _View:
+        """Read a case and choose the slice with the largest area of ``tumour`` labels, else the middle one."""
         volume, spacing = _read(case.image)
         reference = _read_labels(case.reference)
         if volume.shape != reference.shape:
@@ -141,6 +142,7 @@ def _read(path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
 
 
 def _read_labels(path: Path) -> LabelMap:
+    """Return labels (Z, Y, X) in radiological orientation, as `_read` returns an image."""
     labels = as_label_map(_read_oriented(path), source=path)
     return labels[None] if labels.ndim == 2 else labels
 
@@ -162,7 +164,7 @@ def _square_window(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 class _Painter:
-    """Draws slices with regions on them: one set of regions, colours and scoring rules for the whole figure."""
+    """Draws slices with regions on them; regions, colours and scoring rules are the same in the whole figure."""
 
     def __init__(self, regions: Mapping[str, Sequence[int]], ignore_label: int | None, both_empty: BothEmpty) -> None:
         self.regions = regions
@@ -193,6 +195,7 @@ class _Painter:
         axes.set_xlabel(caption, fontsize=_fitting(caption, width, 8.5), color=INK, labelpad=3)
 
     def _draw_filled(self, axes: Axes, view: _View, labels: LabelMap) -> None:
+        """Draw the image, with the regions of a label map over it in colours that let it shine through."""
         picture = np.repeat(view.grey[..., None], 3, axis=-1)  # Y X -> Y X RGB
         plane = labels[view.index][view.window]
         paint = picture.copy()

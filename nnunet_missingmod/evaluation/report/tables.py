@@ -48,7 +48,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows, of which those of one region lie beside each other; how the values came about."""
+    """Columns, rows (a region's stand together), and how their values came about: metric, convention, tests."""
 
     modalities: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -154,6 +154,7 @@ def table_of(
 
 
 def _mark(each: Comparison) -> str:
+    """Return the mark of a difference: see `SIGNIFICANT`."""
     if not each.p_holm < SIGNIFICANT:
         return ""
     return AGREES if each.rank_sum * each.difference.mean > 0 else DISAGREES

@@ -12,32 +12,34 @@ from nnunet_missingmod.evaluation.conventions import DICE, Metric
 from nnunet_missingmod.evaluation.report.tables import Table, TableRow
 from nnunet_missingmod.evaluation.statistics import Comparison, Interval
 
-_COMMANDS = {
-    "\\": "\\textbackslash{}",
-    "&": "\\&",
-    "%": "\\%",
-    "$": "\\$",
-    "#": "\\#",
-    "_": "\\_",
-    "{": "\\{",
-    "}": "\\}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "−": "$-$",
-    "†": "\\textdagger{}",
-    "±": "$\\pm$",
-    "≥": "$\\geq$",
-    "≤": "$\\leq$",
-    "×": "$\\times$",
-    "\n": " ",
-}
+_IN_LATEX = str.maketrans(
+    {
+        "\\": "\\textbackslash{}",
+        "&": "\\&",
+        "%": "\\%",
+        "$": "\\$",
+        "#": "\\#",
+        "_": "\\_",
+        "{": "\\{",
+        "}": "\\}",
+        "~": "\\textasciitilde{}",
+        "^": "\\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "−": "$-$",
+        "†": "\\textdagger{}",
+        "±": "$\\pm$",
+        "≥": "$\\geq$",
+        "≤": "$\\leq$",
+        "×": "$\\times$",
+        "\n": " ",
+    }
+)
 
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is; other characters than these are left, as UTF-8."""
-    return "".join(_COMMANDS.get(character, character) for character in text)
+    return text.translate(_IN_LATEX)
 
 
 def shown(value: float, metric: Metric = DICE, *, signed: bool = False, decimals: int = 2) -> str:
@@ -99,6 +101,7 @@ def _in_markdown(text: str) -> str:
 
 
 def _dots(column: Column, modalities: Sequence[str]) -> list[str]:
+    """Return a full or an empty dot per modality; of a column over several subsets its heading and empty cells."""
     if column.is_subset_of(modalities):
         return ["●" if channel in column.subsets[0] else "○" for channel in range(len(modalities))]
     return [column.heading] + [""] * (len(modalities) - 1)
@@ -146,7 +149,7 @@ def to_latex(table: Table, *, label: str = "", intervals: bool = False) -> str:
 
 
 def _best(table: Table) -> dict[int, list[int]]:
-    """Return by row which of its cells hold the best of the models as shown, where there are several to choose from."""
+    """Return {row: positions} of the cells that show the best score among the models of a region, ties included."""
     best: dict[int, list[int]] = {}
     for region in dict.fromkeys(row.region for row in table.rows):
         members = [i for i, row in enumerate(table.rows) if row.region == region and not row.is_difference]
@@ -167,53 +170,38 @@ def to_csv(table: Table) -> str:
 
     Columns ``... low`` and ``... high`` follow if the table has intervals, and ``... p Holm`` if it has tests.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     headings = [column.heading for column in table.columns]
     with_intervals = any(row.intervals for row in table.rows)
     with_tests = any(row.p_holm for row in table.rows)
     limits = [f"{heading} {end}" for heading in headings for end in ("low", "high")] if with_intervals else []
     tests = [f"{heading} p Holm" for heading in headings] if with_tests else []
-    writer.writerow(["region", "model", *headings, *limits, *tests])
+    lines: list[Sequence[object]] = [["region", "model", *headings, *limits, *tests]]
     for row in table.rows:
         ends = [end for interval in row.intervals for end in (interval.low, interval.high)]
-        p_values = row.p_holm or [""] * len(tests)
-        writer.writerow([row.region, row.model, *row.values, *ends, *p_values])
-    return text.getvalue()
-
-
-_COLUMNS = (
-    "metric",
-    "model",
-    "baseline",
-    "region",
-    "subset",
-    "difference",
-    "low",
-    "high",
-    "cases",
-    "wins",
-    "ties",
-    "losses",
-    "p",
-    "p_holm",
-)
+        lines.append([row.region, row.model, *row.values, *ends, *(row.p_holm or [""] * len(tests))])
+    return _csv_text(lines)
 
 
 def comparisons_to_csv(comparisons: Iterable[tuple[Metric, Comparison]]) -> str:
     """Return a line per metric, pair of models, region and column, in full precision, as fractions or mm."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    of_what = ("metric", "model", "baseline", "region", "subset")
+    numbers = ("difference", "low", "high", "cases", "wins", "ties", "losses", "p", "p_holm")
+    lines: list[Sequence[object]] = [(*of_what, *numbers)]
     for metric, each in comparisons:
         interval = each.difference
-        writer.writerow(
-            [
+        lines.append(
+            (
                 *(metric.name, each.model, each.baseline, each.region, each.heading),
                 *(interval.mean, interval.low, interval.high, interval.count),
                 *(each.wins, each.ties, each.losses, each.p, each.p_holm),
-            ]
+            )
         )
+    return _csv_text(lines)
+
+
+def _csv_text(lines: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 

@@ -1,0 +1,117 @@
+"""Every file of a raw dataset read once: which case has which modality, what is wrong, and how that is written down."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nnunet_missingmod.cases.dataset import DatasetError, dataset_problems, find_raw_cases, label_values
+from nnunet_missingmod.cases.labels import read_label_file
+from nnunet_missingmod.cases.preflight import CaseReader, check_case, check_cases
+from nnunet_missingmod.modalities import channel_names, subset_name
+from nnunet_missingmod.plans_block import resolve
+
+
+@dataclass(frozen=True)
+class InspectedCase:
+    """One line of the table.
+
+    Attributes:
+        split: ``Tr`` or ``Ts``.
+        case: its name.
+        present: the modalities that count as present.
+        blank: those whose file is there but has one value in every voxel.
+        unusable: those whose file is there but cannot be read.
+        problems: everything that is wrong with its files, each with the fix.
+    """
+
+    split: str
+    case: str
+    present: tuple[str, ...]
+    blank: tuple[str, ...]
+    unusable: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def inspect_dataset(
+    folder: Path, dataset_json: Mapping[str, Any], *, processes: int = 1
+) -> tuple[list[InspectedCase], list[str]]:
+    """Read every file of a raw dataset, in so many processes.
+
+    Returns:
+        The cases of ``imagesTr`` and ``imagesTs``, and what is wrong beside them.
+
+    Raises:
+        DatasetError: nnU-Net has no reader for its files.
+    """
+    ending = dataset_json["file_ending"]
+    names, choices = channel_names(dataset_json), resolve(None)
+    given, label_files = find_raw_cases(folder, dataset_json)
+    problems = dataset_problems(folder, dataset_json, given, label_files)
+    reader = _reader(folder, dataset_json, [file for _, case in given for file in case.files.values()])
+    inspected = []
+    check_one = partial(check_case, names=names, reader=reader, file_ending=ending, choices=choices)
+    checks = check_cases([case for _, case in given], check_one, processes=processes)
+    for (split, case), check in zip(given, checks, strict=True):
+        wrong = list(check.problems)
+        label = label_files.get((split, case.case))
+        if label is not None and check.grid is not None:
+            try:
+                read_label_file(
+                    label,
+                    reader,
+                    check.grid,
+                    tolerance_voxels=choices["geometry_tolerance_voxels"],
+                    labels=label_values(dataset_json),
+                )
+            except ValueError as error:
+                wrong.append(f"The label map {error}. Replace it, or remove the case.")
+        present, blank = check.present, check.blank
+        unusable = tuple(names[channel] for channel in case.files if names[channel] not in (*present, *blank))
+        inspected.append(InspectedCase(split, case.case, present, blank, unusable, tuple(wrong)))
+    return inspected, problems
+
+
+def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
+    """nnU-Net's reader of these files: it tries one, which may be the broken one, and prints what happens."""
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    for example in [*map(str, files), None]:
+        with contextlib.suppress(RuntimeError), contextlib.redirect_stderr(io.StringIO()):
+            reader: CaseReader = determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
+            return reader
+    ending = dataset_json["file_ending"]
+    raise DatasetError(f'{folder / "dataset.json"}: no reader of nnU-Net knows "file_ending" {ending!r}.')
+
+
+def describe(cases: Sequence[InspectedCase], problems: Sequence[str], names: Sequence[str]) -> str:
+    """Return the report: the table, how many cases have which subset, and everything that is wrong."""
+    width = max([len("case"), *(len(case.case) for case in cases)])
+    lines = [f"{'case':{width}}  split  " + "  ".join(names)]
+    for case in cases:
+        marks = [_mark(case, name).center(len(name)) for name in names]
+        lines.append(f"{case.case:{width}}  {case.split:5}  {'  '.join(marks)}".rstrip())
+    lines += [
+        "x present, b there but blank (counts as absent), ! there but unusable, . absent",
+        "",
+        " cases  split  modalities",
+    ]
+    subsets = Counter((case.split, tuple(names.index(name) for name in case.present)) for case in cases)
+    for (split, subset), count in sorted(subsets.items(), key=lambda item: (item[0][0], -item[1], item[0][1])):
+        lines.append(f"{count:6}  {split:5}  {subset_name(subset, names) if subset else 'none'}")
+    wrong = [f"{case.case}: {problem}" for case in cases for problem in case.problems] + list(problems)
+    number = f"{len(wrong)} problem{'s' * (len(wrong) != 1)}"
+    lines += ["", f"{number}:" if wrong else "Nothing is wrong with the files.", *(f"- {line}" for line in wrong)]
+    return "\n".join(lines)
+
+
+def _mark(case: InspectedCase, name: str) -> str:
+    if name in case.present:
+        return "x"
+    return "b" if name in case.blank else "!" if name in case.unusable else "."

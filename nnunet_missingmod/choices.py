@@ -1,0 +1,264 @@
+"""Every choice of this package, said once: what may be chosen, what is chosen by default, and what goes together.
+
+From here come the checks of the plans' ``"missingmod"`` block and their messages (``plans_block``), the tables in
+plans/README.md and docs/trainers.md and the output of ``info`` (``reference``), the names that networks and losses
+know, and the table by which nnU-Net finds trainers (``host``). A new choice is an entry here and the code that does it.
+
+Conventions:
+
+- Names land in plans JSON, checkpoints and result folders. They are never renamed once released.
+- Something that has kinds is off with the value ``"none"``; something without kinds is off with ``false``.
+- A loss term has a key that says whether and how it is used (``switch``) and a key for its weight. A term whose weight
+  is 0 is still computed and logged. A term that is off is not computed.
+- What contradicts a choice is said beside it (``conflicts``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from nnunet_missingmod.keys import (
+    BELOW_ONE,
+    CHANNEL_OR_AUTO,
+    COUNT,
+    EXPONENT,
+    LEVEL_WEIGHTS,
+    NATURAL,
+    POSITIVE,
+    SHARE,
+    SWITCH,
+    TEACHER,
+    WEIGHT,
+    Choices,
+    Key,
+    one_of,
+)
+
+OFF = "none"
+
+# Names that networks and losses share with the keys.
+MODALITY_DROPOUTS = ("uniform", "uniform_count", "bernoulli")
+NETWORKS = ("early", "parallel", "stock")
+CHANNEL_ENCODERS = (OFF, "separate", "shared")
+ABSENT_FILLS = ("zero", "learned")
+FUSED_AT = ("logits", "features")
+FEATURE_FUSIONS = ("mean", "attention")
+ANCHORS = (OFF, "modality", "mixture", "normal")
+# The exponents that each divergence has.
+DIVERGENCES: Mapping[str, tuple[str, ...]] = {
+    "holder_pseudo": ("alpha",),
+    "holder_proper": ("alpha", "gamma"),
+    "kullback_leibler": (),
+    "total_variation": (),
+    "squared_hellinger": (),
+    "neyman_chi_squared": (),
+    "jensen_shannon": (),
+}
+
+
+def _is_parallel(choices: Choices) -> bool:
+    return bool(choices["network"] == "parallel")
+
+
+def _enumerates(choices: Choices) -> bool:
+    return bool(choices["subset_objective"] == "enumerate")
+
+
+# A row per key.
+# fmt: off
+TRAINING_KEYS: tuple[Key, ...] = (
+    Key("num_epochs", None, COUNT, "Number of epochs (nnU-Net: 1000)."),
+    Key("num_iterations_per_epoch", None, COUNT, "Training steps per epoch (nnU-Net: 250)."),
+    Key("num_val_iterations_per_epoch", None, COUNT,
+        "Validation batches per epoch (nnU-Net: 50); `cycle` gives each batch the next subset."),
+    Key("save_every", None, COUNT, "Epochs between two `checkpoint_latest` (nnU-Net: 50)."),
+    Key("initial_lr", None, POSITIVE, "Learning rate (nnU-Net: 0.01)."),
+    Key("momentum", None, BELOW_ONE,
+        "Of SGD (nnU-Net: 0.99, which needs many thousands of steps; 0.9 learns faster in short trainings)."),
+    Key("weight_decay", None, WEIGHT, "Of SGD (nnU-Net: 3e-5)."),
+    Key("oversample_foreground_percent", None, SHARE,
+        "Share of a batch's patches that are centred on foreground (nnU-Net: 0.33)."),
+    Key("modality_dropout", OFF, one_of(OFF, *MODALITY_DROPOUTS),
+        "How the subset of a training case is drawn, from the modalities it has: uniformly over the non-empty subsets; "
+        "first a uniform number of modalities, then a uniform subset of that size; or each modality kept by itself, "
+        "conditioned on at least one."),
+    Key("modality_dropout_probability", 0.5, BELOW_ONE, 'Probability that `"bernoulli"` drops a modality.'),
+    Key("modality_dropout_seed", 0, NATURAL,
+        "Seed of the subsets; with the epoch and the rank it determines every draw, so `--c` continues the sequence."),
+    Key("validation_subsets", "full", one_of("full", "cycle"),
+        "What the pseudo Dice and `checkpoint_best` are computed on: all modalities, or each batch the next of the "
+        "2^J - 1 subsets."),
+)
+
+FILE_KEYS: tuple[Key, ...] = (
+    Key("blank_is_absent", True, SWITCH,
+        "Whether a file whose voxels all have one value counts as absent (with a warning)."),
+    Key("nonfinite", "refuse", one_of("refuse", "zero"),
+        "What NaN or infinite voxels of a file do: refuse the case, or become 0 and be counted in its properties."),
+    Key("geometry_tolerance_voxels", 0.1, WEIGHT,
+        "How far, in voxels, the corners of two modalities of a case may lie apart before the case is refused."),
+)
+
+METHOD_KEYS: tuple[Key, ...] = (
+    Key("network", "early", one_of(*NETWORKS),
+        "Modalities side by side in one backbone, the same backbone for each present modality, or the plans' network "
+        "as stock nnU-Net builds it, with its names of the weights."),
+    Key("channel_encoder", OFF, one_of(*CHANNEL_ENCODERS),
+        "Convolution before the backbone: none, one per modality, or one for all.",
+        ((lambda c: c["network"] == "stock" and c["channel_encoder"] != OFF,
+          'network "stock" has no channel encoder: set channel_encoder to "none", or network to "early".'),)),
+    Key("channel_encoder_width", 1, COUNT,
+        "Latent channels per modality of `separate`; `shared` has as many times the number of modalities.",
+        ((lambda c: c["channel_encoder"] == OFF and c["channel_encoder_width"] != 1,
+          'channel_encoder "none" has no width: set channel_encoder_width to 1.'),)),
+    Key("absent_fill", "zero", one_of(*ABSENT_FILLS),
+        "What the early network puts in place of an absent modality's latent.",
+        ((lambda c: _is_parallel(c) and c["absent_fill"] != "zero",
+          'absent modalities have no branch in network "parallel": set absent_fill to "zero".'),
+         (lambda c: c["network"] == "stock" and c["absent_fill"] != "zero",
+          'network "stock" sees zeros in place of absent modalities: set absent_fill to "zero".'),)),
+    Key("presence_conditioning", False, SWITCH,
+        "Whether the early network's normalisation depends on which modalities are absent.",
+        ((lambda c: c["network"] != "early" and c["presence_conditioning"],
+          'presence_conditioning is of network "early": set it to false.'),)),
+    Key("fused_at", "logits", one_of(*FUSED_AT),
+        "Where the parallel network fuses: the mean of the logits, or each level of the encoder before one decoder."),
+    Key("feature_fusion", "mean", one_of(*FEATURE_FUSIONS),
+        "How the parallel network fuses features.",
+        ((lambda c: c["feature_fusion"] != "mean" and not (_is_parallel(c) and c["fused_at"] == "features"),
+          'feature_fusion needs network "parallel" and fused_at "features".'),)),
+    Key("subset_objective", "sample", one_of("sample", "enumerate"),
+        "Whether a step trains on one subset per case (see `modality_dropout`), or on the mean over all 2^J - 1; the "
+        "latter needs the parallel network fused at logits.",
+        ((lambda c: _enumerates(c) and not (_is_parallel(c) and c["fused_at"] == "logits"),
+          'subset_objective "enumerate" fuses logits: set network to "parallel" and fused_at to "logits".'),
+         (lambda c: _enumerates(c) and c["modality_dropout"] != OFF,
+          'subset_objective "enumerate" trains on every subset already: set modality_dropout to "none".'),)),
+    Key("alignment_anchor", OFF, one_of(*ANCHORS),
+        "What the alignment term pulls the latents to: nothing, one modality, a learned mixture of those present, or "
+        "the standard normal distribution."),
+    Key("anchor_modality", "auto", CHANNEL_OR_AUTO,
+        "The anchor of `modality`, and where `mixture` starts; `auto` is FLAIR where there is one, else the first "
+        "channel."),
+    Key("alignment_weight", 0.125, WEIGHT, "Weight of the alignment term."),
+    Key("mixture_learning_rate_factor", 0.01, WEIGHT,
+        "Learning rate of the mixture's weights in relation to the network's."),
+    Key("divergence", OFF, one_of(OFF, *DIVERGENCES),
+        "Divergence between the student's posteriors and those of `divergence_target`."),
+    Key("divergence_target", "teacher", one_of("teacher", "label"),
+        "The frozen teacher's posteriors, or the one-hot labels."),
+    Key("divergence_weight", 1.0, WEIGHT, "Weight of the divergence term."),
+    Key("divergence_alpha", 2.0, EXPONENT, "Exponent of the Hölder divergences; the others have none."),
+    Key("divergence_gamma", 2.0, POSITIVE, "Power of the proper Hölder divergence."),
+    Key("divergence_temperature", 1.0, POSITIVE,
+        "Temperature of student and teacher; the term is scaled by its square. 1 for labels.",
+        ((lambda c: c["divergence_target"] == "label" and c["divergence_temperature"] != 1,
+          "divergence_temperature softens a teacher: set it to 1 for labels."),)),
+    Key("mutual_information", OFF, one_of(OFF, "teacher", "self"),
+        "Whose full-modality features the student's are to predict: nobody's, the teacher's, or those of the network's "
+        'own full path (with `"subset_objective": "enumerate"`).',
+        ((lambda c: c["mutual_information"] == "self" and not _enumerates(c),
+          'mutual_information "self" needs the full path beside the subset: set subset_objective to "enumerate".'),)),
+    Key("mutual_information_weight", 1.0, WEIGHT, "Weight of the mutual-information term."),
+    Key("mutual_information_level_weights", "depth", LEVEL_WEIGHTS,
+        "Share of each encoder level in the term, doubling from level to level with `depth`; weight 0 leaves one out."),
+    Key("distillation_warmup_epochs", 0, NATURAL,
+        "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0."),
+    Key("teacher", "auto", TEACHER,
+        "The full-modality model that teaches: `auto` is nnUNetTrainerMedMAPTeacher with the same dataset, plans, "
+        "configuration and fold. The environment variable nnUNet_missingmod_teacher goes before it."),
+    Key("initial_weights", "random", one_of("random", "teacher"),
+        "What the network starts from: nnU-Net's random weights, or those of the teacher, whose network must be built "
+        "the same; stock nnU-Net's is that of a student without channel encoder."),
+)
+# fmt: on
+
+COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
+KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of the training loss beside the segmentation's.
+
+    Attributes:
+        switch: the key that turns it on; its kinds.
+        weight: the key of its weight.
+        loss: where its ``losses.term.StepTerm`` is, as ``module:class`` within ``nnunet_missingmod.losses``.
+        has_teacher: whether it learns from a frozen teacher under these choices.
+        warms_up: whether ``distillation_warmup_epochs`` applies to it under these choices.
+    """
+
+    name: str
+    switch: str
+    weight: str
+    loss: str
+    has_teacher: Callable[[Choices], bool] = lambda _: False
+    warms_up: Callable[[Choices], bool] = lambda _: False
+
+    def is_on(self, choices: Choices) -> bool:
+        """Return whether the choices use the term."""
+        return choices[self.switch] not in (OFF, False)
+
+
+TERMS: tuple[Term, ...] = (
+    Term("alignment", "alignment_anchor", "alignment_weight", "alignment:AlignmentTerm"),
+    Term(
+        "divergence",
+        "divergence",
+        "divergence_weight",
+        "posterior_divergence:DivergenceTerm",
+        has_teacher=lambda c: bool(c["divergence_target"] == "teacher"),
+        warms_up=lambda c: bool(c["divergence_target"] == "teacher"),
+    ),
+    Term(
+        "mutual_information",
+        "mutual_information",
+        "mutual_information_weight",
+        "mutual_information:MutualInformationTerm",
+        has_teacher=lambda c: bool(c["mutual_information"] == "teacher"),
+        warms_up=lambda _: True,
+    ),
+)
+
+# What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
+# module of its own name is in the group's.
+TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "Baselines": ("trainers.{name}", ("nnUNetTrainerZeroFill", "nnUNetTrainerModalityDropout")),
+    "Methods": (
+        "trainers.{name}",
+        (
+            "nnUNetTrainerMedMAPTeacher",
+            "nnUNetTrainerHolderMI",
+            "nnUNetTrainerMedMAP",
+            "nnUNetTrainerSharedBackbone",
+            "nnUNetTrainerMedMAPTeacherParallel",
+            "nnUNetTrainerHolderMIParallel",
+            "nnUNetTrainerRDL",
+        ),
+    ),
+    "Ablations": (
+        "trainers.ablations",
+        (
+            "nnUNetTrainerHolderMIAnchorModality",
+            "nnUNetTrainerHolderMIAnchorNormal",
+            "nnUNetTrainerHolderMIAnchorNone",
+            "nnUNetTrainerHolderMIEncoderSeparate",
+            "nnUNetTrainerHolderMIEncoderNone",
+            "nnUNetTrainerHolderMIRandomStart",
+            "nnUNetTrainerHolderMIWithoutMI",
+            "nnUNetTrainerHolderMIWithoutHolder",
+            "nnUNetTrainerHolderMIHolderPseudo",
+            "nnUNetTrainerHolderMIKullbackLeibler",
+            "nnUNetTrainerHolderMITotalVariation",
+            "nnUNetTrainerHolderMISquaredHellinger",
+            "nnUNetTrainerHolderMINeymanChiSquared",
+            "nnUNetTrainerHolderMIJensenShannon",
+            "nnUNetTrainerRDLAlpha105",
+            "nnUNetTrainerRDLAlpha108",
+            "nnUNetTrainerRDLAlpha115",
+            "nnUNetTrainerRDLAlpha120",
+        ),
+    ),
+}

@@ -1,0 +1,247 @@
+"""The options that several commands have, each declared once: nnU-Net's short spelling and one long one.
+
+Spellings of earlier versions (``--jobs``, ``--dataset-id``) are still read but no longer shown. What a command prints
+and how it refuses to start is here too, so that every command does both in one way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from nnunet_missingmod.errors import FailedError, UsageError
+
+__all__ = [
+    "FailedError",
+    "UsageError",
+    "add_checkpoint",
+    "add_dataset",
+    "add_device",
+    "add_folds",
+    "add_input",
+    "add_model_options",
+    "add_option",
+    "add_output",
+    "add_processes",
+    "add_verbose",
+    "add_window_options",
+    "cannot_start",
+    "check_model_options",
+    "check_processes",
+    "model_folder",
+    "print_line",
+]
+
+
+class Arguments(Protocol):
+    """A parser, or a group of one."""
+
+    @property
+    def add_argument(self) -> Callable[..., argparse.Action]:
+        """As argparse's."""
+
+
+def print_line(line: str = "") -> None:
+    """Write a line to standard output at once, so that progress is seen through a pipe too."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def cannot_start() -> Iterator[None]:
+    """Around everything that a command checks and opens before its work: what is wrong there means exit code 2.
+
+    Raises:
+        UsageError: in place of a ValueError or OSError, with its message.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def add_option(parser: Arguments, short: str, long: str, *, old: Sequence[str] = (), **more: Any) -> None:
+    """Declare an option by its short and its long spelling; the long one, as an identifier, is its name in ``args``.
+
+    Args:
+        parser: or a group of one.
+        short: nnU-Net's spelling, as ``-np``.
+        long: as ``--processes``.
+        old: spellings that are still read but not shown.
+        more: as for ``add_argument``.
+    """
+    dest = long.removeprefix("--").replace("-", "_")
+    action = parser.add_argument(short, long, *old, dest=dest, **more)
+    # Help and errors name an option by these; argparse reads by a table of its own.
+    action.option_strings = [short, long]
+
+
+def add_input(parser: Arguments, *, help: str) -> None:
+    """Declare ``-i``, ``--input``: a folder of images."""
+    add_option(parser, "-i", "--input", metavar="FOLDER", type=Path, help=help)
+
+
+def add_output(
+    parser: Arguments,
+    *,
+    help: str = "output folder, made if need be",
+    required: bool = False,
+    default: Path | None = None,
+) -> None:
+    """Declare ``-o``, ``--output``: the folder that is written to."""
+    add_option(parser, "-o", "--output", metavar="FOLDER", type=Path, required=required, default=default, help=help)
+
+
+def add_dataset(
+    parser: Arguments,
+    *,
+    help: str = "dataset name or id",
+    number: bool = False,
+    required: bool = False,
+    default: int | str | None = None,
+) -> None:
+    """Declare ``-d``, ``--dataset``: a dataset by id or name; with ``number``, the id of one that is made."""
+    more: dict[str, Any] = {"metavar": "DATASET"}
+    if number:
+        more = {"metavar": "ID", "type": int, "old": ["--dataset-id"]}
+    add_option(parser, "-d", "--dataset", required=required, default=default, help=help, **more)
+
+
+def add_processes(
+    parser: Arguments, *, default: int = 1, help: str = "number of processes", old: Sequence[str] = ()
+) -> None:
+    """Declare ``-np``, ``--processes``; commands that called it ``--jobs`` pass that as ``old``."""
+    shown = f"{help} (default: {default})"
+    add_option(parser, "-np", "--processes", old=old, type=int, default=default, metavar="N", help=shown)
+
+
+def check_processes(number: int) -> None:
+    """Check the number of processes.
+
+    Raises:
+        UsageError: it is below 1.
+    """
+    if number < 1:
+        raise UsageError(f"-np is 1 or more, got {number}.")
+
+
+def add_device(
+    parser: Arguments,
+    *,
+    default: str = "auto",
+    choices: Sequence[str] | None = None,
+    help: str = "auto (the GPU where there is one), cuda, cuda:1, mps, cpu",
+) -> None:
+    """Declare ``-device``, ``--device``: where networks run."""
+    shown = f"{help} (default: {default})"
+    add_option(parser, "-device", "--device", default=default, choices=choices, help=shown)
+
+
+def add_model_options(
+    parser: Arguments,
+    *,
+    several: bool = False,
+    help: str = "model folder TRAINER__PLANS__CONFIGURATION",
+) -> None:
+    """Declare ``-m``, and what finds a model folder by nnU-Net's names: ``-d -c -tr -p``.
+
+    Args:
+        parser: or a group of one.
+        several: whether ``-m`` and ``-tr`` take one or more, the folders as ``[NAME=]FOLDER``.
+        help: of ``-m``.
+    """
+    if several:
+        add_option(parser, "-m", "--model", metavar="[NAME=]FOLDER", nargs="+", default=[], help=help)
+    else:
+        add_option(parser, "-m", "--model", metavar="FOLDER", type=Path, help=help)
+    add_dataset(parser, help="instead of -m: dataset name or id")
+    add_option(
+        parser, "-c", "--configuration", metavar="CONFIGURATION", help="instead of -m: configuration, as 3d_fullres"
+    )
+    add_option(
+        parser,
+        "-tr",
+        "--trainer",
+        metavar="TRAINER",
+        nargs="+" if several else None,
+        help=f"instead of -m: {'one or more trainers' if several else 'trainer'}, as nnUNetTrainerModalityDropout",
+    )
+    add_option(
+        parser, "-p", "--plans", metavar="PLANS", default="nnUNetPlans", help="with -d: plans (default: nnUNetPlans)"
+    )
+
+
+def check_model_options(args: argparse.Namespace) -> None:
+    """Check that one model is named: by its folder, or by dataset, configuration and trainer.
+
+    Raises:
+        UsageError: it is named in both ways, or in neither.
+    """
+    named = {"-d": args.dataset, "-c": args.configuration, "-tr": args.trainer}
+    missing = [option for option, value in named.items() if value is None]
+    if args.model is None and missing:
+        raise UsageError(f"Give a model folder (-m), or {' and '.join(missing)} too.")
+    if args.model is not None and len(missing) < len(named):
+        raise UsageError("Give a model folder (-m) or its dataset, configuration and trainer (-d -c -tr), not both.")
+
+
+def model_folder(args: argparse.Namespace) -> Path:
+    """Return the folder of the one model that ``add_model_options`` read.
+
+    Raises:
+        ValueError: nnU-Net knows no such dataset.
+        UsageError: there is no such folder.
+    """
+    if args.model is not None:
+        folder = Path(args.model)
+    else:
+        from nnunet_missingmod.inference.model_files import find_model_folder
+
+        folder = find_model_folder(args.dataset, args.configuration, args.trainer, args.plans)
+    if not folder.is_dir():
+        raise UsageError(f"There is no model folder {folder}.")
+    return folder
+
+
+def add_folds(parser: Arguments, *, help: str = "folds (default: all that are trained)") -> None:
+    """Declare ``-f``, ``--folds``."""
+    add_option(parser, "-f", "--folds", metavar="FOLD", nargs="+", help=help)
+
+
+def add_checkpoint(parser: Arguments) -> None:
+    """Declare ``-chk``, ``--checkpoint``."""
+    add_option(
+        parser,
+        "-chk",
+        "--checkpoint",
+        metavar="FILE",
+        default="checkpoint_final.pth",
+        help="checkpoint of each fold (default: %(default)s)",
+    )
+
+
+def add_window_options(parser: Arguments) -> None:
+    """Declare ``-step_size`` and ``--disable_tta`` of nnU-Net's sliding window."""
+    add_option(
+        parser,
+        "-step_size",
+        "--step-size",
+        metavar="SHARE",
+        type=float,
+        default=0.5,
+        help="step of the sliding window, as a share of the patch (default: %(default)s)",
+    )
+    parser.add_argument("--disable_tta", action="store_true", help="do not average over mirrored images: faster")
+
+
+def add_verbose(parser: Arguments) -> None:
+    """Declare ``--verbose``, which every command has."""
+    parser.add_argument(
+        "--verbose", action="store_true", help="say more, warnings of other packages and tracebacks included"
+    )

@@ -1,0 +1,57 @@
+"""Every command of ``nnunet_missingmod``, grouped by what a user wants to do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a command is.
+
+    Attributes:
+        module: within this package.
+        prefix: of its two functions, ``add_PREFIX_arguments`` and ``run_PREFIX``; empty if the module has one command.
+        line: what --help says of it.
+    """
+
+    module: str
+    prefix: str
+    line: str
+
+
+# What a user wants to do: the commands for it, in the order in which they are needed.
+GROUPS = {
+    "set up": {
+        "attach": Command(
+            "commands.attach", "attach", "make nnU-Net find this package's trainers (once per environment)"
+        ),
+        "detach": Command("commands.attach", "detach", "undo attach"),
+        "doctor": Command("commands.doctor", "", "say what is wrong with the installation and how to mend it"),
+        "trainers": Command("commands.trainers", "", "list what may follow -tr, with one line each"),
+        "info": Command("commands.info", "", "versions, commands, trainers and choices; --json for scripts"),
+    },
+    "prepare data": {
+        "inspect": Command(
+            "commands.inspect", "", "say which case of a dataset has which modalities, and what is wrong with files"
+        ),
+        "convert-brats": Command(
+            "commands.convert_brats", "", "convert a BraTS folder (2018-2021, 2023+) into an nnU-Net raw dataset"
+        ),
+        "phantom": Command("commands.phantom", "", "write a synthetic BraTS-like nnU-Net raw dataset"),
+    },
+    "use a model": {
+        "predict": Command(
+            "commands.predict", "", "segment cases, whatever modalities they have; one bad case stops no other"
+        ),
+        "evaluate": Command(
+            "commands.evaluate", "", "score models on every subset of modalities: tables, figures, report, model card"
+        ),
+        "advise": Command(
+            "commands.advise", "", "say which further modality would gain most, from a model's measured accuracy"
+        ),
+    },
+    "try it": {
+        "demo": Command("commands.demo", "", "phantom, training, prediction, table and figures, in one folder"),
+    },
+}
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}

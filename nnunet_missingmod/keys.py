@@ -1,0 +1,92 @@
+"""What a key of the plans' ``"missingmod"`` block is: its name, default, accepted values and meaning.
+
+``choices`` holds the keys themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Choices = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The accepted values of a key.
+
+    Attributes:
+        words: the values in words, for messages and documents.
+        accepts: whether a value is accepted. It is never asked about None.
+        values: the names of which the value is one, for keys that have such names.
+    """
+
+    words: str
+    accepts: Callable[[Any], bool]
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the ``"missingmod"`` block.
+
+    Attributes:
+        default: used where neither the trainer class nor the block says otherwise. None keeps nnU-Net's own value.
+        range: the accepted values.
+        meaning: one sentence for the documents.
+        conflicts: what this choice contradicts, refused before anything is built: when, and what to set instead.
+    """
+
+    name: str
+    default: Any
+    range: Range
+    meaning: str
+    conflicts: tuple[tuple[Callable[[Choices], bool], str], ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        return self.range.words
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value (never None) is accepted."""
+        return self.range.accepts(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(WEIGHT.accepts, value)) and sum(value) > 0
+
+
+def one_of(*values: str) -> Range:
+    """Return the range of a key whose value is one of some names."""
+    quoted = [f'"{value}"' for value in values]
+    words = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return Range(words, lambda value: isinstance(value, str) and value in values, values)
+
+
+COUNT = Range("integer, at least 1", lambda v: _is_integer(v) and v >= 1)
+NATURAL = Range("integer, at least 0", lambda v: _is_integer(v) and v >= 0)
+POSITIVE = Range("number above 0", lambda v: _is_number(v) and v > 0)
+WEIGHT = Range("number, at least 0", lambda v: _is_number(v) and v >= 0)
+BELOW_ONE = Range("number from 0 up to, not including, 1", lambda v: _is_number(v) and 0 <= v < 1)
+SHARE = Range("number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+SWITCH = Range("true or false", lambda v: isinstance(v, bool))
+EXPONENT = Range("number above 0, not 1", lambda v: _is_number(v) and v > 0 and v != 1)
+CHANNEL_OR_AUTO = Range('channel name, or "auto"', lambda v: isinstance(v, str))
+TEACHER = Range(
+    '"auto", the name of a trainer, or the path of a model folder', lambda v: isinstance(v, str) and v != ""
+)
+LEVEL_WEIGHTS = Range(
+    '"depth", or a list of numbers of at least 0, one per encoder level, shallowest first',
+    lambda v: v == "depth" or _are_weights(v),
+)

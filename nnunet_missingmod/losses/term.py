@@ -1,0 +1,101 @@
+"""The interface between losses and trainers: how a term of the training loss is built and what it gets of a step.
+
+A trainer describes each training step by a ``Step``; every term in use computes a scalar from it. ``choices.TERMS``
+lists the terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from nnunet_missingmod.losses.posteriors import Head
+
+
+class Setting(NamedTuple):
+    """The dataset and network for which a term is built.
+
+    Attributes:
+        modality_names: the J names in channel order.
+        encoder_channels: the number of channels C_k of each encoder level, full resolution first; a teacher has the
+            same.
+        dimensions: 2 or 3.
+        head: the meaning of the logits.
+    """
+
+    modality_names: tuple[str, ...]
+    encoder_channels: tuple[int, ...]
+    dimensions: int
+    head: Head
+
+
+class FullView(NamedTuple):
+    """The output of a network that gets every modality of a case: the frozen teacher, or the network itself.
+
+    Attributes:
+        logits: (B, K, *spatial) at full resolution, detached; None if no term uses them.
+        encoder: {level: (B, C_k, voxels of the step's lattice)}, detached, for the levels that a term uses.
+        counts: (B,) bool, the samples that a term compares with it: of the teacher, those that have all modalities; of
+            the network itself, those whose step used fewer modalities than they have.
+    """
+
+    logits: Tensor | None
+    encoder: Mapping[int, Tensor]
+    counts: Tensor
+
+
+class Step(NamedTuple):
+    """One training step, for one subset of each sample's modalities.
+
+    Attributes:
+        logits: (B, K, *spatial) at full resolution.
+        target: the labels at full resolution, as nnU-Net gives them; ``head.labels(target)`` removes the ignore label.
+        head: the meaning of the logits.
+        present: (B, J) bool, the modalities that the logits were computed from.
+        latents: (B, J, C, *spatial), the channel encoder's output, of all modalities that the network got in this step.
+        encoder: {level: (B, C_k, voxels of the step's lattice)} for the levels that a term uses.
+        teacher: the frozen teacher's output for the batch before dropout; None without a teacher.
+        own: the network's own output for all modalities; None if the step does not compute it.
+    """
+
+    logits: Tensor
+    target: Tensor
+    head: Head
+    present: Tensor
+    latents: Tensor
+    encoder: Mapping[int, Tensor]
+    teacher: FullView | None = None
+    own: FullView | None = None
+
+
+class StepTerm:
+    """A loss that can be built from the choices in the plans and computed from a ``Step``; a mixin for ``nn.Module``.
+
+    Attributes:
+        levels: the encoder levels that it uses.
+        once_per_step: true if it depends on neither logits nor encoder levels, and so not on the subset. A step that
+            goes through all subsets evaluates it once.
+        needs_own: whether it uses ``Step.own``, which is computed only in a step that goes through all subsets.
+        uses_teacher_logits: whether it uses the logits of ``Step.teacher``. If no term does, the teacher's decoder does
+            not run.
+    """
+
+    levels: tuple[int, ...] = ()
+    once_per_step = False
+    needs_own = False
+    uses_teacher_logits = False
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> StepTerm:
+        """Return the term that the resolved ``"missingmod"`` block describes.
+
+        Raises:
+            ValueError: a choice does not fit the setting.
+        """
+        raise NotImplementedError
+
+    def of_step(self, step: Step) -> Tensor:
+        """Return the term's value, a scalar with a graph."""
+        raise NotImplementedError

@@ -1,0 +1,116 @@
+"""The network and the loss terms that a training's choices describe, around the backbone that nnU-Net's plans name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from nnunet_missingmod.choices import TERMS, Term
+from nnunet_missingmod.keys import Choices
+from nnunet_missingmod.losses.term import Setting, StepTerm
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
+from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.networks.stock import return_features_in_training
+from nnunet_missingmod.training.step import SegmentationLoss, StepTerms
+
+SEGMENTATION = "segmentation"
+
+
+def build_network(
+    choices: Choices,
+    plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
+    *,
+    num_input_channels: int,
+    num_output_channels: int,
+    deep_supervision: bool,
+) -> nn.Module:
+    """Return the network that ``choices`` describe, with nnU-Net's initial weights in its backbone.
+
+    Args:
+        choices: the resolved ``"missingmod"`` block.
+        plans_manager, configuration_manager: nnU-Net's.
+        num_input_channels: J modalities and the channels after them (a previous stage's segmentation).
+        num_output_channels: classes or regions.
+        deep_supervision: nnU-Net's.
+
+    Raises:
+        ValueError: the choices do not go together, or do not fit the backbone.
+    """
+    num_modalities = len(configuration_manager.normalization_schemes)
+    kind, width = choices["channel_encoder"], choices["channel_encoder_width"]
+    backbones_modalities = 1 if choices["network"] == "parallel" else num_modalities
+    backbone = nnUNetTrainer.build_network_architecture(
+        plans_manager,
+        configuration_manager,
+        num_input_channels
+        - num_modalities
+        + backbones_modalities * latent_channels(kind, width=width, num_modalities=num_modalities),
+        num_output_channels,
+        deep_supervision,
+    )
+    if not (hasattr(backbone, "encoder") and hasattr(backbone, "decoder")):
+        raise ValueError(
+            f"{type(backbone).__name__} has no encoder and decoder to put modalities in front of: use plans that name "
+            "PlainConvUNet or ResidualEncoderUNet."
+        )
+    if choices["network"] == "stock":
+        return return_features_in_training(backbone, num_modalities)
+    channel_encoder = ChannelEncoder(
+        num_modalities,
+        kind,
+        width=width,
+        kernel_size=configuration_manager.network_arch_init_kwargs["kernel_sizes"][0],
+        conv_op=backbone.encoder.conv_op,
+        absent_fill=choices["absent_fill"],
+    )
+    if choices["network"] == "parallel":
+        return ParallelNetwork(
+            channel_encoder, backbone, fused_at=choices["fused_at"], feature_fusion=choices["feature_fusion"]
+        )
+    return EarlyFusionNetwork(channel_encoder, backbone, presence_conditioning=choices["presence_conditioning"])
+
+
+def terms_in_use(choices: Choices) -> list[Term]:
+    """Return the terms beside the segmentation's that ``choices`` turn on, in the order of ``choices.TERMS``."""
+    return [term for term in TERMS if term.is_on(choices)]
+
+
+def taught_terms(choices: Choices) -> list[str]:
+    """Return the names of the terms that learn from a frozen teacher; none if there is no need of one."""
+    return [term.name for term in terms_in_use(choices) if term.has_teacher(choices)]
+
+
+def term_weights(choices: Choices) -> dict[str, float]:
+    """Return the weight of each term in use, the segmentation's (1) among them, after warm-up."""
+    return {SEGMENTATION: 1.0, **{term.name: float(choices[term.weight]) for term in terms_in_use(choices)}}
+
+
+def build_terms(choices: Choices, segmentation: SegmentationLoss, setting: Setting) -> StepTerms:
+    """Return the terms that ``choices`` turn on, with their weights.
+
+    Args:
+        choices: the resolved ``"missingmod"`` block.
+        segmentation: nnU-Net's loss.
+        setting: what the terms are built for.
+
+    Raises:
+        ValueError: a choice is out of its range, or does not fit the network.
+    """
+    terms: Mapping[str, StepTerm] = {
+        term.name: _class_of(term).from_choices(choices, setting) for term in terms_in_use(choices)
+    }
+    return StepTerms(segmentation, terms, weights=term_weights(choices), head=setting.head)
+
+
+def _class_of(term: Term) -> type[StepTerm]:
+    module, name = term.loss.split(":")
+    found: Any = getattr(import_module(f"nnunet_missingmod.losses.{module}"), name)
+    assert issubclass(found, StepTerm)
+    return found

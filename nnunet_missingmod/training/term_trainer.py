@@ -1,0 +1,203 @@
+"""The base of all trainers that take loss terms: their own network and their terms inside nnU-Net's loop.
+
+nnU-Net's ``train_step`` stays as it is. It calls ``self.network(data)``, which in training mode returns features beside
+the logits, and ``self.loss(output, target)``, which makes named terms of them. ``method_trainer`` adds a teacher.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import distributed as dist
+from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_missingmod import plans_block
+from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.losses.reduction import warmup_weight
+from nnunet_missingmod.losses.term import Setting
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
+from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
+from nnunet_missingmod.training.term_logger import TermLogger
+from nnunet_missingmod.training.trainer import MissingModTrainer
+
+_CLIP_NORM = 12  # as nnU-Net clips the network's
+_STATE = "missingmod_terms"
+
+
+class TermTrainer(MissingModTrainer):
+    """Trains the network of its choices with their loss terms; a subclass sets class attributes named as the keys.
+
+    What learns beside the network (the mixture's weights, the mutual-information heads) is in the optimiser, and in
+    the checkpoint within the optimiser's state: the network's weights stay those that prediction needs.
+
+    Attributes:
+        terms: the loss terms, from ``configure_optimizers`` on.
+        term_weights: the weight of each term in use, after warm-up.
+        taught_by: the fingerprint of the teacher that the training was started with, if any; kept for ``--c``.
+    """
+
+    block_keys = plans_block.KEYS
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        plans_block.check_choices(self.choices, self.modality_names)
+        self.term_weights = term_weights(self.choices)
+        self.enumerates = self.choices["subset_objective"] == "enumerate"
+        self.terms: StepTerms | None = None
+        self.taught_by: str | None = None
+        self.logger.local_logger = TermLogger(self._series())
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Build the network that the resolved choices in the configuration describe."""
+        return build_network(
+            configuration_manager.configuration[plans_block.BLOCK],
+            plans_manager,
+            configuration_manager,
+            num_input_channels=num_input_channels,
+            num_output_channels=num_output_channels,
+            deep_supervision=enable_deep_supervision,
+        )
+
+    def initialize(self) -> None:
+        """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
+        super().initialize()
+        network = self._unwrapped_network()
+        if self.enumerates:
+            network.training_output = "branches"
+        elif set(self.term_weights) != {SEGMENTATION}:
+            network.training_output = "features"
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """Add to nnU-Net's optimiser what learns beside the network; its state then travels with the optimiser's."""
+        optimizer, scheduler = super().configure_optimizers()
+        setting = Setting(
+            modality_names=tuple(self.modality_names),
+            encoder_channels=tuple(self._unwrapped_network().encoder.output_channels),
+            dimensions=len(self.configuration_manager.patch_size),
+            head=Head(
+                "regions" if self.label_manager.has_regions else "softmax", ignore_label=self.label_manager.ignore_label
+            ),
+        )
+        self.terms = build_terms(self.choices, super()._build_loss(), setting).to(self.device)
+        learning = dict(self.terms.named_parameters())
+        if learning:
+            mixture = [parameter for name, parameter in learning.items() if name.startswith("alignment.")]
+            others = [parameter for name, parameter in learning.items() if not name.startswith("alignment.")]
+            factor = self.choices["mixture_learning_rate_factor"]
+            as_the_network = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+            for parameters, group in ((mixture, {"lr_factor": factor, "weight_decay": 0.0}), (others, {})):
+                if parameters:
+                    optimizer.add_param_group({**as_the_network, "params": parameters, **group})
+            optimizer.register_step_pre_hook(self._clip_terms)
+        optimizer.register_state_dict_post_hook(self._add_terms)
+        optimizer.register_load_state_dict_pre_hook(self._take_terms)
+        return optimizer, scheduler
+
+    def _build_loss(self) -> StepLoss:
+        assert self.terms is not None
+        terms: nn.Module = self.terms
+        if self.is_ddp and any(True for _ in self.terms.parameters()):
+            terms = DistributedDataParallel(terms, device_ids=[self.local_rank])
+        return StepLoss(self.terms.segmentation, terms)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch with its weights of the terms and its learning rates."""
+        super().on_train_epoch_start()
+        assert self.terms is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] *= group.get("lr_factor", 1.0)
+        for term in terms_in_use(self.choices):
+            if term.warms_up(self.choices):
+                warmup = self.choices["distillation_warmup_epochs"]
+                self.terms.weights[term.name] = warmup_weight(self.term_weights[term.name], self.current_epoch, warmup)
+        self.terms.start_epoch(self.current_epoch)
+        self.loss.values.clear()
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take nnU-Net's training step; the network knows what is present without looking."""
+        self._tell_network(self._present(batch))
+        return super().train_step(batch)
+
+    def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
+        super()._keep(batch, kept)
+        self._tell_network(kept)
+
+    def _tell_network(self, present: torch.Tensor) -> None:
+        """Tell a network that runs only present modalities which they are, so that it need not wait for the GPU."""
+        network = self._unwrapped_network()
+        if isinstance(network, ParallelNetwork):
+            network.set_present(present)
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """Log each term beside nnU-Net's total, and the mixture's weights."""
+        super().on_train_epoch_end(train_outputs)
+        if self.loss.values:
+            means = mean_values(self.loss.values)
+            if self.is_ddp:
+                of_ranks: list[Any] = [None] * dist.get_world_size()
+                dist.all_gather_object(of_ranks, means)
+                means = {name: float(np.mean([rank[name] for rank in of_ranks])) for name in means}
+            for name, value in means.items():
+                self.logger.log(f"loss_{name}", value, self.current_epoch)
+            self.print_to_log_file("terms", {name: round(value, 4) for name, value in means.items()})
+        if self.choices["alignment_anchor"] == "mixture":
+            weights = self._mixture_weights()
+            self.logger.log("mixture_weights", weights, self.current_epoch)
+            named = dict(zip(self.modality_names, np.round(weights, 4).tolist(), strict=True))
+            self.print_to_log_file("mixture weights", named)
+
+    def _series(self) -> list[str]:
+        series = [f"loss_{name}" for name in self.term_weights]
+        if series == [f"loss_{SEGMENTATION}"] and not self.enumerates:
+            return []  # nnU-Net's own train_losses
+        return [*series, "mixture_weights"] if self.choices["alignment_anchor"] == "mixture" else series
+
+    def _mixture_weights(self) -> list[float]:
+        assert self.terms is not None
+        values: list[float] = self.terms.term("alignment").mixture_weights().detach().tolist()
+        return values
+
+    def _clip_terms(self, *_step: Any) -> None:
+        assert self.terms is not None
+        nn.utils.clip_grad_norm_(self.terms.parameters(), _CLIP_NORM)
+
+    def _add_terms(self, _optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        assert self.terms is not None
+        return {**state, _STATE: {"terms": self.terms.state_dict(), "teacher": self.taught_by}}
+
+    def _take_terms(self, _optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        assert self.terms is not None
+        if _STATE not in state:
+            raise ValueError("This checkpoint holds no state of the loss terms: another trainer wrote it.")
+        self.terms.load_state_dict(state[_STATE]["terms"])
+        self.taught_by = state[_STATE]["teacher"]
+        return {name: value for name, value in state.items() if name != _STATE}
+
+    def _unwrapped_network(self) -> Any:
+        """The network itself: neither compiled nor wrapped for distributed training."""
+        network = self.network
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        if isinstance(network, OptimizedModule):
+            network = network._orig_mod
+        return network

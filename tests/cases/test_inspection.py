@@ -1,0 +1,58 @@
+"""What is found in a dataset's files, case by case, and the report on it; ``commands/inspect`` prints and saves it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnunet_missingmod.cases.dataset import DatasetError
+from nnunet_missingmod.cases.inspection import InspectedCase, describe, inspect_dataset
+
+NAMES = ("FLAIR", "T1", "T1ce", "T2")
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset):
+    return make_tiny_dataset(num_cases=2)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_case_says_what_is_present_and_what_is_wrong(tiny, processes):
+    tiny.image("case_000", 1).unlink()
+    tiny.image("case_001", 2).write_bytes(b"")
+    cases, problems = inspect_dataset(tiny.raw, tiny.dataset_json, processes=processes)
+    assert problems == []
+    assert [(case.split, case.case, case.present, case.blank, case.unusable) for case in cases] == [
+        ("Tr", "case_000", ("FLAIR", "T1ce", "T2"), (), ()),
+        ("Tr", "case_001", ("FLAIR", "T1", "T2"), (), ("T1ce",)),
+    ]
+    assert cases[0].problems == ()
+    assert "(T1ce) cannot be read: the file is empty (0 bytes)" in cases[1].problems[0]
+
+
+def test_files_that_nnunet_cannot_read_are_refused(tiny):
+    with pytest.raises(DatasetError, match="no reader of nnU-Net knows \"file_ending\" '.xyz'"):
+        inspect_dataset(tiny.raw, {**tiny.dataset_json, "file_ending": ".xyz"})
+
+
+def test_the_report_counts_subsets_and_lists_what_is_wrong():
+    cases = [
+        InspectedCase("Tr", "a", ("T1",), ("FLAIR",), ("T2",), ("T2 is torn.",)),
+        InspectedCase("Tr", "b", ("T1",), (), (), ()),
+        InspectedCase("Ts", "c", (), (), (), ()),
+    ]
+    assert describe(cases, ["labelsTr is empty."], NAMES).splitlines() == [
+        "case  split  FLAIR  T1  T1ce  T2",
+        "a     Tr       b    x    .    !",
+        "b     Tr       .    x    .    .",
+        "c     Ts       .    .    .    .",
+        "x present, b there but blank (counts as absent), ! there but unusable, . absent",
+        "",
+        " cases  split  modalities",
+        "     2  Tr     T1",
+        "     1  Ts     none",
+        "",
+        "2 problems:",
+        "- a: T2 is torn.",
+        "- labelsTr is empty.",
+    ]
+    assert describe(cases[1:], [], NAMES).endswith("\n\nNothing is wrong with the files.")

@@ -1,0 +1,89 @@
+"""Every term of the choices: built from them, a finite scalar of a step, nothing of absent modalities in it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+import torch
+
+from nnunet_missingmod.choices import KEYS, TERMS
+from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.losses.term import FullView, Setting, Step, StepTerm
+from nnunet_missingmod.plans_block import resolve
+
+B, J, K = 2, 3, 4
+CHANNELS = (5, 6)
+BY_NAME = {key.name: key for key in KEYS}
+# Each value of each switch that turns its term on.
+USES = [(term, value) for term in TERMS for value in (BY_NAME[term.switch].range.values or (True,)) if value != "none"]
+
+
+def build(term, value, head):
+    module, name = term.loss.split(":")
+    kind = getattr(import_module(f"nnunet_missingmod.losses.{module}"), name)
+    setting = Setting(("FLAIR", "T1", "T2"), CHANNELS, dimensions=2, head=head)
+    return kind.from_choices(resolve({term.switch: value}), setting)
+
+
+def make_step(head):
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    present = torch.tensor([[True, False, True], [True, True, True]])
+    encoder = {level: random(B, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)}
+    full = FullView(random(B, K, 8, 8), {level: random(*f.shape) for level, f in encoder.items()}, present.all(1))
+    own = FullView(None, full.encoder, ~present.all(1))
+    target = torch.randint(0, K, (B, 1, 8, 8), generator=generator)
+    if head.kind == "regions":
+        target = torch.randint(0, 2, (B, K, 8, 8), generator=generator).bool()
+    latents = random(B, J, 2, 8, 8)
+    return Step(random(B, K, 8, 8), target, head, present, latents, encoder, teacher=full, own=own)
+
+
+@pytest.mark.parametrize("head", [Head("softmax"), Head("regions")], ids=lambda head: head.kind)
+@pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
+def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
+    step = make_step(head)
+    leaves = [step.logits, step.latents, *step.encoder.values()]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    built = build(term, value, head)
+    result = built.of_step(step)
+    assert result.shape == ()
+    assert torch.isfinite(result)
+    gradients = torch.autograd.grad(result, leaves, allow_unused=True)
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+    assert all(gradient is None or torch.isfinite(gradient).all() for gradient in gradients)
+    assert set(built.levels) <= set(step.encoder)
+
+
+@pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
+def test_the_latent_of_an_absent_modality_moves_nothing_and_gets_no_gradient(term, value):
+    step = make_step(Head("softmax"))
+    built = build(term, value, step.head)
+    step.latents.requires_grad_()
+    other = step.latents.detach().clone()
+    other[~step.present] = 100.0
+    result = built.of_step(step)
+    assert torch.equal(result, built.of_step(step._replace(latents=other)))
+    (gradient,) = torch.autograd.grad(result + 0 * step.latents.sum(), [step.latents])
+    assert torch.equal(gradient[~step.present], torch.zeros_like(gradient[~step.present]))
+
+
+@pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
+def test_a_term_that_says_it_does_not_depend_on_the_subset_uses_neither_logits_nor_levels(term, value):
+    step = make_step(Head("softmax"))
+    built = build(term, value, step.head)
+    if built.once_per_step:
+        assert built.levels == ()
+        assert torch.equal(built.of_step(step), built.of_step(step._replace(logits=step.logits + 1)))
+
+
+def test_a_term_must_say_how_it_is_built_and_computed():
+    with pytest.raises(NotImplementedError):
+        StepTerm.from_choices({}, None)
+    with pytest.raises(NotImplementedError):
+        StepTerm().of_step(None)

@@ -1,0 +1,91 @@
+"""Every choice stands once: networks, losses, trainers and documents know what `choices` lists, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+
+import pytest
+import torch
+from torch import nn
+
+from nnunet_missingmod import choices
+from nnunet_missingmod.choices import KEYS, TERMS
+from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
+from nnunet_missingmod.losses.divergences import divergence
+from nnunet_missingmod.losses.term import StepTerm
+from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.plans_block import resolve
+from nnunet_missingmod.training.subsets import ModalityDropout
+
+BY_NAME = {key.name: key for key in KEYS}
+
+
+def use_parallel(**options):
+    conv = nn.Conv2d(1, 1, 1)
+    backbone = nn.Module()
+    backbone.encoder, backbone.decoder = nn.Module(), nn.Module()
+    backbone.encoder.conv_op, backbone.encoder.output_channels, backbone.encoder.layer = nn.Conv2d, [1], conv
+    return ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone, **options)
+
+
+def use_divergence(name):
+    uniform = torch.zeros(1, 2)
+    return divergence(name, uniform, uniform, **dict.fromkeys(choices.DIVERGENCES.get(name, ()), 2.0))
+
+
+# What the code does with the value of a key.
+USES = {
+    "channel_encoder": lambda value: ChannelEncoder(2, value),
+    "absent_fill": lambda value: ChannelEncoder(2, "shared", absent_fill=value),
+    "fused_at": lambda value: use_parallel(fused_at=value),
+    "feature_fusion": lambda value: use_parallel(fused_at="features", feature_fusion=value),
+    "alignment_anchor": lambda value: AnchorAlignmentLoss(value, ["a", "b"], anchor_modality="a"),
+    "divergence": use_divergence,
+    "modality_dropout": ModalityDropout,
+}
+WITHOUT_CODE = {("divergence", "none"), ("modality_dropout", "none")}  # what is off is not built
+
+
+@pytest.mark.parametrize("name", USES)
+def test_the_code_knows_the_values_and_no_others(name):
+    for value in BY_NAME[name].range.values:
+        if (name, value) not in WITHOUT_CODE:
+            USES[name](value)
+    with pytest.raises(ValueError, match="nonsense"):
+        USES[name]("nonsense")
+
+
+def test_every_name_occurs_once():
+    names = [key.name for key in KEYS]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_a_default_is_accepted_and_survives_json(key):
+    if key.default is not None:
+        assert key.accepts(json.loads(json.dumps(key.default)))
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_the_defaults_contradict_nothing_and_every_contradiction_can_be_asked(key):
+    assert not [message for contradicts, message in key.conflicts if contradicts(resolve(None))]
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+def test_a_term_has_a_switch_that_is_off_by_default_a_weight_and_a_loss(term):
+    assert not term.is_on(resolve(None))
+    assert BY_NAME[term.switch].range.values[:1] == (choices.OFF,) or BY_NAME[term.switch].default is False
+    assert BY_NAME[term.weight].allowed == "number, at least 0"
+    module, name = term.loss.split(":")
+    assert issubclass(getattr(import_module(f"nnunet_missingmod.losses.{module}"), name), StepTerm)
+
+
+@pytest.mark.parametrize("name", [name for _, names in choices.TRAINERS.values() for name in names])
+def test_a_trainer_sets_keys_that_exist_to_values_that_are_accepted(name):
+    kind = getattr(import_module(CLASS_TABLE[name]), name)
+    sets = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
+    assert sets
+    assert all(BY_NAME[key].accepts(value) for key, value in sets.items())

@@ -1,0 +1,87 @@
+"""Terms beside modality dropout on the network that stock nnU-Net builds: its names of weights, its start, its loop."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
+from nnunet_missingmod.training.method_trainer import MethodTrainer
+
+CPU = torch.device("cpu")
+SHORT = {"num_epochs": 1, "num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 3}
+
+
+class DropoutAndDivergence(MethodTrainer, nnUNetTrainerModalityDropout):
+    """Modality dropout, and the divergence from the labels."""
+
+    network = "stock"
+    divergence = "jensen_shannon"
+    divergence_target = "label"
+
+
+class DropoutTaughtByStock(MethodTrainer, nnUNetTrainerModalityDropout):
+    """Modality dropout, and the features of a stock nnU-Net that sees all modalities."""
+
+    network = "stock"
+    mutual_information = "teacher"
+    teacher = "nnUNetTrainer"
+    initial_weights = "teacher"
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset, preprocess):
+    made = make_tiny_dataset()
+    preprocess(made, "3d_fullres")
+    return made
+
+
+def make(kind, tiny, **block):
+    plans = json.loads(json.dumps(tiny.plans)) | {"continue_training": False}
+    if kind is not nnUNetTrainer:
+        plans["configurations"]["3d_fullres"]["missingmod"] = {**SHORT, **block}
+    return kind(plans, "3d_fullres", 0, json.loads(json.dumps(tiny.dataset_json)), CPU)
+
+
+def test_a_term_joins_modality_dropout_and_the_weights_keep_stock_names(tiny):
+    trainer = make(DropoutAndDivergence, tiny)
+    trainer.run_training()
+    assert trainer.choices["modality_dropout"] == "uniform"
+    assert np.isfinite(trainer.logger.get_value("loss_divergence", -1))
+    stock = make(nnUNetTrainer, tiny)
+    stock.initialize()
+    assert trainer.network.state_dict().keys() == stock.network.state_dict().keys()
+    stock.network.load_state_dict(trainer.network.state_dict())
+
+
+def test_without_the_term_the_step_is_that_of_modality_dropout(tiny):
+    results = []
+    for kind, block in ((DropoutAndDivergence, {"divergence": "none"}), (nnUNetTrainerModalityDropout, {})):
+        trainer = make(kind, tiny, **block)
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002 - the host's loader and transforms draw from the global generator
+        trainer.on_train_start()
+        trainer.on_train_epoch_start()
+        for _ in range(2):
+            trainer.train_step(next(trainer.dataloader_train))
+        results.append(trainer.network.state_dict())
+    for name, value in results[0].items():
+        assert torch.equal(value, results[1][name]), name
+
+
+def test_a_stock_model_teaches_it_and_is_its_start(tiny):
+    stock = make(nnUNetTrainer, tiny)
+    stock.num_epochs, stock.num_iterations_per_epoch, stock.num_val_iterations_per_epoch = 1, 1, 1
+    stock.run_training()
+    student = make(DropoutTaughtByStock, tiny)
+    student.on_train_start()
+    for name, value in stock.network.state_dict().items():
+        assert torch.equal(student.network.state_dict()[name], value), name
+    student.on_train_epoch_start()
+    student.train_step(next(student.dataloader_train))
+    assert torch.isfinite(student.loss.values[0]["mutual_information"])
+    assert student.samples_taught == (2, 2)
