@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from nnunet_missingmod.commands.trainers import describe_trainers
+from nnunet_missingmod.reference import describe_trainers
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.storage import write_text

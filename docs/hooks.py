@@ -30,6 +30,7 @@ DOCUMENTS = {page: document for document, page in PAGES.items()}
 
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2[ \t]*$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(`+)(?:.*?)\1|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)", re.DOTALL)
+_COMMENT = re.compile(r"^ *<!--.*?-->\n", re.DOTALL | re.MULTILINE)
 _LIST_UNDER_TEXT = re.compile(r"^(?![\s|#>]|[-*] |\d+\. )(.+)\n(?=(?:-|\d+\.) )", re.MULTILINE)
 
 _PACKAGE = re.compile(r"^::: (nnunet_missingmod\.\w+)$", re.MULTILINE)
@@ -83,16 +84,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = target_of(path)
         return text if target is None else f"{picture}[{text}]({target})"
 
-    def outside_code(text: str) -> str:
-        # GitHub starts a list right under a line of text; Python-Markdown wants a blank line between them.
-        return _LINK.sub(relink, _LIST_UNDER_TEXT.sub(r"\1\n\n", text))
+    # GitHub's Markdown starts a list right under a line of text, and two or three spaces keep what follows in its item;
+    # Python-Markdown wants a blank line and four spaces.
+    def outside_fences(text: str) -> str:
+        spaced = _LIST_UNDER_TEXT.sub(r"\1\n\n", _COMMENT.sub("", text))
+        return _LINK.sub(relink, re.sub(r"(?<=\n\n) {2,3}(?=\S)", "    ", spaced))
+
+    def in_its_item(fence: re.Match[str]) -> str:
+        return re.sub("^" + fence[1], "    ", fence[0], flags=re.MULTILINE) if len(fence[1]) in (2, 3) else fence[0]
 
     markdown = _PACKAGE.sub(_modules, markdown)
     done, position = [], 0
     for fence in _FENCE.finditer(markdown):
-        done += [outside_code(markdown[position : fence.start()]), fence[0]]
+        done += [outside_fences(markdown[position : fence.start()]), in_its_item(fence)]
         position = fence.end()
-    return "".join([*done, outside_code(markdown[position:])])
+    return "".join([*done, outside_fences(markdown[position:])])
 
 
 def _modules(line: re.Match[str]) -> str:

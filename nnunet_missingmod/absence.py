@@ -1,12 +1,11 @@
-"""The absence mark, and everything that knows about it: read, mark, fill, restrict.
+"""The absence mark: functions that read, write and fill it, and that restrict ``present`` to a subset.
 
-A modality that is absent (not on disk, or dropped in training) is a channel that is entirely NaN, from the
-preprocessor's output to the network's first line. Every other module asks this one for ``present``, a bool array that
-is true where a modality is there, and never looks at NaN itself. What ``present`` becomes under a subset of modalities
-is said here too (``restrict``).
+An absent modality (not on disk, or dropped in training) is a channel of NaN, from the preprocessor's output to the
+first line of the network. This is the only module that knows about NaN. All others use ``present``, a bool array that
+is true for present modalities, and get it from here.
 
-Present channels are finite (the preprocessor guarantees it), so one NaN voxel is enough to recognise an absent channel
-whose border was padded or masked with zeros on its way.
+Present channels are finite, which the preprocessor guarantees. One NaN voxel is therefore enough to recognise an absent
+channel, even if padding or masking has set its border to zero.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ Presence = TypeVar("Presence", BoolArray, torch.Tensor)
 
 
 def read_case(case: FloatArray) -> BoolArray:
-    """Return ``present`` (C,) of a case (C, X, Y, Z): false where a channel holds the absence mark anywhere."""
+    """Return ``present`` (C,) of a case (C, X, Y, Z): false for a channel with the mark in any voxel."""
     return np.array([not np.isnan(channel).any() for channel in case], dtype=bool)
 
 
 def mark_case(case: FloatArray, present: npt.ArrayLike) -> None:
-    """Overwrite the absent ones of the first J channels of a case (C, X, Y, Z) with the mark, in place.
+    """Fill the absent ones among the first J channels of a case (C, X, Y, Z) with the mark, in place.
 
     Args:
-        case: floating point array; channels after the J modalities (a previous stage's segmentation) are left alone.
+        case: floating point array; channels after the J modalities (a previous stage's segmentation) do not change.
         present: (J,) bool with J <= C.
     """
     case[: np.size(present)][~np.asarray(present, dtype=bool)] = ABSENT
@@ -47,25 +46,25 @@ def fill_case(case: FloatArray, present: npt.ArrayLike, value: float = 0.0) -> F
 
 
 def read(batch: torch.Tensor) -> torch.Tensor:
-    """Return ``present`` (B, C) of a batch (B, C, *spatial): false where a channel holds the mark anywhere."""
+    """Return ``present`` (B, C) of a batch (B, C, *spatial): false for a channel with the mark in any voxel."""
     return ~batch.isnan().flatten(2).any(dim=2)
 
 
 def read_uniform(batch: torch.Tensor) -> torch.Tensor:
-    """Return ``present`` (B, C) from one voxel of each channel, for batches whose channels are all NaN or not at all.
+    """Return ``present`` (B, C) from one voxel of each channel.
 
-    That holds behind ``training.presence_transform``. The cost does not depend on the patch size.
+    It is correct for batches in which every channel is NaN in all voxels or in none, as after
+    ``training.presence.PresencePreservingTransform``. The cost does not depend on the patch size.
     """
     return ~batch.flatten(2)[:, :, 0].isnan()
 
 
 def mark(batch: torch.Tensor, present: torch.Tensor) -> None:
-    """Overwrite the absent ones of the first J channels of a batch (B, C, *spatial) with the mark, in place.
+    """Fill the absent ones among the first J channels of a batch (B, C, *spatial) with the mark, in place.
 
     Args:
         batch: on any device.
-        present: (B, J) bool with J <= C, on the CPU: its values are read on the host, so that a batch on a GPU is
-            marked without waiting for it.
+        present: (B, J) bool with J <= C, on the CPU, so that the CPU does not wait for a batch on the GPU.
     """
     for sample, channel in (~present).nonzero().tolist():
         batch[sample, channel] = ABSENT
@@ -74,22 +73,22 @@ def mark(batch: torch.Tensor, present: torch.Tensor) -> None:
 def fill(batch: torch.Tensor, value: float = 0.0) -> torch.Tensor:
     """Return a batch (B, C, *spatial) whose absent channels hold ``value`` in every voxel.
 
-    The whole channel is replaced, so that nothing an absent channel holds (its border, say, after padding) reaches the
-    network, and its gradient is exactly zero.
+    The whole channel is replaced, including voxels that do not hold the mark (a border after padding). So no value of
+    an absent channel reaches the network, and its gradient is exactly zero.
     """
     present = read(batch)
     return torch.where(present.reshape(*present.shape, *[1] * (batch.ndim - 2)), batch, value)
 
 
 def restrict(present: Presence, subset: Presence) -> Presence:
-    """Return what each sample has of a subset of modalities; one that has nothing of it keeps all that it has.
+    """Return the modalities that each sample has of a subset; a sample that has none of them keeps all that it has.
 
-    ``kept = present & subset`` where that is not empty, else ``present``: an example without any modality would teach
-    and tell nothing. A sample that has no modality at all stays as it is.
+    For each sample it is ``present & subset`` if that is not empty, else ``present``, because a sample without any
+    modality can be neither learned from nor predicted. A sample that has no modality at all stays as it is.
 
     Args:
         present: (B, J) bool, numpy or torch.
-        subset: (J,) bool, one for all, or (B, J), one for each sample; of the same kind and on the same device.
+        subset: bool, (J,) for all samples or (B, J) for each sample; of the same library and on the same device.
     """
     kept = present & subset
     if isinstance(kept, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Modality names, channels, subsets and patients: the vocabulary that every other module shares.
+"""Modality names, channels, subsets and patients: the terms that all other modules share.
 
 A modality is an acquisition (T1ce), a channel is its position on the channel axis, a subset is a set of modalities.
 """
@@ -12,6 +12,10 @@ from itertools import combinations
 from typing import Any
 
 Subset = tuple[int, ...]
+"""Channels, in ascending order."""
+
+ALL = "all"
+"""The word that names all subsets."""
 
 
 def channel_names(dataset_json: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,20 +60,17 @@ def subset_name(subset: Sequence[int], names: Sequence[str]) -> str:
     return "+".join(names[channel] for channel in sorted(subset))
 
 
-ALL = "all"
-
-
 def choose_subsets(words: Sequence[str], names: Sequence[str]) -> list[Subset]:
     """Return the subsets that ``words`` name, in the order of ``all_subsets``.
 
-    Each word is ``all``, a number of modalities (``2``: every subset of two), or names joined by ``+`` in any order and
-    any case of letters (``T1ce+flair``).
+    Each word is ``all``, a number of modalities (``2``: every subset of two), or names joined by ``+`` in any order, in
+    upper or lower case (``T1ce+flair``).
 
     Args:
         names: the modality names in channel order.
 
     Raises:
-        ValueError: a word is none of these; the message lists the modalities and the nearest name.
+        ValueError: there is no word, or one is none of these; the message lists the modalities and the nearest name.
     """
     every = all_subsets(len(names))
     chosen: set[Subset] = set()
@@ -88,10 +89,10 @@ def choose_subsets(words: Sequence[str], names: Sequence[str]) -> list[Subset]:
 
 
 def choose_subset(words: Sequence[str], names: Sequence[str]) -> Subset:
-    """Return the channels of the modalities named, in any order and any case of letters.
+    """Return the channels of the modalities that ``words`` name, in any order, in upper or lower case.
 
     Raises:
-        ValueError: a name is not that of a modality; the message lists them and the nearest.
+        ValueError: a word is not the name of a modality; the message lists the modalities and the nearest name.
     """
     channel = {name.casefold(): position for position, name in enumerate(names)}
     chosen = set()
@@ -107,10 +108,10 @@ def choose_subset(words: Sequence[str], names: Sequence[str]) -> Subset:
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:
-    """Return the regular expression whose one group is the patient, to be matched from the start of a case's name.
+    """Return the regular expression that finds the patient in a case's name: its one group is the patient.
 
     Raises:
-        ValueError: it is no regular expression, or has not exactly one group.
+        ValueError: it is not a regular expression, or does not have exactly one group.
     """
     try:
         pattern = re.compile(text)
@@ -122,10 +123,10 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 
 
 def name_patients(cases: Iterable[str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """Return the patient of each case.
+    """Return the patient of each case; ``pattern`` is matched from the start of the case's name.
 
     Raises:
-        ValueError: the pattern does not name a patient in some case.
+        ValueError: the pattern does not match a case, or its group is empty.
     """
     patients = {}
     for case in cases:

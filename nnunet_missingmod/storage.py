@@ -1,4 +1,8 @@
-"""Files that are whole or not there, and fingerprints by which a later run knows what made them."""
+"""Files that are written completely or not at all, and fingerprints of files, settings and weights.
+
+Everything that this package writes to disk goes through `replaced_when_complete`. A later run compares fingerprints to
+know whether a stored result is still valid.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,11 @@ _BLOCK_BYTES = 1024**2
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path`` that takes its place once the block ends without an error.
+def replaced_when_complete(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; if the block ends without an error, it replaces ``path``.
 
-    The suffix is kept, since image writers choose their format by it. The folder is made if need be.
+    It is in the folder of ``path``, which is created if it does not exist. It has the same suffix, because image
+    writers choose their format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
@@ -30,8 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with its line ends as they are; ``path`` holds the old content or all of the new one."""
-    with replacing(path) as temporary:
+    """Write ``text`` as UTF-8, line ends unconverted; ``path`` has the old or all of the new content, never a part."""
+    with replaced_when_complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
@@ -51,11 +56,11 @@ def file_fingerprint(file: Path) -> str:
 def fingerprint(*contents: Any, weights: Mapping[str, Any] | None = None) -> str:
     """Return the SHA-256 of JSON contents and, after them, of named tensors, as 64 hexadecimal digits.
 
-    Equal values in equal order give equal fingerprints, on every machine and device. Model cards and trainings keep
-    them, so the bytes that are hashed never change: JSON with sorted keys, then of each tensor its name and raw values.
+    Equal values in equal order give equal fingerprints, on every machine and device. Model cards and checkpoints store
+    them, so never change which bytes are hashed: JSON with sorted keys, then the name and raw values of each tensor.
 
     Args:
-        contents: what JSON can hold; other values by their ``str``.
+        contents: JSON values; other values are hashed by their ``str``.
         weights: a network's state dict: tensors of any shape and number format.
     """
     computed = hashlib.sha256()
@@ -63,7 +68,7 @@ def fingerprint(*contents: Any, weights: Mapping[str, Any] | None = None) -> str
         computed.update(json.dumps(content, sort_keys=True, default=str).encode())
     for name, value in (weights or {}).items():
         computed.update(name.encode())
-        # Flat first: a tensor without axes (a batch counter, say) cannot be seen as bytes otherwise.
+        # Flattened first, because a tensor without axes (such as a batch counter) cannot be viewed as bytes.
         flat = value.detach().cpu().contiguous().flatten()
         computed.update(flat.view(flat.new_empty(0).byte().dtype).numpy().tobytes())
     return computed.hexdigest()

@@ -1,4 +1,4 @@
-"""Worker processes for what happens before and after the network: reading, resampling, writing."""
+"""Worker processes for the work before and after the network: reading, resampling and writing cases."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """Run functions in so many processes; with one job, in this process and at once.
+    """Run functions in worker processes, or in this process if ``jobs`` is 1.
 
-    A pool whose worker was killed (most often for want of memory) is replaced, so that only the work in flight is lost.
+    If a worker is killed (usually because memory ran out), its pool is replaced by a new one, so that only the work in
+    progress is lost.
 
     Args:
-        jobs: 1 or more.
+        jobs: the number of processes, 1 or more.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -38,11 +39,11 @@ class Workers:
 
     @property
     def at_once(self) -> int:
-        """How many functions run at the same time."""
+        """The number of functions that run at the same time."""
         return self._jobs
 
     def submit(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
-        """Start ``function`` in a worker; with one job it has run when this returns."""
+        """Start ``function`` in a worker; with one job, run it before returning."""
         if self._jobs == 1:
             return _run(function, args)
         try:
@@ -53,16 +54,16 @@ class Workers:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Spawned: a forked child of a process that uses CUDA or threads may hang.
+            # Spawned, because a forked child of a process that uses CUDA or threads may hang.
             self._pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_use_one_thread)
         return self._pool
 
 
 def _use_one_thread() -> None:
-    """Keep a worker to one thread: as many of them run beside each other as there are cores."""
+    """Limit a worker to one thread, because there may be as many workers as cores."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"  # read when the libraries are loaded, which in a spawned process is after this
-    if "torch" in sys.modules:  # the main module of a script is imported before this, and torch with it
+        os.environ[variable] = "1"  # the libraries read it when they are loaded; a spawned process does that later
+    if "torch" in sys.modules:  # a script's main module, imported before this runs, may have imported torch
         sys.modules["torch"].set_num_threads(1)
 
 
@@ -70,6 +71,6 @@ def _run(function: Callable[..., Result], args: tuple[Any, ...]) -> Future[Resul
     future: Future[Result] = Future()
     try:
         future.set_result(function(*args))
-    except Exception as error:  # a future holds whatever its function raises
+    except Exception as error:  # as in a pool, the future holds any exception of its function
         future.set_exception(error)
     return future

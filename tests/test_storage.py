@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_missingmod.storage import file_fingerprint, fingerprint, replacing, write_text
+from nnunet_missingmod.storage import file_fingerprint, fingerprint, replaced_when_complete, write_text
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_and_nothing_else_is_left(tmp_path):
@@ -19,7 +19,7 @@ def test_a_failure_keeps_the_old_file_whole(tmp_path):
     path.write_text("old")
 
     def fail_half_way() -> None:
-        with replacing(path) as temporary:
+        with replaced_when_complete(path) as temporary:
             temporary.write_text("ne")
             raise OSError("disk full")
 
@@ -30,7 +30,7 @@ def test_a_failure_keeps_the_old_file_whole(tmp_path):
 
 
 def test_the_temporary_file_keeps_the_suffix(tmp_path):
-    with replacing(tmp_path / "a.nii.gz") as temporary:
+    with replaced_when_complete(tmp_path / "a.nii.gz") as temporary:
         assert temporary.name.endswith(".nii.gz")
         temporary.touch()
 

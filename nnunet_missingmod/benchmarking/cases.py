@@ -1,7 +1,7 @@
-"""Which cases a model is evaluated on: those of its folds' validation sets, or a folder of test cases.
+"""Finds the cases on which a model is evaluated: the validation cases of its folds, or a folder of test cases.
 
-No model is evaluated on cases that it was trained on: each validation case is predicted by the fold that has not seen
-it, and by that fold alone.
+A model is never evaluated on cases that it was trained on: each validation case is predicted only by the fold that was
+not trained on it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class EvaluationCase:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Cases that are predicted by the same folds of a model (the mean of their logits where there are several).
+    """Cases that are predicted by the same folds of a model; the logits of several folds are averaged.
 
     Attributes:
-        folds: of the model.
-        cases: those that can be evaluated.
-        refused: {case: why it cannot be}.
+        folds: the folds of the model.
+        cases: the cases that can be evaluated.
+        refused: {case: reason} of the cases that cannot be evaluated.
     """
 
     folds: tuple[Fold, ...]
@@ -51,7 +51,7 @@ class EvaluationSet:
 
     @property
     def fold_name(self) -> str:
-        """Which folds predicted, as the score file names them."""
+        """The folds that predicted, as the score file names them."""
         return "+".join(map(str, self.folds))
 
 
@@ -59,8 +59,8 @@ def validation_sets(folder: Path, folds: Sequence[Fold] | None, *, checkpoint_na
     """Return the validation cases of each fold of a model, to be predicted by that fold.
 
     Raises:
-        ModelFolderError: images, references or the split are not where nnU-Net keeps them; the model has no validation
-            cases; or its checkpoint was selected on them.
+        ModelFolderError: images, references or the split are not in nnU-Net's folders, the model has no validation
+            cases, or its checkpoint was selected on them.
     """
     if checkpoint_name == BEST:
         raise ModelFolderError(
@@ -102,7 +102,7 @@ def test_set(
     """Return the cases of a folder, to be predicted by the model's folds together.
 
     Raises:
-        ModelFolderError: the model lacks a fold asked for.
+        ModelFolderError: the model lacks a requested fold.
         FileNotFoundError: there is no case in ``images``, or a folder does not exist.
     """
     chosen = choose_folds(folder, folds, checkpoint_name)
@@ -126,7 +126,7 @@ def _files_by_case(folder: Path, file_ending: str) -> dict[str, list[Path]]:
 
 
 def _training_files(raw: Path, file_ending: str) -> tuple[dict[str, list[Path]], dict[str, Path]]:
-    """Return images and reference of each training case, which dataset.json may list one by one."""
+    """Return the images and the reference of each training case; they may be listed in dataset.json."""
     try:
         listed = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

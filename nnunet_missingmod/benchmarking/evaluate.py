@@ -22,7 +22,7 @@ from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
-from nnunet_missingmod.inference.model_folder import naming_the_plans, open_model_folder
+from nnunet_missingmod.inference.model_folder import plans_errors_explained, open_model_folder
 from nnunet_missingmod.modalities import Subset, choose_subsets, name_patients, subset_name
 from nnunet_missingmod.workers import Workers
 
@@ -117,7 +117,7 @@ def _find_cases(request: Request, progress: _Progress) -> Task:
     dataset_jsons = {}
     for model in request.models:
         try:
-            with naming_the_plans(model.folder):
+            with plans_errors_explained(model.folder):
                 progress.sets[model.name] = _sets_of(model, request)
                 dataset_jsons[model.name] = read_model_json(model.folder, "dataset.json")
         except (ValueError, OSError) as error:

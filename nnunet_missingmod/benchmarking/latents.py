@@ -1,4 +1,4 @@
-"""What a network makes of each modality by itself at the same voxels, for pictures and numbers of how aligned it is."""
+"""Computes a network's latents of each modality at the same voxels, for the report's modality gap and t-SNE figure."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def model_latents(
 ) -> Latents | None:
     """Return the latents of every modality at voxels of the cases that have all of them; None if there is no such case.
 
-    Of each case the patch is taken that is centred on its foreground; in it voxels are drawn, half of them from the
-    foreground, the others from where the images are not zero. A cascade sees an empty previous segmentation.
+    One patch of each case is used, centred on its foreground. Half of the voxels are drawn from the foreground, the
+    others from the rest of the voxels at which the images are not zero. The second stage of a cascade gets an empty
+    previous segmentation.
 
     Args:
         model: the weights of its first fold are used.
-        cases: with references.
-        device: where the network runs.
-        most_cases: of those that have all modalities, the first so many are used.
-        voxels_per_case: fewer where a patch has fewer.
-        seed: of the draws.
+        cases: cases with references.
+        device: the device on which the network runs.
+        most_cases: the largest number of cases; the first ones that have all modalities are used.
+        voxels_per_case: the number of voxels, or all voxels of a patch that has fewer.
+        seed: of the random draws.
     """
     complete = [case for case in cases if len(case.files) == len(model.modalities)][:most_cases]
     if not complete or len(model.modalities) < 2:
@@ -58,7 +59,7 @@ def model_latents(
         chosen = _draw_voxels(labels, voxels_per_case, rng)
         with torch.inference_mode():
             latents = patch_latents(network, torch.from_numpy(patch)[None].to(device), len(model.modalities))
-        # A first stage with a stride has fewer voxels than the patch.
+        # If the network's first stage has a stride, the latents have fewer voxels than the patch.
         scaled = [
             index * size // whole for index, size, whole in zip(chosen, latents.shape[2:], labels.shape, strict=True)
         ]
@@ -71,17 +72,18 @@ def model_latents(
 def patch_latents(network: nn.Module, patch: torch.Tensor, num_modalities: int) -> torch.Tensor:
     """Return (J, C, *spatial): each modality's latent of a complete patch (1, J + E, *spatial).
 
-    That is the channel encoder's output where the network has one, and otherwise the first level of the encoder on the
-    modality alone.
+    If the network has a channel encoder, it is that one's output; otherwise it is the first level of the encoder, with
+    the modality as the only present one.
     """
     if isinstance(network, MultimodalNetwork) and network.channel_encoder.kind != "none":
         present = torch.ones(1, num_modalities, dtype=torch.bool, device=patch.device)
         latents: torch.Tensor = network.channel_encoder(patch[:, :num_modalities], present)[0]
         return latents
-    return torch.cat([encoder_features(network, alone)[0] for alone in _alone(patch, num_modalities)])
+    return torch.cat([encoder_features(network, single)[0] for single in _single_modalities(patch, num_modalities)])
 
 
-def _alone(patch: torch.Tensor, num_modalities: int) -> Iterator[torch.Tensor]:
+def _single_modalities(patch: torch.Tensor, num_modalities: int) -> Iterator[torch.Tensor]:
+    """Yield the patch with all modalities but one marked absent, for each modality."""
     for kept in torch.eye(num_modalities, dtype=torch.bool):
         marked = patch.clone()
         absence.mark(marked, kept[None])
@@ -89,7 +91,7 @@ def _alone(patch: torch.Tensor, num_modalities: int) -> Iterator[torch.Tensor]:
 
 
 def _central_patch(model: ModelFolder, case: EvaluationCase) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return images (J, *patch) and labels (*patch), -1 where every image is zero; a slice for 2D configurations."""
+    """Return images (J, *patch) and labels (*patch), -1 where every image is zero; for a 2D configuration, one slice."""
     data, seg, _ = MissingModPreprocessor(verbose=False).run_assigned_case(
         case.files,
         str(case.reference),

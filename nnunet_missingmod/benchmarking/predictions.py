@@ -1,4 +1,7 @@
-"""The predictions of an evaluation: every case of a model under every subset it has, continued where it was cut off."""
+"""Predicts every case of an evaluation under every subset that it has; an interrupted evaluation continues.
+
+`predict_set` predicts with one model, `predict_stages` with a cascade's stages in turn. ``store`` keeps the files.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
 from nnunet_missingmod.modalities import Subset
-from nnunet_missingmod.storage import file_fingerprint, replacing
+from nnunet_missingmod.storage import file_fingerprint, replaced_when_complete
 from nnunet_missingmod.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -32,17 +35,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """What may differ between two evaluations of one model, beside the cases."""
+    """The settings of the sliding window; two evaluations of one model may differ in them."""
 
     tile_step_size: float = 0.5
     mirroring: bool = True
 
 
 class Predicted(NamedTuple):
-    """What became of the cases of a model.
+    """The predictions of one model.
 
     Attributes:
-        model: what predicted, by its weights and those of the stages before it.
+        model: the fingerprint of the model, and those of the stages before it.
         files: {(case, subset): prediction}.
         failed: {case: reason}.
     """
@@ -77,14 +80,14 @@ def predict_set(
     on_progress: Callable[[int], object],
     previous: Predicted | None = None,
 ) -> Predicted:
-    """Predict each case under each of the subsets that it has, except what the store holds already.
+    """Predict each case under each subset that it has, except for predictions that the store already has.
 
-    A case that fails is named in the result and costs no other.
+    A case that fails is listed in the result; the other cases are predicted all the same.
 
     Args:
-        model: with the folds of ``cases``.
-        on_progress: called with the number of predictions that have become available, or turned out to be impossible.
-        previous: in a cascade, what the stage before made of the same cases and subsets.
+        model: opened with the folds of ``cases``.
+        on_progress: called with the number of predictions that were completed or turned out to be impossible.
+        previous: in a cascade, the previous stage's predictions of the same cases and subsets.
     """
     made_by = model.fingerprint if previous is None else f"{model.fingerprint} after {previous.model}"
     predicted = Predicted(made_by, {}, {})
@@ -115,7 +118,8 @@ def predict_set(
         tile_step_size=settings.tile_step_size,
         use_mirroring=settings.mirroring,
     )
-    # nnU-Net lets cuDNN time its algorithms, and another winner is another rounding: numbers must not change by chance.
+    # nnU-Net lets cuDNN choose its algorithms by timing. Different algorithms round differently, so without this two
+    # runs could give different scores.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     in_flight: deque[_InFlight] = deque()
@@ -127,7 +131,7 @@ def predict_set(
                 export.result()
             done = [subset for subset, _ in job.exports]
             store.record(case, job.task.origin, done, present=job.present)
-        except Exception as error:  # an export fails in as many ways as there are file systems
+        except Exception as error:  # file systems and image libraries raise many kinds of errors
             predicted.failed[case] = _reason(error)
         else:
             predicted.files.update(_files(store, case, done))
@@ -150,7 +154,7 @@ def predict_set(
 
 def export(logits: np.ndarray, properties: dict[str, Any], model: ModelFolder, target: Path, num_threads: int) -> None:
     """Write the segmentation of logits (K, *spatial) in the geometry of the case's files, by nnU-Net's exporter."""
-    with replacing(target) as temporary:
+    with replaced_when_complete(target) as temporary:
         export_prediction_from_logits(
             logits,
             properties,
@@ -165,12 +169,12 @@ def export(logits: np.ndarray, properties: dict[str, Any], model: ModelFolder, t
 def _prepared_ahead(
     tasks: Sequence[_Task], model: ModelFolder, workers: Workers
 ) -> Iterator[tuple[_Task, Future[PreparedCase]]]:
-    """Yield each task with its preprocessed groups, the next one being prepared meanwhile if there are workers."""
-    light = replace(model, weights=())
+    """Yield each task with its prepared case; workers prepare the next case meanwhile."""
+    without_weights = replace(model, weights=())
     ahead: deque[tuple[_Task, Future[PreparedCase]]] = deque()
     for task in tasks:
         arguments = (task.case.case, task.case.files, task.subsets, task.previous)
-        ahead.append((task, workers.submit(prepare_case, light, *arguments)))
+        ahead.append((task, workers.submit(prepare_case, without_weights, *arguments)))
         if workers.at_once == 1 or len(ahead) > 1:
             yield ahead.popleft()
     yield from ahead
@@ -184,7 +188,7 @@ def _predict_case(
     store: PredictionStore,
     workers: Workers,
 ) -> _InFlight:
-    light = replace(model, weights=())
+    without_weights = replace(model, weights=())
     num_threads = torch.get_num_threads() if workers.at_once == 1 else 1
     exports: list[tuple[Subset, Future[None]]] = []
     for group in prepared.groups:
@@ -192,15 +196,15 @@ def _predict_case(
         for subset, logits in predictor.predict_logits_of_subsets(data, group.subsets):
             target = store.file(task.case.case, subset)
             exports.append(
-                (subset, workers.submit(export, logits.numpy(), group.properties, light, target, num_threads))
+                (subset, workers.submit(export, logits.numpy(), group.properties, without_weights, target, num_threads))
             )
     return _InFlight(task, prepared.present, exports)
 
 
 def _origin(model: str, modalities: Sequence[str], case: EvaluationCase, settings: PredictionSettings) -> Origin:
-    decided = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
+    all_settings = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
     images = {modalities[channel]: file_fingerprint(file) for channel, file in case.files.items()}
-    return Origin(model, decided, images)
+    return Origin(model, all_settings, images)
 
 
 def _files(store: PredictionStore, case: str, subsets: Sequence[Subset]) -> dict[tuple[str, Subset], Path]:
@@ -214,7 +218,7 @@ def _reason(error: Exception) -> str:
 
 
 class PredictSet(Protocol):
-    """``predict_set`` with its settings."""
+    """``predict_set`` with settings, device, workers and progress bound."""
 
     def __call__(
         self,
@@ -238,15 +242,15 @@ def predict_stages(
     stages_folder: Path,
     on_more: Callable[[int], object],
 ) -> Predicted:
-    """Predict the cases with the stages that the model's configuration comes after, then with the model.
+    """Predict the cases with the earlier stages of the model's cascade, if it has any, then with the model.
 
     Args:
         model, cases, subsets, store, predict: see ``predict_set``.
-        stages_folder: keeps the predictions of earlier stages, in a folder each.
+        stages_folder: gets a folder with the predictions of each earlier stage.
         on_more: called with the number of predictions that an earlier stage adds.
 
     Raises:
-        ModelFolderError: an earlier stage has no model beside this one, of the same trainer, plans and folds.
+        ModelFolderError: an earlier stage has no model of the same trainer, plans and folds next to this one.
     """
     stage = model.configuration_manager.previous_stage_name
     if stage is None:

@@ -1,9 +1,10 @@
-"""A case read once, and preprocessed once for all subsets of its modalities that differ in nothing but absence.
+"""Reads a case once, and preprocesses it once for all subsets of its modalities that share a non-zero mask.
 
-nnU-Net crops a case to where any of its images is non-zero, and normalises within that mask. Without a modality the
-mask may be smaller. Subsets that have the same mask have the same preprocessed images and are preprocessed together;
-each further mask costs one more preprocessing. In a cascade each subset is preprocessed with what the previous stage
-made of it. So what a network sees is, bit for bit, what it would see of the case whose files are missing.
+nnU-Net crops a case to the voxels at which any of its images is non-zero, and normalises within that mask. Without a
+modality the mask may be smaller. Subsets with the same mask have the same preprocessed images and are preprocessed
+together; each different mask needs a preprocessing of its own. In a cascade each subset is preprocessed separately,
+with the previous stage's prediction of it. The network's input is, bit for bit, the input it would get if the files of
+the other modalities were missing. ``predictions`` calls `prepare_case` for each case.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class CaseGroup(NamedTuple):
     """Subsets of a case whose preprocessed images are the same.
 
     Attributes:
-        images: {channel: (*spatial)}, preprocessed, of the modalities that any of the subsets holds.
+        images: {channel: (*spatial)}, preprocessed, of the modalities in any of the subsets.
         properties: of the case with these modalities, for nnU-Net's exporter.
-        subsets: channels each.
+        subsets: each a tuple of channels.
         previous: (E, *spatial), the previous stage's prediction of the subset as nnU-Net encodes it; E = 0 without one.
     """
 
@@ -44,7 +45,7 @@ class CaseGroup(NamedTuple):
     previous: Image
 
     def data(self, num_channels: int) -> Image:
-        """Return (J + E, *spatial), the other channels marked absent."""
+        """Return the network's input (J + E, *spatial), with the other channels marked absent."""
         num_previous, *shape = self.previous.shape
         data = np.full((num_channels + num_previous, *shape), absence.ABSENT, dtype=np.float32)
         for channel, image in self.images.items():
@@ -57,8 +58,8 @@ class PreparedCase(NamedTuple):
     """A case ready for prediction.
 
     Attributes:
-        present: names of the modalities that it has; a blank file counts as none.
-        groups: of those of the subsets asked for that the case has.
+        present: names of the modalities that it has; a blank file counts as absent.
+        groups: of the requested subsets that the case has.
     """
 
     present: tuple[str, ...]
@@ -72,14 +73,14 @@ def prepare_case(
     subsets: Sequence[Subset],
     previous: Mapping[Subset, Path] | None = None,
 ) -> PreparedCase:
-    """Read a case and preprocess it, in as few groups of subsets as there are different preprocessings.
+    """Read a case and preprocess it, once for each group of subsets with the same preprocessing.
 
     Args:
-        model: whose plans say how.
+        model: the model whose plans are used.
         case: its name, for messages.
-        files: {channel: file} of the modalities it has.
-        subsets: those wanted.
-        previous: in a cascade, the previous stage's prediction of each.
+        files: {channel: file} of the modalities that it has.
+        subsets: the requested ones; those that the case does not have are left out.
+        previous: in a cascade, the previous stage's prediction of each subset.
 
     Raises:
         CaseRefusedError: a file is damaged, the modalities lie on different grids, or none is present.
@@ -105,7 +106,7 @@ def prepare_case(
         replaced=read.replaced,
     )
     available = [subset for subset in subsets if present[list(subset)].all()]
-    # Where headers differ within the tolerance, a case has the geometry of its first file.
+    # If headers differ within the tolerance, a case has the geometry of its first present file.
     owner = {subset: min(subset) if read.distances_voxels else min(read.properties) for subset in available}
     if previous is None:
         together = _group_by_mask(data, available, owner)
@@ -144,14 +145,14 @@ def _stack(images: Mapping[int, Image], num_modalities: int) -> Image:
 def _group_by_mask(
     data: Image, subsets: Sequence[Subset], owner: Mapping[Subset, int]
 ) -> list[tuple[int, list[Subset]]]:
-    """Return (channel whose header counts, subsets) for each mask that nnU-Net would find, in the order of subsets."""
+    """Return (channel whose header is used, subsets) for each mask that nnU-Net would find, in the order of subsets."""
     groups: defaultdict[tuple[int, bytes], list[Subset]] = defaultdict(list)
     filled: dict[bytes, bytes] = {}
     for subset in subsets:
         union = (data[list(subset)] != 0).any(axis=0)
         key = _digest(union)
         if key not in filled:
-            # Filling holes is slow, and most subsets have the mask of another one before it.
+            # Filling holes is slow, and most subsets have the mask of an earlier one.
             filled[key] = _digest(create_nonzero_mask(union[None]))
         groups[owner[subset], filled[key]].append(subset)
     return [(channel, members) for (channel, _), members in groups.items()]

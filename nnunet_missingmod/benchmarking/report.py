@@ -1,4 +1,7 @@
-"""What an evaluation leaves behind: report, figures, a card beside each model, and a few lines for the terminal."""
+"""Writes the results of an evaluation: the report with its figures, the models' cards, and lines for the terminal.
+
+It is the last step of ``evaluate``.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +52,15 @@ def write_evaluation(
     *,
     patients: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write report and cards, and return lines that say what was measured and where it is.
+    """Write the report and the cards, and return the lines that tell the user the result and the report's path.
 
     Args:
-        request, task, subsets: what was asked for.
+        request, task, subsets: what the user requested.
         rows: the scores.
-        predictions: those that the rows are of.
+        predictions: the predictions that were scored.
         sets: the cases of each model.
         weights: {model: {fold: fingerprint}}.
-        failures: everything that failed so far; a card that cannot be written is added.
+        failures: one message for each failure so far; cards that cannot be written are added.
         patients: the patient of each case; by default each case is one.
     """
     scored = list(dict.fromkeys(row.model for row in rows))
@@ -111,7 +114,7 @@ def _write_cards(
     provenance: Mapping[str, Any],
     patients: Mapping[str, str] | None,
 ) -> list[str]:
-    """Write a card into each model's folder; return a line on each that could not be written."""
+    """Write a card into each model's folder; return one message for each that could not be written."""
     problems = []
     for model in request.models:
         of_model = [row for row in rows if row.model == model.name]
@@ -137,7 +140,7 @@ def _write_cards(
 def find_latents(
     request: Request, models: Sequence[str], sets: Mapping[str, Sequence[EvaluationSet]]
 ) -> dict[str, Latents]:
-    """Return the latents of each model, from the first cases of its first fold; without those that have none."""
+    """Return the latents of each model that has any, from the first cases of its first fold."""
     found = {}
     for model in request.models:
         if model.name not in models:
@@ -162,7 +165,7 @@ def draw_cases(
     predictions: Sequence[ToScore],
     sets: Mapping[str, Sequence[EvaluationSet]],
 ) -> list[tuple[str, Path]]:
-    """Draw cases of low, middle and high Dice under the hardest subset of each size."""
+    """Draw cases of low, middle and high Dice under the hardest subset of each size; return (caption, file) pairs."""
     files = {(each.case, each.model, each.subset): each.file for each in predictions}
     models = list(dict.fromkeys(row.model for row in rows))[:_SHOWN_MODELS]
     of_first = [row for row in rows if row.model == models[0]]
@@ -193,7 +196,7 @@ def draw_cases(
             regions=task.regions,
             ignore_label=task.ignore_label,
         )
-    except ValueError as error:  # an image that is no volume: a colour photograph, say
+    except ValueError as error:  # an image is not a volume (a colour photograph, for example)
         logger.warning("No picture of cases: %s", error)
         return []
     return [(f"Cases of low, middle and high Dice of {models[0]}, under its hardest subset of each size", path)]
@@ -206,7 +209,7 @@ def _mean_dice(rows: Sequence[ScoreRow], convention: str) -> float:
 
 
 def hardest_of_each_size(rows: Sequence[ScoreRow], subsets: Sequence[Subset], task: Task) -> list[Subset]:
-    """Return the subset of lowest mean Dice of each size, or of some sizes where there are too many to show."""
+    """Return the subset of lowest mean Dice of each size; if there are too many sizes to show, of some of them."""
     of_subset: defaultdict[str, list[ScoreRow]] = defaultdict(list)
     for row in rows:
         of_subset[row.subset].append(row)
@@ -221,11 +224,11 @@ def hardest_of_each_size(rows: Sequence[ScoreRow], subsets: Sequence[Subset], ta
 
 
 def spread_cases(rows: Sequence[ScoreRow], convention: str) -> list[str]:
-    """Return the cases at the quartiles of mean Dice, of those in which every region is there if there are any."""
+    """Return the cases at the quartiles of mean Dice, among those that have every region, or among all if none has."""
     of_case: defaultdict[str, list[ScoreRow]] = defaultdict(list)
     for row in rows:
         of_case[row.case].append(row)
-    whole = {case: each for case, each in of_case.items() if all(row.reference_voxels for row in each)} or of_case
-    ranked = sorted(whole, key=lambda case: (_mean_dice(whole[case], convention), case))
+    eligible = {case: each for case, each in of_case.items() if all(row.reference_voxels for row in each)} or of_case
+    ranked = sorted(eligible, key=lambda case: (_mean_dice(eligible[case], convention), case))
     quartiles = [round(share * (len(ranked) - 1)) for share in (0.25, 0.5, 0.75)]
     return [ranked[position] for position in dict.fromkeys(quartiles)][:_SHOWN_CASES]

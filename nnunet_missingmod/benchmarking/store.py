@@ -1,7 +1,7 @@
-"""Predictions of an evaluation on disk, with what is needed to tell whether one may be used again.
+"""The predictions of an evaluation on disk, and the records that tell whether a prediction can be used again.
 
-A prediction is kept if the model's weights and settings, the case's images and the file itself are what they were; all
-of this is compared by content, in one record per case.
+A prediction is used again if the model's weights and settings, the case's images and the file itself are unchanged. All
+of this is compared by content, with one record per case.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _RECORDS = "records"
 
 @dataclass(frozen=True)
 class Origin:
-    """What decides a case's predictions: the model with its settings, and the images."""
+    """All that determines the predictions of a case: the model, its settings, and the fingerprints of the images."""
 
     model: str
     settings: Mapping[str, Any]
     images: Mapping[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in the record."""
+        """Return the JSON values that the record holds."""
         return {"model": self.model, "settings": dict(self.settings), "images": dict(self.images)}
 
 
@@ -37,7 +37,7 @@ class PredictionStore:
     """The predictions of one model: ``folder/SUBSET/CASE.nii.gz``, and ``folder/records/CASE.json``.
 
     Args:
-        folder: made when something is written.
+        folder: it is created when the first file is written.
         names: the modality names in channel order.
         file_ending: of the predictions.
     """
@@ -47,11 +47,11 @@ class PredictionStore:
     file_ending: str
 
     def file(self, case: str, subset: Subset) -> Path:
-        """Return where the prediction of a case under a subset lies."""
+        """Return the path of the prediction of a case under a subset."""
         return self.folder / self._subset_folder(subset) / f"{case}{self.file_ending}"
 
     def usable(self, case: str, origin: Origin, subsets: Sequence[Subset]) -> list[Subset]:
-        """Return those of the subsets whose predictions are there, whole, and of this origin."""
+        """Return the subsets whose predictions exist, are complete, and have this origin."""
         record = self._read(case)
         if record.get("origin") != origin.as_json():
             return []
@@ -59,15 +59,15 @@ class PredictionStore:
         return [subset for subset in subsets if self._is_whole(case, subset, known)]
 
     def present(self, case: str, origin: Origin) -> tuple[str, ...] | None:
-        """Return the modalities that the case was found to have when it was predicted, or None if it was not."""
+        """Return the modalities that the case had when it was predicted from this origin, or None if it was not."""
         record = self._read(case)
         return tuple(record["present"]) if record.get("origin") == origin.as_json() else None
 
     def record(self, case: str, origin: Origin, done: Sequence[Subset], *, present: Sequence[str]) -> None:
-        """Note that the predictions of these subsets are complete, beside those that already are.
+        """Record that the predictions of these subsets are complete, and keep the records of usable earlier ones.
 
         Args:
-            present: names of the modalities that the case was found to have.
+            present: names of the modalities that the case has.
         """
         done = [*done, *self.usable(case, origin, all_subsets(len(self.names)))]
         content = {
@@ -92,7 +92,7 @@ class PredictionStore:
         return content if isinstance(content, dict) else {}
 
     def _subset_folder(self, subset: Subset) -> str:
-        safe = [re.sub(r"[^\w.-]", "_", name) for name in self.names]
-        if len({name.casefold() for name in safe}) < len(safe) or _RECORDS in safe:
+        safe_names = [re.sub(r"[^\w.-]", "_", name) for name in self.names]
+        if len({name.casefold() for name in safe_names}) < len(safe_names) or _RECORDS in safe_names:
             return "-".join(map(str, subset))
-        return "+".join(safe[channel] for channel in subset)
+        return "+".join(safe_names[channel] for channel in subset)

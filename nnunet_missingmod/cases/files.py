@@ -1,6 +1,6 @@
-"""Which files make a case, and which file is which modality.
+"""The files of a case: which files belong together, and which modality each of them is.
 
-The channel comes from a file's suffix, never from its position in a list.
+Every reader of cases starts here. The channel comes from a file's suffix, never from its position in a list.
 """
 
 from __future__ import annotations
@@ -12,6 +12,26 @@ from pathlib import Path
 
 _CHANNEL_SUFFIX = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})", re.DOTALL)
 
+# A file with one of these endings is taken for a modality under a wrong name, and is reported rather than ignored.
+_VOLUMES = (
+    "nii.gz",
+    "nii",
+    "nii.bz2",
+    "nrrd",
+    "nhdr",
+    "mha",
+    "mhd",
+    "gipl",
+    "gipl.gz",
+    "hdr",
+    "img",
+    "dcm",
+    "mgz",
+    "mnc",
+)
+_PICTURES = ("png", "bmp", "tif", "tiff", "jpg", "jpeg")
+_SEPARATORS = "_-. "
+
 
 class CaseRefusedError(ValueError):
     """A case cannot be used; the message names the case, the modality and the fix."""
@@ -22,24 +42,24 @@ class CaseRefusedError(ValueError):
         self.problem = problem
 
     def __reduce__(self) -> tuple[type[CaseRefusedError], tuple[str, str]]:
-        # The default would call __init__ with the finished message alone when the error leaves a worker process.
+        # When the error leaves a worker process, the default would call __init__ with the message only.
         return type(self), (self.case, self.problem)
 
 
 def case_name(file: str | Path, file_ending: str) -> str:
-    """Return the case a file belongs to: its name without the ending and, where it has one, the channel suffix."""
+    """Return the case that a file belongs to: its name without the ending and without the channel suffix, if any."""
     stem = Path(file).name.removesuffix(file_ending)
     matched = _CHANNEL_SUFFIX.fullmatch(stem)
     return matched["case"] if matched else stem
 
 
 def has_channel_suffix(file: Path) -> bool:
-    """Return whether a file, its ending left aside, is called ``CASE_XXXX``."""
+    """Return whether a file's name without its ending is ``CASE_XXXX``."""
     return _CHANNEL_SUFFIX.fullmatch(file.stem) is not None
 
 
 def describe_channels(names: Sequence[str], file_ending: str) -> str:
-    """Return what each channel's file is called, for error messages: ``_0000.nii.gz FLAIR, _0001.nii.gz T1``."""
+    """Return the expected file suffix of each channel, for error messages: ``_0000.nii.gz FLAIR, _0001.nii.gz T1``."""
     return ", ".join(f"_{channel:04d}{file_ending} {name}" for channel, name in enumerate(names))
 
 
@@ -53,7 +73,7 @@ def assign_channels(files: Sequence[str | Path], names: Sequence[str], file_endi
 
     Raises:
         CaseRefusedError: there is no file, or a file has no channel suffix, a channel that the dataset does not have,
-            another file's channel, or another case's name.
+            the channel of another file, or the name of another case.
     """
     expected = f"Expected one or more of: {describe_channels(names, file_ending)}."
     if not files:
@@ -78,35 +98,14 @@ def assign_channels(files: Sequence[str | Path], names: Sequence[str], file_endi
     return dict(sorted(assigned.items()))
 
 
-# Files of these kinds are modalities that somebody meant to give, and are not passed over.
-_VOLUMES = (
-    "nii.gz",
-    "nii",
-    "nii.bz2",
-    "nrrd",
-    "nhdr",
-    "mha",
-    "mhd",
-    "gipl",
-    "gipl.gz",
-    "hdr",
-    "img",
-    "dcm",
-    "mgz",
-    "mnc",
-)
-_PICTURES = ("png", "bmp", "tif", "tiff", "jpg", "jpeg")
-_SEPARATORS = "_-. "
-
-
 @dataclass(frozen=True)
 class CaseFiles:
-    """One case as it was given.
+    """The files of one case, before they are read.
 
     Attributes:
-        case: its name, which its prediction gets.
-        files: {channel: file} of the modalities it has.
-        problems: what is wrong with the files' names; the case cannot be used if there are any.
+        case: its name, which is also the name of its prediction.
+        files: {channel: file} of the modalities that it has.
+        problems: what is wrong with the files' names; if there is any problem, the case cannot be used.
         previous_stage: in a cascade, the previous stage's prediction.
     """
 
@@ -117,11 +116,11 @@ class CaseFiles:
 
 
 def find_cases(folder: Path, names: Sequence[str], file_ending: str) -> list[CaseFiles]:
-    """Return the cases of a folder of files ``CASE_XXXX`` + ``file_ending``, by name.
+    """Return the cases of a folder of files ``CASE_XXXX`` + ``file_ending``, sorted by name.
 
-    Hidden files and files that are no images are passed over. An image that is called otherwise (no channel number,
-    another format) makes the case whose name it begins with unusable, because the case would otherwise be used without
-    that modality; where there is no such case, it is one itself.
+    Hidden files and files that are not images are ignored. An image with another name (without channel number, or in
+    another format) is a problem of the case whose name it begins with, because that case would otherwise be used
+    without the modality. If there is no such case, the image becomes a case of its own, with a problem.
 
     Args:
         names: the modality names in channel order.
@@ -146,7 +145,7 @@ def find_cases(folder: Path, names: Sequence[str], file_ending: str) -> list[Cas
 
 
 def _image_stem(name: str, file_ending: str) -> str | None:
-    """The name without ending and channel number; None for a file of another kind than the dataset's."""
+    """Return the name without ending and channel number; None for a file that is not an image of the dataset's kind."""
     endings = _PICTURES if file_ending.lstrip(".").lower() in _PICTURES else _VOLUMES
     for ending in sorted({file_ending.lower(), *(f".{ending}" for ending in endings)}, key=len, reverse=True):
         if name.lower().endswith(ending):

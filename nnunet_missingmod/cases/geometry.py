@@ -1,4 +1,7 @@
-"""Whether two images of a case lie on the same voxel grid, from the properties that nnU-Net's readers return."""
+"""Checks the geometry of images, and measures how far the voxel grids of two images lie apart.
+
+Both use the properties that nnU-Net's readers return; ``reading`` and ``labels`` call them for every file.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# What a voxel's extent can be, in whatever unit a file uses. Others explode when they are resampled.
+# The accepted extent of a voxel, in the file's unit. With other values the resampled image would be far too large.
 _SPACING_RANGE = (1e-6, 1e6)
-# An affine into a template's space scales a little; more than this is a damaged header.
+# The accepted scale of an axis. An affine into a template's space scales a little; more means a damaged header.
 _AXIS_SCALE = (0.25, 4.0)
 _SMALLEST_DETERMINANT = 0.1
 
@@ -27,11 +30,11 @@ def describe(shape: Sequence[int], properties: Mapping[str, Any]) -> str:
 
 
 def check(properties: Mapping[str, Any]) -> None:
-    """Refuse a geometry that no image has.
+    """Check that an image's geometry is possible.
 
     Raises:
-        ValueError: spacing, origin or axes are not finite, a spacing is not a size, axes are degenerate, or the spacing
-            contradicts the axes.
+        ValueError: spacing, origin or axes are not finite, a spacing is outside of 1e-6..1e6, axes are degenerate, or
+            the spacing contradicts the axes.
     """
     spacing = np.asarray(properties["spacing"], dtype=float)
     if not (
@@ -43,7 +46,7 @@ def check(properties: Mapping[str, Any]) -> None:
         axes = np.asarray(stuff["direction"], dtype=float).reshape(len(stuff["spacing"]), -1)
         origin = np.asarray(stuff["origin"], dtype=float)
     elif "nibabel_stuff" in properties:
-        # The reader takes the spacing from one part of the header and the axes from another.
+        # The reader takes spacing and axes from different parts of the header, so they may contradict each other.
         affine = _affine(properties)
         axes, origin = affine[:3, :3] / spacing[::-1], affine[:3, 3]
     else:
@@ -58,21 +61,21 @@ def check(properties: Mapping[str, Any]) -> None:
 
 
 def is_volume(properties: Mapping[str, Any]) -> bool:
-    """Return whether an image has two or three dimensions and one value per voxel, by what its reader says."""
+    """Return whether an image has two or three dimensions and one value per voxel, by its reader's properties."""
     return len(properties["spacing"]) == 3 and len(_in_plane_spacing(properties)) <= 3
 
 
 def is_flat(properties: Mapping[str, Any]) -> bool:
-    """Return whether an image has two dimensions, by what its reader says."""
+    """Return whether an image has two dimensions, by its reader's properties."""
     return len(_in_plane_spacing(properties)) == 2
 
 
 def distance_voxels(shape: Sequence[int], first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """Return how far apart, in voxels, two images of the same shape place the same voxel.
+    """Return the distance, in voxels, between the positions of the same voxel in two images of the same shape.
 
-    The largest distance over the eight corners of the volume, in mm, divided by the smallest voxel extent. Readers
-    without a position in space (.png, .tif) are compared by their spacing: the largest relative difference times the
-    number of voxels along that axis. A 2D and a 3D image are infinitely far apart.
+    It is the largest distance over the eight corners of the volume, in mm, divided by the smallest voxel extent. File
+    formats without a position in space (.png, .tif) are compared by their spacing: the largest relative difference
+    times the number of voxels along that axis. The distance between a 2D and a 3D image is infinite.
     """
     if len(_in_plane_spacing(first)) != len(_in_plane_spacing(second)):
         return float("inf")
@@ -93,12 +96,12 @@ def _affine(properties: Mapping[str, Any]) -> npt.NDArray[np.float64]:
 
 
 def _in_plane_spacing(properties: Mapping[str, Any]) -> Sequence[float]:
-    # nnU-Net gives a 2D image a third spacing of 999 times the others; the file's own has no such entry.
+    # nnU-Net adds to a 2D image a third spacing of 999 times the others; the file's own spacing has two entries.
     return properties["sitk_stuff"]["spacing"] if "sitk_stuff" in properties else properties["spacing"]
 
 
 def _corners_mm(shape: Sequence[int], properties: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    """Positions (2^D, D) of the corner voxels in mm; the array's axes are the file's in reverse order."""
+    """Return the positions (2^D, D) of the corner voxels in mm; the array's axes are the file's in reverse order."""
     if "sitk_stuff" in properties:
         stuff = properties["sitk_stuff"]
         spacing = np.asarray(stuff["spacing"], dtype=float)

@@ -174,8 +174,8 @@ def _check_magic(found: bytes, expected: bytes) -> None:
 
 
 def _check_extents(order: str, content: bytes, pixdim: tuple[str, int], extent: Sequence[int]) -> None:
-    # Readers take an impossible voxel size for 1 mm, and no slice for one slice. Axes past the fourth have no size: they
-    # are neither space nor time (vectors lie along the fifth).
+    # Readers take an impossible voxel size for 1 mm, and no slice for one slice. Axes past the fourth have no size:
+    # they are neither space nor time (vectors lie along the fifth).
     sizes = struct.unpack_from(order + pixdim[0], content, pixdim[1])[1:]
     for axis, (number, size) in enumerate(zip(extent, sizes, strict=False), start=1):
         if number < 1:

@@ -1,4 +1,7 @@
-"""A case's label map, read only if it is whole, lies on the images' grid and holds labels."""
+"""Reads the label map of a case, and checks that the file is complete, on the images' grid, and holds labels only.
+
+References, training segmentations and a previous stage's predictions are read by it.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ import numpy.typing as npt
 from nnunet_missingmod.cases import geometry
 from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
 
-_SHOWN = 5
+_LABELS_IN_MESSAGE = 5
 
 
 class Grid(NamedTuple):
-    """Where the images of a case lie: shape (X, Y, Z) and the properties that nnU-Net's reader returned."""
+    """The voxel grid of a case's images: shape (X, Y, Z) and the properties that nnU-Net's reader returned."""
 
     shape: Sequence[int]
     properties: Mapping[str, Any]
 
 
 class LabelReader(Protocol):
-    """What is needed of nnU-Net's reader classes."""
+    """The part of nnU-Net's reader classes that reads label maps."""
 
     def read_seg(self, seg_fname: str) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Return a label map (1, X, Y, Z) and its properties."""
@@ -41,9 +44,9 @@ def read_label_file(
 
     Args:
         grid: of the images that it belongs to; the shapes must be equal.
-        tolerance_voxels: how far apart the two grids may lie otherwise, see ``geometry.distance_voxels``; None: as they
-            please, as in nnU-Net.
-        labels: the values that may occur; None: any whole number.
+        tolerance_voxels: the largest accepted distance between the grids, see ``geometry.distance_voxels``; None
+            accepts any distance, as nnU-Net does.
+        labels: the accepted values; None accepts any whole number.
 
     Raises:
         ValueError: the file is missing, truncated or damaged, lies on another grid, or holds other values.
@@ -72,6 +75,7 @@ def read_label_file(
     if labels is not None:
         others = sorted(set(np.unique(segmentation).astype(int).tolist()) - set(labels))
         if others:
-            shown = ", ".join(map(str, others[:_SHOWN])) + (" and others" if len(others) > _SHOWN else "")
+            shown = ", ".join(map(str, others[:_LABELS_IN_MESSAGE]))
+            shown += " and others" if len(others) > _LABELS_IN_MESSAGE else ""
             raise ValueError(f"{file} holds {shown}, but the dataset's labels are {sorted(labels)}")
     return segmentation

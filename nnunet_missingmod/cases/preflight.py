@@ -1,7 +1,7 @@
-"""What is wrong with the files of cases, found out before anything is predicted or trained.
+"""Checks the files of cases before any case is predicted or trained on.
 
-A folder becomes cases by the names of its files; each case is then read as the preprocessor will read it, and
-everything that would be refused is collected, with the modality and the fix.
+``files.find_cases`` finds the cases. Each is read as the preprocessor will read it, and every problem for which it
+would be refused is collected, with the modality and the fix. ``predict`` and ``inspect`` use it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from nnunet_missingmod.workers import Workers
 
 
 class CaseReader(ImageReader, LabelReader, Protocol):
-    """What is needed of nnU-Net's reader classes."""
+    """The part of nnU-Net's reader classes that reads images and label maps."""
 
 
 @dataclass(frozen=True)
 class CaseCheck:
-    """What was found out about one case.
+    """The result of checking one case.
 
     Attributes:
-        case: what was checked.
+        case: the case that was checked.
         present: names of the modalities that count as present.
-        blank: names of those whose file is there but has one value in every voxel.
+        blank: names of the modalities whose file has the same value in every voxel.
         nonfinite_zeroed: {name: number of NaN and infinite voxels that will become 0}.
-        grid_distance_voxels: {name: distance from the first file's grid} where it is above 0 and within the tolerance.
-        problems: everything that is wrong, each with modality and fix; empty if the case can be used.
+        grid_distance_voxels: {name: distance from the first file's grid} for distances above 0 within the tolerance.
+        problems: all problems, each with modality and fix; empty if the case can be used.
         grid: of the first file that could be read.
     """
 
@@ -56,12 +56,12 @@ def check_case(
     labels: Collection[int] | None = None,
     volumes_only: bool = False,
 ) -> CaseCheck:
-    """Read a case and collect everything that is wrong with it, without raising.
+    """Read a case and collect all problems with it; it raises nothing.
 
     Args:
         names: the J modality names in channel order.
         choices: ``blank_is_absent``, ``nonfinite`` and ``geometry_tolerance_voxels`` of the ``"missingmod"`` block.
-        labels: what a previous stage's prediction may hold; None: any whole number.
+        labels: the accepted values of a previous stage's prediction; None accepts any whole number.
         volumes_only: whether images of two dimensions are refused.
     """
     problems = list(case.problems)
@@ -110,21 +110,15 @@ def check_case(
     return CaseCheck(case, tuple(present), tuple(blank), zeroed, read.distances_voxels, tuple(problems), grid)
 
 
-def _single_channels(images: Mapping[int, Image], names: Sequence[str]) -> list[tuple[str, Image]]:
-    """The names and channels (X, Y, Z) that were read; files of several channels are a problem of their own."""
-    if list(images) == [0] and len(images[0]) == len(names):
-        return list(zip(names, images[0], strict=True))
-    return [(names[channel], image[0]) for channel, image in images.items() if len(image) == 1]
-
-
 def check_cases(
     cases: Sequence[CaseFiles], check: Callable[[CaseFiles], CaseCheck], *, processes: int = 1
 ) -> Iterator[CaseCheck]:
-    """Yield what ``check`` finds out about each case, in their order, with a progress bar.
+    """Yield the result of ``check`` for each case, in their order, and show a progress bar.
 
     Args:
-        check: ``check_case`` with all but the case bound; what a worker process can be sent, if there are several.
-        processes: how many; with 1 no other is started. A case whose process was killed is checked in this one.
+        check: ``check_case`` with all arguments but the case bound; with several processes it must be picklable.
+        processes: their number; with 1 the cases are checked in this process. A case whose worker process was killed is
+            checked again in this one.
     """
     bar = tqdm(total=len(cases), desc="checking files", disable=None)
     with bar, Workers(processes) as workers:
@@ -141,3 +135,10 @@ def check_cases(
                 found = check(case)
             yield found
             bar.update()
+
+
+def _single_channels(images: Mapping[int, Image], names: Sequence[str]) -> list[tuple[str, Image]]:
+    """Return (name, channel (X, Y, Z)) of what was read; files of several channels are left out, they are problems."""
+    if list(images) == [0] and len(images[0]) == len(names):
+        return list(zip(names, images[0], strict=True))
+    return [(names[channel], image[0]) for channel, image in images.items() if len(image) == 1]

@@ -1,6 +1,7 @@
-"""From the files of one case to an array (J, X, Y, Z) in which absent modalities are marked.
+"""Reads the files of one case into an array (J, X, Y, Z) in which absent modalities are marked.
 
-Files are read, compared with one another, and each channel is judged: present, blank, or refused.
+The files are read and compared with each other (`read_files`, `read_case`). Then each channel is judged to be present,
+blank or refused (`judge_channel`, `admit`). The preprocessor, the fingerprint and the checks before prediction use it.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from nnunet_missingmod.cases import geometry
 from nnunet_missingmod.cases.files import CaseRefusedError, describe_channels
 from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
 
+logger = logging.getLogger(__name__)
+
 Image = npt.NDArray[np.float32]
 
 
 class RawCase(NamedTuple):
-    """What was read of one case.
+    """One case as it was read.
 
     Attributes:
         data: (J, X, Y, Z), float32; absent channels hold the absence mark.
-        properties: of the first file present, for nnU-Net's exporter.
+        properties: of the first present file, for nnU-Net's exporter.
         replaced: {name: number} of the NaN and infinite voxels that the reader has already replaced by 0.
-        distances_voxels: {name: distance} of modalities whose grid differs from the first's, within the tolerance.
+        distances_voxels: {name: distance} of the modalities whose grid differs from the first file's, within the
+            tolerance.
     """
 
     data: Image
@@ -38,19 +42,19 @@ class RawCase(NamedTuple):
 
 
 class ImageReader(Protocol):
-    """What is needed of nnU-Net's reader classes."""
+    """The part of nnU-Net's reader classes that reads images."""
 
     def read_images(self, image_fnames: Sequence[str]) -> tuple[Image, dict[str, Any]]:
         """Return the images as channels (C, X, Y, Z) and the properties of the first."""
 
 
 class ReadFiles(NamedTuple):
-    """What could be read of a case's files, and everything that is wrong with them.
+    """The readable files of a case, and all problems with its files.
 
     Attributes:
         images, properties: {channel: (C, X, Y, Z)} and {channel: nnU-Net's properties} of the files that could be read.
         replaced, distances_voxels: see ``RawCase``.
-        problems: sentences that name file, modality and fix; empty if nothing is wrong.
+        problems: sentences that name the file, the modality and the fix; empty if there is no problem.
     """
 
     images: dict[int, Image]
@@ -69,7 +73,7 @@ def read_files(
     geometry_tolerance_voxels: float,
     volumes_only: bool = False,
 ) -> ReadFiles:
-    """Read the files of a case as far as they can be read, and collect what is wrong with them.
+    """Read all readable files of a case, and collect the problems with its files.
 
     A single file ``_0000`` that holds all J channels (an RGB image) is a complete case, as in nnU-Net.
 
@@ -138,8 +142,8 @@ def read_case(
     The arguments are those of ``read_files``.
 
     Raises:
-        CaseRefusedError: with everything that is wrong: files that are truncated, damaged, not an image or hold several
-            channels, and modalities that differ in shape, spacing, origin or direction.
+        CaseRefusedError: a file is truncated, damaged, not an image or holds several channels, or modalities differ in
+            shape, spacing, origin or direction. The message lists all problems.
     """
     read = read_files(
         files,
@@ -178,17 +182,14 @@ def _read_image(file: Path, name: str, reader: ImageReader) -> tuple[Image, dict
     return image, properties, hidden_nonfinite
 
 
-logger = logging.getLogger(__name__)
-
-
 class Judgement(NamedTuple):
-    """What becomes of one channel of a raw case.
+    """The decision about one channel of a raw case.
 
     Attributes:
         present: whether it counts as present.
-        blank: whether all its voxels have one value, and it therefore counts as absent.
+        blank: whether all its voxels have one value, so that it counts as absent.
         zeroed: number of NaN and infinite voxels that become 0.
-        problem: a sentence that names modality and fix if it is refused, else None.
+        problem: if the channel is refused, a sentence that names the modality and the fix; else None.
     """
 
     present: bool
@@ -200,11 +201,11 @@ class Judgement(NamedTuple):
 def judge_channel(image: Image, name: str, *, blank_is_absent: bool, nonfinite: str, replaced: int = 0) -> Judgement:
     """Decide whether a channel (X, Y, Z) of a raw case is present, blank, or refused for its NaN or infinite voxels.
 
-    A channel that is NaN in every voxel carries the absence mark. With ``blank_is_absent`` one whose voxels all have
-    one value is blank. Other NaN or infinite voxels are refused, or become 0 with ``nonfinite="zero"``.
+    A channel that is NaN in every voxel has the absence mark. With ``blank_is_absent``, a channel whose voxels all have
+    one value is blank. Other NaN or infinite voxels are refused; with ``nonfinite="zero"`` they become 0.
 
     Args:
-        replaced: number of such voxels that the reader has already set to 0; they are judged alike.
+        replaced: number of NaN and infinite voxels that the reader has already set to 0; they are treated alike.
     """
     finite = np.isfinite(image)
     if not finite.any() and np.isnan(image).all():
@@ -216,7 +217,7 @@ def judge_channel(image: Image, name: str, *, blank_is_absent: bool, nonfinite: 
             problem=f"{name} has {count} NaN or infinite voxels of {image.size}. Mend the file, or set "
             '"nonfinite": "zero" in the plans\' "missingmod" block (predict: --nonfinite zero) to replace them by 0.',
         )
-    # What is not finite becomes 0, so a channel with such voxels is blank if all its others are 0.
+    # Voxels that are not finite become 0, so a channel that has some is blank if all its other voxels are 0.
     values = np.where(finite, image, 0) if count else image
     blank = blank_is_absent and bool(values.min() == values.max())
     return Judgement(present=not blank, blank=blank, zeroed=count)
@@ -231,16 +232,14 @@ def admit(
     nonfinite: str,
     replaced: Mapping[str, int] | None = None,
 ) -> tuple[absence.BoolArray, dict[str, Any]]:
-    """Decide which channels of a raw case (J, X, Y, Z) are present, and make those finite, in place.
-
-    Each channel is judged by ``judge_channel``.
+    """Decide by `judge_channel` which channels of a raw case (J, X, Y, Z) are present; make those finite, in place.
 
     Args:
         replaced: {name: number} of NaN and infinite voxels that the reader has already set to 0.
 
     Returns:
-        ``present`` (J,) and a report for the case's properties: the names present, the names blank, and
-        {name: number of voxels set to 0}.
+        ``present`` (J,) and a report for the case's properties: the names of present modalities, the names of blank
+        ones, and {name: number of voxels set to 0}.
 
     Raises:
         CaseRefusedError: no channel is present, or some have NaN or infinite voxels.

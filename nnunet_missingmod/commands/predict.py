@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.commands.options import (
     UsageError,
     add_checkpoint,
@@ -24,6 +25,7 @@ from nnunet_missingmod.commands.options import (
     model_folder,
     print_line,
 )
+from nnunet_missingmod.keys import Key
 
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.files import CaseFiles
@@ -79,13 +81,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which of them this is, from 0 (default: %(default)s)",
     )
     files = parser.add_argument_group("files (default: as the model was trained)")
-    files.add_argument("--nonfinite", choices=("refuse", "zero"), help="what NaN and infinite voxels do")
-    files.add_argument(
-        "--geometry-tolerance", type=float, metavar="VOXELS", help="how far apart the grids of modalities may lie"
-    )
+    key = {each.name: each for each in FILE_KEYS}
+    files.add_argument("--nonfinite", choices=key["nonfinite"].range.values, help=_help(key["nonfinite"]))
+    tolerance = key["geometry_tolerance_voxels"]
+    files.add_argument("--geometry-tolerance", type=float, metavar="VOXELS", help=_help(tolerance))
     files.add_argument(
         "--blank-is-present", action="store_true", help="a file of one value is an image, not an absent modality"
     )
+
+
+def _help(key: Key) -> str:
+    """What the documents say of a key, without the marks of Markdown."""
+    return key.meaning.replace("`", "").replace("%", "%%")
 
 
 def run(args: argparse.Namespace) -> int:

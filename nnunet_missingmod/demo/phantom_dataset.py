@@ -196,13 +196,13 @@ def _claim(folder: Path, parameters: dict[str, Any], *, overwrite: bool) -> None
     number = folder.name.split("_")[0]
     others = sorted(other.name for other in folder.parent.glob(f"{number}_*") if other.name != folder.name)
     if others:
-        raise ValueError(f"{folder.parent} has {others[0]} with the same number: give another --dataset-id.")
+        raise ValueError(f"{folder.parent} has {others[0]} with the same number: give another -d.")
     record = folder / PARAMETERS
     if any(path.is_file() for path in folder.rglob("*")):
         if not record.is_file():
             raise ValueError(
                 f"{folder} holds files that were not written by this command, and they are never overwritten: "
-                "give another --dataset-id or --name."
+                "give another -d or --name."
             )
         recorded = json.loads(record.read_text())
         if recorded != parameters and not overwrite:
@@ -213,7 +213,7 @@ def _claim(folder: Path, parameters: dict[str, Any], *, overwrite: bool) -> None
             )
             raise ValueError(
                 f"{folder} holds phantoms made with other parameters ({differences}): "
-                "repeat those, give another --dataset-id, or give --overwrite to delete them."
+                "repeat those, give another -d, or give --overwrite to delete them."
             )
         if overwrite:
             for path in (folder / "dataset.json", folder / PRESENCE):

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from nnunet_missingmod import host, plans_block
 from nnunet_missingmod.demo.host_commands import Command, program, run_command
@@ -56,8 +57,8 @@ def run_demo(
     _plan_and_preprocess(folder, settings)
     report(f"[3/{_STEPS}] nnUNetv2_train, the same budget for both trainers")
     _train(folder, settings, device)
-    files = _count_files(folder)
-    incomplete = sum(number < max(files.values()) for number in files.values())
+    files, complete = _count_files(folder.test_images), _count_files(folder.complete_test_images)
+    incomplete = sum(number < complete[case] for case, number in files.items())
     report(f"[4/{_STEPS}] nnUNetv2_predict, {len(files)} test cases, of which {incomplete} lack files")
     _predict(folder, files, device)
     from nnunet_missingmod.demo.report import evaluate_models, write_tables
@@ -140,9 +141,9 @@ def _train(folder: DemoFolder, settings: DemoSettings, device: str) -> None:
         run_command(command, {**folder.environment, **workers})
 
 
-def _count_files(folder: DemoFolder) -> Counter[str]:
-    """Return how many files each test case has."""
-    return Counter(file.name.rsplit("_", 1)[0] for file in folder.test_images.glob("*.nii.gz"))
+def _count_files(images: Path) -> Counter[str]:
+    """Return how many files each case of a folder has."""
+    return Counter(file.name.rsplit("_", 1)[0] for file in images.glob("*.nii.gz"))
 
 
 def _predict(folder: DemoFolder, cases: Iterable[str], device: str) -> None:

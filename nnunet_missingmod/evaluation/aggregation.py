@@ -1,4 +1,7 @@
-"""From score rows to one value per case and subset, and the columns that average subsets."""
+"""Aggregates score rows into one value per case and subset, and defines the table columns that average subsets.
+
+The statistics, the report's tables and the model card are computed from these values.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +47,17 @@ class Column:
     subsets: tuple[Subset, ...]
 
     def is_subset_of(self, modalities: Sequence[str]) -> bool:
-        """Return whether the column stands for one subset under its own name, so that dots can say which."""
+        """Return whether the column is a single subset under its own name; the tables then mark its modalities by dots.
+        """
         return len(self.subsets) == 1 and self.heading == subset_name(self.subsets[0], modalities)
 
 
 def ordered_subsets(modalities: Sequence[str]) -> list[Subset]:
     """Return every subset of channels in the order of the papers' columns.
 
-    For FLAIR, T1, T1ce and T2 (any channel order, any case of letters) that is: the single modalities FLAIR, T2, T1ce,
-    T1; the pairs; all but T1, T1ce, T2, FLAIR; all four. For other modalities it is the order of `all_subsets`.
+    For FLAIR, T1, T1ce and T2 (in any channel order, in upper or lower case) the order is: the single modalities FLAIR,
+    T2, T1ce, T1; the pairs; all but T1, all but T1ce, all but T2, all but FLAIR; all four. For other modalities it is
+    the order of `all_subsets`.
     """
     channel = {name.casefold(): position for position, name in enumerate(modalities)}
     if len(modalities) == 4 and set(channel) == set(_BRATS_ORDER[-1]):
@@ -63,7 +68,7 @@ def ordered_subsets(modalities: Sequence[str]) -> list[Subset]:
 def subset_columns(modalities: Sequence[str], *, scored: Collection[Subset] | None = None) -> tuple[Column, ...]:
     """Return a column for every subset, in the order of `ordered_subsets`, and their average.
 
-    With ``scored`` only those subsets have a column; the average then says of how many it is.
+    With ``scored``, only those subsets have a column, and the average's heading tells their number.
     """
     subsets = [subset for subset in ordered_subsets(modalities) if scored is None or subset in scored]
     single = [Column(subset_name(subset, modalities), (subset,)) for subset in subsets]
@@ -74,7 +79,8 @@ def subset_columns(modalities: Sequence[str], *, scored: Collection[Subset] | No
 def count_columns(modalities: Sequence[str], *, scored: Collection[Subset] | None = None) -> tuple[Column, ...]:
     """Return a column for every number of present modalities, averaging the subsets of that size, and the average.
 
-    With ``scored``, columns that lack one of their subsets are left out, since they could not be compared with others.
+    With ``scored``, a column is left out if one of its subsets was not scored, because it would average other subsets
+    than the same column elsewhere.
     """
     subsets = all_subsets(len(modalities))
     by_size = [
@@ -87,9 +93,10 @@ def count_columns(modalities: Sequence[str], *, scored: Collection[Subset] | Non
 
 @dataclass(frozen=True)
 class CaseValues:
-    """One metric of every model and region: an array (cases, subsets) each, NaN where there is no defined score.
+    """The values of one metric: for each model and region an array (cases, subsets), NaN where no score is defined.
 
-    ``cases`` are sorted, ``subsets`` are in the order of `all_subsets`; models and regions in that of their first rows.
+    ``cases`` are sorted. ``subsets`` are in the order of `all_subsets`, models and regions in the order of their first
+    rows.
     """
 
     metric: Metric
@@ -104,7 +111,7 @@ class CaseValues:
 
     @property
     def scored(self) -> tuple[Subset, ...]:
-        """The subsets for which some model has some defined score."""
+        """The subsets for which at least one model has a defined score."""
         defined = np.any([~np.isnan(array).all(axis=0) for array in self.arrays.values()], axis=0)
         return tuple(subset for subset, has in zip(self.subsets, defined, strict=True) if has)
 
@@ -125,12 +132,12 @@ def pool(
 ) -> CaseValues:
     """Return the values of every case, each case once.
 
-    The cases of cross-validation folds are pooled. Where several folds or seeds of one model scored the same case, as
-    on a test set, their defined values are averaged within the case, so that the case is one observation and not many.
+    The cases of cross-validation folds are pooled. If several folds or seeds of a model scored the same case, as on a
+    test set, their defined values are averaged, so that the case is a single observation.
 
     Raises:
-        ValueError: there are no rows, a prediction is scored twice, a subset is none of the modalities', or surface
-        Dice at different tolerances is mixed.
+        ValueError: there are no rows, a prediction is scored twice, a subset does not belong to the modalities, or
+            surface Dice was computed at different tolerances.
     """
     channels = {subset_name(subset, modalities): subset for subset in all_subsets(len(modalities))}
     runs: defaultdict[tuple[str, str, str, str], dict[str, float]] = defaultdict(dict)

@@ -1,4 +1,7 @@
-"""What is scored and what an empty mask scores: the regions of a dataset, and the conventions by name."""
+"""What is scored: the metrics, the conventions for empty masks by name, and the regions of a dataset.
+
+Scoring takes the regions from here; aggregation takes each row's value by a convention.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,29 @@ from typing import Any, Literal
 from nnunet_missingmod.evaluation.scores import ScoreRow
 
 MetricName = Literal["dice", "hd95_mm", "nsd"]
+Empty = Literal["diagonal"]
+Region = tuple[int, ...]
+
+# The names in BraTS 2017-2021 and 2023+ of label 1 (necrotic core), label 2 (oedema) and label 3 (enhancing tumour).
+_CORE_NAMES = {"ncr", "net", "ncr/net", "netc", "necrosis", "necrotic core"}
+_OEDEMA_NAMES = {"ed", "snfh", "edema", "oedema"}
+_ENHANCING_NAMES = {"et", "enhancing tumor", "enhancing tumour"}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the scores: what it is called, in which unit it is shown, and which way is better."""
+    """A column of the scores: its name, the unit in which it is shown, and whether higher is better."""
 
     name: MetricName
     label: str
     unit: str
     higher_is_better: bool
     factor: float
-    """What a value is multiplied by to be shown in its unit."""
+    """The factor by which a value is multiplied to be shown in ``unit``."""
 
     @property
     def heading(self) -> str:
-        """Return label and unit as an axis or a caption shows them, ``"Dice (%)"``."""
+        """Return label and unit for an axis or a caption, ``"Dice (%)"``."""
         return f"{self.label} ({self.unit})"
 
 
@@ -35,26 +45,26 @@ HD95 = Metric("hd95_mm", "HD95", "mm", higher_is_better=False, factor=1.0)
 NSD = Metric("nsd", "NSD", "%", higher_is_better=True, factor=100.0)
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in (DICE, HD95, NSD)})
 
-Empty = Literal["diagonal"]
-
-
 @dataclass(frozen=True)
 class Convention:
-    """What a metric is where a mask is empty; NaN leaves the case out of means, ``"diagonal"`` is the image's in mm."""
+    """The value of each metric if both masks or one mask is empty.
+
+    NaN leaves the case out of means; ``"diagonal"`` is the diagonal of the image in mm.
+    """
 
     name: str
     both_empty: Mapping[MetricName, float]
     one_empty: Mapping[MetricName, float | Empty]
 
     def text(self, metric: Metric) -> str:
-        """Say what the metric is where masks are empty, as a clause."""
+        """Return the convention for a metric in words, as a clause."""
         both, one = self.both_empty[metric.name], self.one_empty[metric.name]
         first = "undefined and left out" if isnan(both) else f"{metric.factor * both:g} {metric.unit}"
         second = "the image's diagonal" if one == "diagonal" else f"{metric.factor * one:g} {metric.unit}"
         return f"{first} where prediction and reference are empty, {second} where one of them is"
 
     def value(self, row: ScoreRow, metric: Metric) -> float:
-        """Return the metric of a row, in 0..1 or in mm, or NaN where the convention gives none."""
+        """Return the metric of a row, in 0..1 or in mm, or NaN if the convention leaves it undefined."""
         empty = (row.reference_voxels == 0) + (row.predicted_voxels == 0)
         if empty == 0:
             return float(getattr(row, metric.name))
@@ -67,7 +77,7 @@ class Convention:
 BRATS = Convention(
     name="brats",
     both_empty=MappingProxyType({"dice": 1.0, "hd95_mm": 0.0, "nsd": 1.0}),
-    # The diagonal of BraTS's 240 x 240 x 155 mm.
+    # 373.13 mm is the diagonal of a BraTS image, 240 x 240 x 155 mm.
     one_empty=MappingProxyType({"dice": 0.0, "hd95_mm": 373.13, "nsd": 0.0}),
 )
 NNUNET = Convention(
@@ -78,20 +88,12 @@ NNUNET = Convention(
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType({each.name: each for each in (BRATS, NNUNET)})
 
 
-Region = tuple[int, ...]
-
-# The words of BraTS 2017-2021 and 2023+ for label 1 (necrotic core) and label 2 (oedema). Label 3 is ET in all of them.
-_CORE_NAMES = {"ncr", "net", "ncr/net", "netc", "necrosis", "necrotic core"}
-_OEDEMA_NAMES = {"ed", "snfh", "edema", "oedema"}
-_ENHANCING_NAMES = {"et", "enhancing tumor", "enhancing tumour"}
-
-
 def dataset_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region]:
     """Return the foreground regions of a ``dataset.json`` by name, in its order: its regions, else one per label.
 
-    The background and the ``ignore`` label are no regions. As nnU-Net has it, a dataset has regions as soon as one
-    entry of ``labels`` lists several labels, and then ``regions_class_order`` has one label for each. The order decides
-    how nnU-Net writes a prediction as a label map, not how the label map is scored.
+    The background and the ``ignore`` label are not regions. In nnU-Net, a dataset has regions if at least one entry of
+    ``labels`` lists several labels; ``regions_class_order`` must then have one label for each region. That order
+    determines how nnU-Net writes a prediction as a label map, not how the label map is scored.
 
     Raises:
         ValueError: there is no foreground, or ``regions_class_order`` is missing or of another length.
@@ -115,9 +117,10 @@ def dataset_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region]:
 def brats_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region] | None:
     """Return WT = {1, 2, 3}, TC = {1, 3}, ET = {3} if the plain labels are those of BraTS, else None.
 
-    Labels are those of BraTS if 1, 2, 3 bear names of the necrotic core (NCR, NET, NCR/NET, NETC), of oedema (ED, SNFH)
-    and of the enhancing tumour (ET), in any case of letters. Another foreground label, as the resection cavity, stays a
-    region of its own. None also where the dataset declares regions itself: `dataset_regions` has those.
+    Labels are those of BraTS if 1, 2 and 3 have names of the necrotic core (NCR, NET, NCR/NET, NETC), of oedema (ED,
+    SNFH) and of the enhancing tumour (ET), in upper or lower case. Any other foreground label, such as the resection
+    cavity, is a region of its own. The result is also None if the dataset declares regions itself; then use
+    `dataset_regions`.
     """
     labels = dataset_json.get("labels", {})
     plain = {int(value): str(name) for name, value in labels.items() if not isinstance(value, (list, tuple))}

@@ -1,4 +1,7 @@
-"""Dice and surface metrics of two masks, with every empty case stated."""
+"""Dice and surface metrics of two masks; every function states its value for empty masks.
+
+``scoring`` computes them for each prediction; ``conventions`` replaces the values of empty masks afterwards.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,14 @@ Mask = NDArray[np.bool_]
 LabelMap = NDArray[Any]
 
 BothEmpty = Literal["one", "nan"]
-"""What Dice is when neither mask holds a voxel: 1, the convention of BraTS and of the missing-modality literature, or
-NaN, nnU-Net's, which then leaves the case out of the mean."""
+"""The value of Dice if both masks are empty: 1, the convention of BraTS and of the missing-modality literature, or NaN,
+nnU-Net's convention, which leaves the case out of the mean."""
+
+PERCENTILE = 95.0
+DEFAULT_TOLERANCE_MM = 1.0
+# Added to a tolerance, because distances on a grid have rounding errors: without it a tolerance of 0.9 mm would miss a
+# neighbour that is 0.3 + 0.6 mm away.
+_ROUNDING_MM = 1e-6
 
 
 def dice(prediction: Mask, reference: Mask, *, both_empty: BothEmpty = "one") -> float:
@@ -41,7 +50,7 @@ def dice(prediction: Mask, reference: Mask, *, both_empty: BothEmpty = "one") ->
 
 
 def region_mask(labels: LabelMap, region: Sequence[int], *, counted: Mask | None = None) -> Mask:
-    """Return where ``labels`` holds one of the region's labels, among the voxels ``counted`` if that is given."""
+    """Return the mask of the voxels with one of the region's labels; with ``counted``, only those inside of it."""
     mask: Mask = np.isin(labels, np.asarray(region))
     return mask if counted is None else mask & counted
 
@@ -56,10 +65,10 @@ def region_dice(
 ) -> dict[str, float]:
     """Return the Dice coefficient of every region of two label maps of one shape, by the region's name.
 
-    Voxels at which the reference holds ``ignore_label`` do not count, whatever is predicted there.
+    Voxels at which the reference holds ``ignore_label`` are ignored in both label maps.
 
     Raises:
-        ValueError: as `dice`.
+        ValueError: as for `dice`.
     """
     counted = None if ignore_label is None else reference != ignore_label
     if counted is not None and counted.shape != prediction.shape:
@@ -74,19 +83,13 @@ def region_dice(
     }
 
 
-PERCENTILE = 95.0
-DEFAULT_TOLERANCE_MM = 1.0
-# Distances on a grid are exact to rounding; without this a tolerance of 0.9 mm misses a neighbour 0.3 + 0.6 mm away.
-_ROUNDING_MM = 1e-6
-
-
 class Surface:
-    """The surface of one mask as points in mm, ready to be asked for nearest points."""
+    """The surface of one mask as points in mm, indexed for a search of nearest points."""
 
     def __init__(self, mask: Mask, spacing_mm: Sequence[float], *, origin: Sequence[int] | None = None) -> None:
         """Find the surface of a boolean mask, whose axes are those of ``spacing_mm``.
 
-        ``origin`` is where the mask's first voxel lies if the mask was cut out of an image, in voxels.
+        If the mask was cut out of an image, ``origin`` is the position of its first voxel there, in voxels.
 
         Raises:
             ValueError: ``spacing_mm`` has another length than the mask has axes, or is not positive.
@@ -96,14 +99,14 @@ class Surface:
         edge = mask & ~binary_erosion(mask)
         voxels = np.argwhere(edge) + np.asarray(origin if origin is not None else [0] * mask.ndim)
         self.points_mm: NDArray[np.float64] = voxels * np.asarray(spacing_mm, np.float64)  # N x axes
-        # Neither balanced nor compact: several times faster to build and to ask on the points of a grid.
+        # For points on a grid, a tree that is neither balanced nor compact is several times faster to build and query.
         self._tree = cKDTree(self.points_mm, balanced_tree=False, compact_nodes=False) if len(self.points_mm) else None
 
     def __len__(self) -> int:
         return len(self.points_mm)
 
     def distances_mm(self, other: Surface) -> NDArray[np.float64]:
-        """Return the distance of each point to the nearest one of the other surface, infinity if that has none."""
+        """Return each point's distance to the nearest point of the other surface; infinity if that has no points."""
         if other._tree is None:
             return np.full(len(self), np.inf)
         distances: NDArray[Any] = other._tree.query(self.points_mm)[0]
@@ -117,10 +120,11 @@ def surface_scores(prediction: Surface, reference: Surface, *, tolerance_mm: flo
     the 95th percentile, interpolated linearly: the definition of MONAI and Metrics Reloaded (Maier-Hein et al. 2024).
     medpy and others take the percentile of both sets of distances pooled, which is mostly smaller.
 
-    NSD = (points of the prediction at most ``tolerance_mm`` from the reference + points of the reference at most as far
-    from the prediction) / all points of both (Nikolov et al. 2018, counted in surface voxels, as MONAI does).
+    NSD = (points of the prediction within ``tolerance_mm`` of the reference + points of the reference within
+    ``tolerance_mm`` of the prediction) / all points of both (Nikolov et al. 2018, counted in surface voxels, as in
+    MONAI).
 
-    One empty mask gives an infinite HD95 and an NSD of 0; two give NaN for both: see `Convention` for what follows.
+    If one mask is empty, HD95 is infinite and NSD is 0; if both are, both are NaN. A `Convention` replaces these.
 
     Raises:
         ValueError: the tolerance is negative or not finite.
@@ -131,8 +135,8 @@ def surface_scores(prediction: Surface, reference: Surface, *, tolerance_mm: flo
         return float("nan"), float("nan")
     if not len(prediction) or not len(reference):
         return float("inf"), 0.0
-    there, back = prediction.distances_mm(reference), reference.distances_mm(prediction)
-    hd95 = max(float(np.percentile(there, PERCENTILE)), float(np.percentile(back, PERCENTILE)))
+    to_reference, to_prediction = prediction.distances_mm(reference), reference.distances_mm(prediction)
+    hd95 = max(float(np.percentile(to_reference, PERCENTILE)), float(np.percentile(to_prediction, PERCENTILE)))
     limit = tolerance_mm + _ROUNDING_MM
-    within = int(np.count_nonzero(there <= limit)) + int(np.count_nonzero(back <= limit))
-    return hd95, within / (len(there) + len(back))
+    within = int(np.count_nonzero(to_reference <= limit)) + int(np.count_nonzero(to_prediction <= limit))
+    return hd95, within / (len(to_reference) + len(to_prediction))

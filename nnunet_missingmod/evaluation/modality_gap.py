@@ -1,7 +1,8 @@
-"""How far apart a network keeps the modalities in its latent space: "aligned" as numbers.
+"""The modality gap: numbers that measure how far apart the modalities are in a network's latent space.
 
-All numbers are the same when the latents are shifted, scaled or rotated as a whole, so that a network that merely
-shrinks its latents, which lowers every distance and the alignment loss with it, does not count as aligned.
+None of them changes if all latents are shifted, scaled or rotated together. A network that only shrinks its latents,
+which lowers all distances and with them the alignment loss, is therefore not measured as aligned. The evaluation's
+report shows the numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Variances below this share of the mean square are rounding.
+# A variance below this share of the mean square is a rounding error.
 _ROUNDING = 1e-24
 
 
@@ -27,11 +28,11 @@ class Latents:
     cases: NDArray[Any]
 
     def __post_init__(self) -> None:
-        """Refuse what has no gap.
+        """Check that a gap can be computed.
 
         Raises:
-            ValueError: the axes do not fit each other, there are fewer than two modalities or voxels, or a value is not
-            finite.
+            ValueError: the shapes do not fit each other, there are fewer than two modalities or voxels, or a value is
+                not finite.
         """
         shape = self.values.shape
         if len(shape) != 3 or shape[0] != len(self.modalities) or self.cases.shape != shape[1:2]:
@@ -45,7 +46,7 @@ class Latents:
             raise ValueError("Latents must be finite: leave out voxels at which a modality is absent.")
 
     def sample(self, voxels: int, *, seed: int = 0) -> Latents:
-        """Return the latents at no more than so many voxels, drawn without replacement."""
+        """Return the latents at ``voxels`` voxels, drawn without replacement, or at all if there are not more."""
         if self.values.shape[1] <= voxels:
             return self
         chosen = np.sort(np.random.default_rng(seed).choice(self.values.shape[1], voxels, replace=False))
@@ -67,18 +68,18 @@ def modality_gap(latents: Latents) -> ModalityGap:
     """Return how far apart the modalities lie. With z_jv the latent of modality j (of J) at voxel v:
 
     - ``explained_variance`` = sum_j |m_j - m|^2 / mean_v sum_j |z_jv - m|^2, the share of the latents' variance that
-      the modality explains (eta squared), m_j the mean of modality j and m that of all: 0 where the modalities' means
-      coincide, 1 where a latent says nothing but its modality.
-    - ``paired_distance`` = mean over v and j < k of |z_jv - z_kv|^2 / the same over pairs of unrelated voxels, which is
-      2 times the variance about m_j, plus |m_j - m_k|^2: 0 where a voxel has one latent in all modalities, 1 where a
-      voxel's latents are as far apart as those of any two voxels.
-    - ``centroid_distance`` = the mean over j < k of |c_j - c_k|, c_j the mean of modality j's latents centred on m and
-      brought to unit length, in 0..2: the modality gap of Liang et al. 2022 ("Mind the Gap"), but for the centring.
-    - ``probe_accuracy``, how often a linear classifier names the modality of a latent of cases it was not fitted on
-      (least squares on the odd ones of the sorted cases, tested on the even ones, and the other way round); ``chance``
-      is 1 / J. NaN where there is one case only.
+      the modality explains (eta squared), m_j the mean of modality j and m that of all. It is 0 if the modalities'
+      means are equal, and 1 if a latent depends on nothing but its modality.
+    - ``paired_distance`` = the mean over v and j < k of |z_jv - z_kv|^2, divided by the same for pairs of unrelated
+      voxels, which is the variance about m_j plus the variance about m_k plus |m_j - m_k|^2. It is 0 if a voxel has the
+      same latent in all modalities, and 1 if a voxel's latents are as far apart as those of any two voxels.
+    - ``centroid_distance`` = the mean over j < k of |c_j - c_k|, in 0..2, c_j the mean over v of (z_jv - m) / |z_jv -
+      m|. It is the modality gap of Liang et al. 2022 ("Mind the Gap") except for the subtraction of m.
+    - ``probe_accuracy`` is the share of latents whose modality a linear classifier recognises, in cases that it was not
+      fitted on (least squares on the odd ones of the sorted cases, tested on the even ones, and the other way round).
+      It is NaN if there is a single case. ``chance`` is 1 / J.
 
-    Where the latents do not vary at all, all four are NaN.
+    If the latents do not vary at all, all four are NaN.
     """
     values = latents.values.astype(np.float64)
     count = len(values)
@@ -105,18 +106,18 @@ def modality_gap(latents: Latents) -> ModalityGap:
 
 
 def _probe_accuracy(values: NDArray[np.float64], cases: NDArray[Any]) -> float:
-    """Return the accuracy of a linear classifier of the modality, over both halves of the cases."""
+    """Return the accuracy of a linear classifier of the modality, averaged over both halves of the cases."""
     names = np.unique(cases)
     if len(names) < 2:
         return nan
     odd = np.isin(cases, names[1::2])
     accuracies = []
     for fitted in (odd, ~odd):
-        given, asked = _design(values[:, fitted]), _design(values[:, ~fitted])
+        fitted_design, tested_design = _design(values[:, fitted]), _design(values[:, ~fitted])
         targets = np.repeat(np.eye(len(values)), int(fitted.sum()), axis=0)  # J N x J
-        weights = np.linalg.lstsq(given, targets, rcond=None)[0]
+        weights = np.linalg.lstsq(fitted_design, targets, rcond=None)[0]
         truth = np.repeat(np.arange(len(values)), int((~fitted).sum()))
-        accuracies.append(float(np.mean(np.argmax(asked @ weights, axis=1) == truth)))
+        accuracies.append(float(np.mean(np.argmax(tested_design @ weights, axis=1) == truth)))
     return float(np.mean(accuracies))
 
 

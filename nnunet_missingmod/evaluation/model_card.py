@@ -1,7 +1,7 @@
-"""What a model's accuracy was for every subset of modalities: the card that is kept beside the model.
+"""The model card: a model's measured accuracy for every subset of modalities, in a file in the model's folder.
 
-Made once from score rows (`make_card`), read whenever the model predicts: `ModelCard.expected` says how accurate the
-model is with what a case has, `ModelCard.advise` what each further modality would gain.
+``evaluate`` makes it from score rows (`make_card`) and writes it; ``predict`` and ``advise`` read it. For a case's
+modalities, `ModelCard.expected` returns the accuracy, and `ModelCard.advise` the gain of each further modality.
 """
 
 from __future__ import annotations
@@ -20,24 +20,28 @@ from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval
 from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
 from nnunet_missingmod.storage import write_text
 
+FILE_NAME = "missingmod_card.json"
+FORMAT = "nnunet_missingmod model card"
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Expected:
-    """The accuracy that was measured with one subset: mean Dice over cases, in 0..1, of each region and of all."""
+    """The accuracy measured with one subset: mean Dice over cases, in 0..1, of each region and of their average."""
 
     subset: str
     mean: Interval
     regions: Mapping[str, Interval]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is written beside a prediction: plain numbers, undefined ones as null."""
+        """Return the JSON values that are written next to a prediction; undefined numbers are null."""
         regions = {name: interval.as_json() for name, interval in self.regions.items()}
         return {"subset": self.subset, "mean": self.mean.as_json(), "regions": regions}
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What the mean Dice over regions gained, in -1..1, when ``modality`` was added to what is present."""
+    """The gain in mean Dice over regions, in -1..1, when ``modality`` is added to the present ones."""
 
     modality: str
     gain: Interval
@@ -66,15 +70,15 @@ class ModelCard:
         """Return the accuracy with a subset, given as channels or as modality names in any order.
 
         Raises:
-            ValueError: a name or channel is none of the model's, or nothing is present.
+            ValueError: a name or channel does not belong to the model, or the subset is empty.
         """
         return self.subsets[subset_name(self._channels(subset), self.modalities)]
 
     def advise(self, present: Sequence[int] | Sequence[str]) -> list[Advice]:
-        """Return for each absent modality what it would gain, the best first; of none if all are present.
+        """Return the gain of each absent modality, the largest first; an empty list if all are present.
 
         Raises:
-            ValueError: as `expected`.
+            ValueError: as for `expected`.
         """
         gains = self.gains[subset_name(self._channels(present), self.modalities)]
         advice = [Advice(modality, gain) for modality, gain in gains.items()]
@@ -104,12 +108,15 @@ def make_card(
     patients: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> ModelCard:
-    """Return the card of the one model that the rows are of; ``regions`` are those that count, by default all.
+    """Return the card of the model that the rows belong to.
 
-    ``patients`` gives the patient of a case where that is not the case itself; ``provenance`` holds JSON values.
+    Args:
+        regions: those that the mean averages, by default all.
+        patients: maps cases to patients; a case that it does not name is its own patient.
+        provenance: JSON values.
 
     Raises:
-        ValueError: the rows are of several models, a region has no rows, or as `pool`.
+        ValueError: the rows belong to several models, a region has no rows, or as for `pool`.
     """
     values = pool(rows, modalities=modalities, metric=DICE, convention=convention)
     if len(values.models) != 1:
@@ -151,13 +158,8 @@ def make_card(
     )
 
 
-FILE_NAME = "missingmod_card.json"
-FORMAT = "nnunet_missingmod model card"
-VERSION = 1
-
-
 def write_card(card: ModelCard, path: Path) -> None:
-    """Write a card; the same card gives the same bytes."""
+    """Write a card; equal cards give equal files, byte for byte."""
     subsets = {}
     for name, expected in card.subsets.items():
         gains = {modality: gain.as_json() for modality, gain in card.gains[name].items()}
@@ -180,11 +182,11 @@ def write_card(card: ModelCard, path: Path) -> None:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read what `write_card` wrote.
+    """Read a card that `write_card` wrote.
 
     Raises:
-        ValueError: the file is missing, is no card, or is of a later version; or a value is missing or impossible. The
-        value is named.
+        ValueError: the file is missing, is not a card, or has a later version; or a value is missing or impossible, and
+            the message names it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -199,7 +201,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 class _ImpossibleError(Exception):
-    """A value of a card that cannot be; its text says which."""
+    """A value of a card is impossible; the message names it."""
 
 
 def _card_of(content: Any) -> ModelCard:
@@ -240,7 +242,7 @@ def _card_of(content: Any) -> ModelCard:
 
 
 class _Fields:
-    """The values of one JSON object, each read as the kind it must be."""
+    """The values of one JSON object; each method reads a value and checks its type."""
 
     def __init__(self, content: Any, place: str) -> None:
         if not isinstance(content, Mapping):
@@ -274,7 +276,7 @@ class _Fields:
         return found
 
     def interval(self, key: str, *, least: float) -> Interval:
-        """Return an interval within ``least``..1, of which mean or limits may be null."""
+        """Return an interval within ``least``..1; its mean and limits may be null."""
         of_interval = _Fields(self.mapping(key), f"{key}, {self._place}")
         mean, low, high = (
             nan if of_interval._content.get(end, "") is None else of_interval.number(end)

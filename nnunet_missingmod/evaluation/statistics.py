@@ -1,4 +1,4 @@
-"""Confidence intervals and paired tests over patients."""
+"""Confidence intervals and paired tests over patients, from the values that ``aggregation`` returns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 
+# A smaller difference counts as zero: it is a rounding error (of a mean over seeds, for example).
+_ZERO = 1e-9
+# The most patients for which all signs are permuted if ties or zeros make scipy's exact distribution wrong.
+_PERMUTED = 13
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the limits of its confidence interval, NaN where undefined, and how many cases it averages.
+    """A mean, the limits of its confidence interval, and the number of cases it averages; undefined numbers are NaN.
 
-    Where it averages several subsets or regions, ``count`` is that of the one with the fewest cases.
+    If it averages several subsets or regions, ``count`` is that of the one with the fewest cases.
     """
 
     mean: float
@@ -36,10 +41,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """The patient-level percentile bootstrap (Efron 1979): how many resamples, at which confidence, from which seed.
+    """The patient-level percentile bootstrap (Efron 1979): its number of resamples, its confidence and its seed.
 
-    Patients are drawn with replacement, and with a patient all of its cases, subsets and regions: they are not
-    independent of each other, and resampling them one by one would give intervals that are far too narrow.
+    Patients are drawn with replacement, each with all of its cases, subsets and regions. These are not independent of
+    each other; resampling them separately would give intervals that are far too narrow.
     """
 
     resamples: int = 5000
@@ -47,10 +52,10 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what makes no interval.
+        """Check the settings.
 
         Raises:
-            ValueError: fewer than 100 resamples, or a confidence outside of 0..1.
+            ValueError: there are fewer than 100 resamples, or the confidence is not between 0 and 1.
         """
         if self.resamples < 100:
             raise ValueError(f"An interval needs 100 resamples or more, got {self.resamples}.")
@@ -60,11 +65,11 @@ class Bootstrap:
     def interval(self, values: NDArray[Any], patients: Sequence[Hashable] | None = None) -> Interval:
         """Return the mean over columns of the mean over cases of an array (cases, columns), with its interval.
 
-        NaN leaves a column's mean; if a column holds nothing else, the mean is undefined. Resamples in which some
-        column has no case are left out. ``patients`` names the patient of each case, by default each case's own; with
-        fewer than two patients there is no interval.
+        A column's mean leaves out NaN; if a column is all NaN, the mean is undefined. Resamples in which a column has
+        no case are left out. ``patients`` names the patient of each case; by default each case is a patient. With fewer
+        than two patients there is no interval.
         """
-        values = np.ascontiguousarray(values, np.float64)  # the order of summation must not depend on the layout
+        values = np.ascontiguousarray(values, np.float64)  # so that the order of summation is always the same
         mean, count = column_mean(values)
         defined = ~np.isnan(values).all(axis=1)
         owners = list(range(len(values))) if patients is None else list(patients)
@@ -79,7 +84,7 @@ class Bootstrap:
         np.add.at(sums, rows, np.nan_to_num(values[defined]))
         np.add.at(counts, rows, ~np.isnan(values[defined]))
         if (counts == counts[:, :1]).all():
-            # Every column has the same cases, so that the mean over columns may come first: the same, and faster.
+            # All columns have the same cases, so averaging columns first gives the same result and is faster.
             sums, counts = sums.mean(axis=1, keepdims=True), counts[:, :1]
         weights = _weights(len(index), self.resamples, self.seed)
         with np.errstate(invalid="ignore"):
@@ -92,7 +97,7 @@ class Bootstrap:
 def column_mean(values: NDArray[Any]) -> tuple[float, int]:
     """Return the mean over columns of the mean over cases of an array (cases, columns), and a column's fewest cases.
 
-    NaN leaves the mean of its column; a column of NaN makes the whole undefined.
+    A column's mean leaves out NaN; if a column is all NaN, the mean is NaN and the number of cases 0.
     """
     values = np.ascontiguousarray(values, np.float64)
     counts = np.count_nonzero(~np.isnan(values), axis=0)
@@ -108,19 +113,13 @@ def _weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
     return generator.multinomial(patients, np.full(patients, 1 / patients), size=resamples).astype(np.float64)
 
 
-# Below this a difference is rounding (of a mean over seeds, say) and counts as zero.
-_ZERO = 1e-9
-# Up to so many patients all signs are tried where ties or zeros make scipy's exact distribution wrong.
-_PERMUTED = 13
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Model minus baseline in one region and column.
 
-    ``wins``, ``ties`` and ``losses`` count the patients for which the model is better, equal or worse, whichever way
-    the metric points. ``p`` is that of `paired_wilcoxon`, ``p_holm`` corrected as `compare` says; NaN without patients.
-    ``rank_sum`` is the sum of the signed ranks: its sign is the direction that the test speaks of.
+    ``wins``, ``ties`` and ``losses`` count the patients for which the model is better, equal or worse; for HD95 a lower
+    value is better. ``p`` comes from `paired_wilcoxon`, and ``p_holm`` is ``p`` corrected as in `compare`; both are NaN
+    without patients. ``rank_sum`` is the sum of the signed ranks; its sign is the direction of the test.
     """
 
     model: str
@@ -139,10 +138,10 @@ class Comparison:
 def paired_wilcoxon(differences: NDArray[Any]) -> float:
     """Return the two-sided p value of Wilcoxon's signed-rank test on paired differences, one per patient, without NaN.
 
-    Zero differences are ranked and then left out of both sums (Pratt 1959), which does not reward a model for being
-    equal on many patients as leaving them out before does. Without zeros and ties the distribution is exact up to 50
-    patients; with them it is up to 13, by permutation of the signs; else it is the normal approximation corrected for
-    ties. Nothing but zeros gives 1, no differences NaN.
+    Zero differences are ranked and then left out of both sums (Pratt 1959). Leaving them out before ranking would
+    reward a model for being equal on many patients. Without zeros and ties the distribution is exact up to 50 patients;
+    with them it is exact up to 13, by permutation of the signs. Otherwise it is the normal approximation, corrected for
+    ties. If all differences are zero, p is 1; without differences it is NaN.
     """
     from scipy.stats import PermutationMethod, wilcoxon
 
@@ -157,7 +156,7 @@ def paired_wilcoxon(differences: NDArray[Any]) -> float:
 
 
 def signed_rank_sum(differences: NDArray[Any]) -> float:
-    """Return the sum over differences of sign times rank of the magnitude, zeros ranked, ties at their mean rank."""
+    """Return the sum over differences of sign times rank of the magnitude; zeros are ranked, ties share a mean rank."""
     from scipy.stats import rankdata
 
     rounded = _without_rounding(differences)
@@ -169,7 +168,7 @@ def _without_rounding(differences: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number by Holm's step-down method (1979), NaN apart and not counted.
+    """Return p values corrected for their number by Holm's step-down method (1979); NaN stays NaN and is not counted.
 
     With p(1) <= ... <= p(m): corrected p(i) = max over j <= i of min(1, (m - j + 1) p(j)).
     """
@@ -194,11 +193,11 @@ def compare(
 ) -> list[Comparison]:
     """Compare two models in every region and column, over the cases for which both have a score.
 
-    A test has one difference per patient: the mean over all its defined differences of the region and column.
-    Holm's correction counts the columns of one subset times the regions as one family of tests; what averages several
-    subsets, several regions, or both, is a family of its own each. ``regions`` groups regions into one, as in
-    {"mean": ("WT", "TC", "ET")}; by default each stands alone. ``patients`` gives the patient of a case where that is
-    not the case itself.
+    A test has one difference per patient: the mean over all defined differences of its cases in the region and column.
+    Holm's correction treats four families of tests separately: single regions in columns of one subset, single regions
+    in columns that average subsets, averaged regions in columns of one subset, and averaged regions in columns that
+    average subsets. ``regions`` groups regions, as in {"mean": ("WT", "TC", "ET")}; by default each region is a group
+    of its own. ``patients`` maps cases to patients; a case that it does not name is its own patient.
 
     Raises:
         ValueError: a model has no rows.

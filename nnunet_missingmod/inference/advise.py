@@ -1,4 +1,4 @@
-"""What accuracy a model's predictions have to be expected to have, from the card that ``evaluate`` left beside it."""
+"""The accuracy to expect of a model's predictions, from the model card that ``evaluate`` wrote into its folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ logger = logging.getLogger(__name__)
 
 
 class ExpectedAccuracy:
-    """The measured Dice of one model, by what a case has."""
+    """The measured Dice of one model for each subset of modalities that a case may have."""
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
 
     @classmethod
     def of_model(cls, model: ModelFolder) -> ExpectedAccuracy | None:
-        """Return what the card in the model's folder says, or None where there is no card that holds for its weights.
+        """Return the accuracy in the card of the model's folder, or None if there is no valid card.
 
-        A card of other weights (the model was trained again) or of other modalities, and one that cannot be read, are
-        reported in the log: a prediction does not fail for want of an expectation.
+        A card is not valid if it was measured with other weights (the model was trained again) or other modalities, or
+        cannot be read. Then a warning is logged, because a prediction is useful without an expected accuracy.
         """
         file = Path(model.folder) / FILE_NAME
         if not file.is_file():
@@ -58,7 +58,7 @@ class ExpectedAccuracy:
         return f"{expected.subset}: expected Dice {of_regions}"
 
     def as_json(self, present: Sequence[str]) -> dict[str, Any]:
-        """Return the same in 0..1 with how it was measured, for the file beside a prediction."""
+        """Return the same Dice in 0..1 and how it was measured, for the JSON file that goes with a prediction."""
         return {
             **self.card.expected(present).as_json(),
             "confidence": self.card.confidence,

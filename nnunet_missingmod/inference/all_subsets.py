@@ -1,8 +1,8 @@
-"""The predictions of all subsets of modalities from one pass over a case: nnU-Net's sliding window, on stacked logits.
+"""Predicts a preprocessed case under all subsets of its modalities, in one pass of nnU-Net's sliding window.
 
-For the parallel networks each modality's branch runs once and is fused as often as there are subsets; the early and
-stock networks run once per subset, in batches where patches are small. What comes out is what the same network says of
-the same patch with the other modalities marked absent.
+The logits of all subsets are stacked as output channels. In the parallel networks each modality's branch runs once, and
+only the fusion runs once per subset. The early and stock networks run once per subset, in batches if the patch is
+small. The results are those of the same network for the same patch with the other modalities marked absent.
 """
 
 from __future__ import annotations
@@ -27,18 +27,27 @@ from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.fusion import MeanFusion
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
-# As many subsets share a batch as have no more voxels together. Small feature maps need company: on a CPU, torch
-# computes 3D convolutions of a lone small map several times slower than those of two.
+logger = logging.getLogger(__name__)
+
+# The most voxels of the subsets that share a batch. Small feature maps are batched because torch on a CPU computes the
+# 3D convolution of a single small map several times slower than that of two.
 _BATCH_VOXELS = 64**3
+# The share of the free memory that the results may use; the rest is for the network's activations and other programs.
+_SHARE_OF_FREE_MEMORY = 0.4
+_RESULT_BYTES = 2  # per output value of a volume, in float16
+# Per output value of a patch, in float32: the network's stack, its mirrored copy, and the sum over mirrored patches.
+_PATCH_BYTES = 3 * 4
+# Used where the free memory is unknown (on other systems than Linux).
+_ASSUMED_FREE_BYTES = 4 * 1024**3
 
 
 def subsets_per_batch(spatial: Sequence[int]) -> int:
-    """Return how many subsets go into one batch of feature maps of this size, one or more."""
+    """Return the number of subsets in one batch of feature maps of this size, one or more."""
     return max(1, _BATCH_VOXELS // math.prod(spatial))
 
 
 def can_share(network: nn.Module) -> bool:
-    """Return whether ``decode_subsets`` fits the network: mean fusion at features, nnU-Net's U-Net decoder."""
+    """Return whether ``decode_subsets`` works for the network: mean fusion at features and nnU-Net's U-Net decoder."""
     return (
         isinstance(network, ParallelNetwork)
         and network.fused_at == "features"
@@ -51,12 +60,14 @@ def can_share(network: nn.Module) -> bool:
 def decode_subsets(
     decoder: UNetDecoder, levels: Sequence[torch.Tensor], subsets: Sequence[Sequence[int]]
 ) -> Iterator[torch.Tensor]:
-    """Yield the logits (1, K, *spatial) of the mean of each subset's branches, in turn.
+    """Yield, for one subset after another, the logits (1, K, *spatial) decoded from the mean of its branches.
+
+    A stage's first convolution is linear, so it runs once for each branch, and its results are averaged per subset.
 
     Args:
         decoder: without deep supervision.
         levels: per level, full resolution first, (N, C_k, *spatial_k): the encoder's features of N branches.
-        subsets: rows of the branches each, one or more.
+        subsets: each the rows of its branches, one or more.
     """
     shared = [_shared_part(decoder, stage, levels) for stage in range(len(decoder.stages))]
     yield from _decode_from(decoder, shared, 0, None, subsets)
@@ -69,7 +80,7 @@ def _decode_from(
     below: torch.Tensor | None,
     subsets: Sequence[Sequence[int]],
 ) -> Iterator[torch.Tensor]:
-    """Yield the logits of subsets whose features ``below`` stage ``index``, (S, C, *spatial), are computed."""
+    """Yield the logits of S subsets, given their features (S, C, *spatial) from the stage before stage ``index``."""
     if index == len(decoder.stages):
         assert below is not None
         yield from decoder.seg_layers[-1](below).split(1)
@@ -82,14 +93,14 @@ def _decode_from(
         if below is not None:
             upsampled = decoder.transpconvs[index](below[start : start + at_once])
             x += first.conv._conv_forward(upsampled, first.conv.weight[:, : upsampled.shape[1]], None)
-        x = first.all_modules[1:](x)  # all but the convolution
+        x = first.all_modules[1:](x)  # everything after the convolution
         for block in others:
             x = block(x)
         yield from _decode_from(decoder, shared, index + 1, x, chunk)
 
 
 def _shared_part(decoder: UNetDecoder, index: int, levels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return (N, C, *spatial): of each branch, the part of a stage's first convolution that knows no other branch."""
+    """Return (N, C, *spatial): the part of a stage's first convolution that depends on a single branch, for each."""
     conv: Any = decoder.stages[index].convs[0].conv
     skip = levels[-(index + 2)]
     if index == 0:
@@ -100,7 +111,7 @@ def _shared_part(decoder: UNetDecoder, index: int, levels: Sequence[torch.Tensor
 
 
 def _mean_of_rows(values: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-    """Return (1, C, *spatial), memory of its own."""
+    """Return the mean of the rows, (1, C, *spatial), as a copy and not a view."""
     first, *others = rows
     total = values[first : first + 1].clone()
     for row in others:
@@ -111,16 +122,16 @@ def _mean_of_rows(values: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
 class SubsetStack(nn.Module):
     """A network whose output channels are the logits of several subsets, one subset after the other.
 
-    nnU-Net's sliding window, Gaussian weights, mirroring and mean over folds act on each output channel by itself, and
-    so work on all subsets at once.
+    nnU-Net's sliding window, Gaussian weights, mirroring and mean over folds treat each output channel independently,
+    so they work on all subsets at once.
 
     Args:
-        network: any that knows the absence mark, in one piece (neither compiled nor distributed).
+        network: one that reads the absence mark; neither compiled nor wrapped for distributed training.
         num_modalities: J.
 
     Attributes:
-        subsets: the S subsets of the next forward, channels each. Of a modality that is absent from the input, a
-            subset is what is left of it, which must not be nothing.
+        subsets: the S subsets of the next forward pass, each a tuple of channels. Modalities that are absent from the
+            input are left out of every subset; each must keep at least one.
     """
 
     def __init__(self, network: nn.Module, num_modalities: int) -> None:
@@ -131,15 +142,15 @@ class SubsetStack(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (1, S * K, *spatial) for a patch (1, J + E, *spatial) whose absent modalities are marked."""
-        return torch.cat(list(self._each(x)), dim=1)
+        return torch.cat(list(self._logits_of_each_subset(x)), dim=1)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load the weights of the network itself: those of a fold."""
+        """Load a fold's weights into the wrapped network, under that network's own names."""
         return self.network.load_state_dict(state_dict, *args, **kwargs)
 
-    def _each(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+    def _logits_of_each_subset(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         if not isinstance(self.network, ParallelNetwork):
-            for kept in self._members().split(subsets_per_batch(x.shape[2:])):
+            for kept in self._subset_membership().split(subsets_per_batch(x.shape[2:])):
                 marked = x.repeat(len(kept), *[1] * (x.ndim - 1))
                 absence.mark(marked, kept)
                 yield from self.network(marked).split(1)
@@ -155,38 +166,27 @@ class SubsetStack(nn.Module):
                 rows = [[row_of[channel] for channel in subset if channel in row_of] for subset in self.subsets]
                 yield from decode_subsets(self.network.decoder, levels, rows)
                 return
-            for kept in self._members().to(x.device):
+            for kept in self._subset_membership().to(x.device):
                 yield self.network.decoder(self.network.fuse_levels(levels, pairs, pairs.present & kept))
 
-    def _members(self) -> torch.Tensor:
+    def _subset_membership(self) -> torch.Tensor:
+        """Return (S, J) bool: whether subset s contains modality j."""
         members = torch.zeros(len(self.subsets), self.num_modalities, dtype=torch.bool)
         for row, subset in zip(members, self.subsets, strict=True):
             row[list(subset)] = True
         return members
 
 
-logger = logging.getLogger(__name__)
-
-# Of what is free; the rest is the network's activations and whatever else runs.
-_SHARE_OF_FREE_MEMORY = 0.4
-_HALF = 2
-# Per output value of a patch: the network's stack, its mirrored copy, and the sum over mirrored patches, in float32.
-_PATCH_BYTES = 3 * 4
-# Where the system does not say (other than Linux).
-_ASSUMED_FREE_BYTES = 4 * 1024**3
-
-
 class _StackedHeads(NamedTuple):
-    """Stands in for the label manager where nnU-Net's sliding window asks how many channels the network returns."""
+    """Replaces the label manager, from which nnU-Net's sliding window reads the number of output channels."""
 
     num_segmentation_heads: int
 
 
 class SubsetPredictor(nnUNetPredictor):
-    """Predict a preprocessed case under each of several subsets of its modalities.
+    """nnU-Net's predictor that predicts a preprocessed case under each of several subsets of its modalities.
 
-    Built and initialised as ``nnUNetPredictor`` is; only the network is replaced by one that returns the logits of
-    several subsets as further output channels.
+    It is built and initialised like ``nnUNetPredictor``. It replaces the network by a `SubsetStack`.
     """
 
     label_manager: Any
@@ -196,20 +196,20 @@ class SubsetPredictor(nnUNetPredictor):
         """Initialise as nnU-Net does, with the network of stacked subsets."""
         super().manual_initialization(network, plans_manager, *args, **kwargs)
         self.num_heads = int(self.label_manager.num_segmentation_heads)
-        # Compiled as a whole it would hide which network it is.
+        # Not compiled, because SubsetStack must know the network's class.
         self.network = SubsetStack(network, len(channel_names(self.dataset_json)))
 
     def predict_logits_of_subsets(
         self, data: torch.Tensor, subsets: Sequence[Subset]
     ) -> Iterator[tuple[Subset, torch.Tensor]]:
-        """Yield the logits (K, *spatial), half precision and on the CPU, of each subset in turn.
+        """Yield one subset after another with its logits (K, *spatial), in half precision and on the CPU.
 
-        All subsets go through the sliding window together if their results fit in memory, else in as few passes as
-        do; each pass repeats the branches of the parallel networks.
+        All subsets go through the sliding window together if their results fit into memory. Otherwise they are split
+        into as few passes as possible; each pass computes the branches of the parallel networks again.
 
         Args:
             data: (J + E, *spatial), preprocessed, absent modalities marked.
-            subsets: channels each, all of them present in ``data``.
+            subsets: each a tuple of channels, all of them present in ``data``.
         """
         at_once = self._subsets_at_once(data.shape[1:])
         if at_once < len(subsets):
@@ -224,7 +224,7 @@ class SubsetPredictor(nnUNetPredictor):
                 if at_once == 1 or len(chunk) == 1:
                     raise
             if stacked is None:
-                # Outside of the handler, whose traceback would keep what has been allocated.
+                # Outside of the except block, because there the traceback still holds the allocated tensors.
                 at_once = -(-len(chunk) // 2)
                 logger.warning("The GPU has no memory for %d subsets at once: going on with %d.", len(chunk), at_once)
                 torch.cuda.empty_cache()
@@ -241,7 +241,7 @@ class SubsetPredictor(nnUNetPredictor):
     def _subsets_at_once(self, shape: Sequence[int]) -> int:
         patch = int(np.prod(self.configuration_manager.patch_size))
         volume = max(patch, int(np.prod(shape)))
-        bytes_per_subset = self.num_heads * (volume * _HALF + patch * _PATCH_BYTES)
+        bytes_per_subset = self.num_heads * (volume * _RESULT_BYTES + patch * _PATCH_BYTES)
         free = _free_bytes(self.device)
         return max(1, int(free * _SHARE_OF_FREE_MEMORY / bytes_per_subset))
 

@@ -1,4 +1,4 @@
-"""The files of a model folder: where it is, which folds it has, what its JSON files say; no weights are read here."""
+"""The files of a model folder: its path, its folds and its JSON files. It reads no weights; ``model_folder`` does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ModelFolderError(ValueError):
 
 
 def find_model_folder(dataset: str | int, configuration: str, trainer: str, plans: str) -> Path:
-    """Return where nnU-Net keeps a model, as ``-d -c -tr -p`` name it.
+    """Return the folder in which nnU-Net keeps the model that ``-d -c -tr -p`` name.
 
     Raises:
         ModelFolderError: the dataset is unknown, or nnUNet_results is not set.
@@ -32,10 +32,10 @@ def find_model_folder(dataset: str | int, configuration: str, trainer: str, plan
 
 
 def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: str = FINAL) -> tuple[Fold, ...]:
-    """Return the folds asked for, by default every numbered one that has the checkpoint, else ``all``.
+    """Return the requested folds; by default every numbered fold that has the checkpoint, or ``all`` if none has.
 
     Raises:
-        ModelFolderError: there are none, or one asked for is missing.
+        ModelFolderError: there is no fold, or a requested one is missing.
     """
     found: list[Fold] = []
     for path in folder.glob("fold_*"):

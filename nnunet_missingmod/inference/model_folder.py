@@ -1,7 +1,7 @@
-"""A trained model's folder, opened for prediction: plans, dataset, folds, weights; stock nnU-Net's models included.
+"""Opens the folder of a trained model, stock nnU-Net's included: its plans, dataset.json, folds and weights.
 
-Whatever trained the model, incomplete cases go through ``MissingModPreprocessor``, and a network that does not
-know the absence mark sees zeros in place of absent channels, after normalisation.
+Prediction and evaluation start here. Every model gets its cases from ``MissingModPreprocessor``. A network that does
+not know the absence mark gets zeros in place of absent channels, after normalisation.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ Predictor = TypeVar("Predictor", bound=nnUNetPredictor)
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What lies in a model folder, read and checked; its weights are read by ``load_predictor``.
+    """The content of a model folder, read and checked; ``load_predictor`` builds the network from it.
 
     Attributes:
-        folder: ``TRAINER__PLANS__CONFIGURATION`` as nnU-Net writes it, under any name.
-        folds: those asked for, or all that have the checkpoint.
+        folder: ``TRAINER__PLANS__CONFIGURATION`` as nnU-Net writes it; it may have another name.
+        folds: the requested ones, or all that have the checkpoint.
         checkpoint_name: the file in each fold's folder.
-        plans: as in the folder, with the configuration's preprocessor replaced by this package's.
-        dataset_json: as in the folder.
-        trainer, configuration: as the checkpoint tells.
+        plans: the folder's, with the configuration's preprocessor replaced by this package's.
+        dataset_json: the folder's.
+        trainer, configuration: their names in the checkpoint.
         modalities: their names in channel order.
-        weights: of each fold, on the CPU.
-        mirroring_axes: those that the training allows, or None.
+        weights: the network weights of each fold, on the CPU.
+        mirroring_axes: the axes that the training allows, or None.
     """
 
     folder: Path
@@ -74,22 +74,22 @@ class ModelFolder:
 
     @cached_property
     def plans_manager(self) -> PlansManager:
-        """nnU-Net's, whose configuration has this package's preprocessor."""
+        """nnU-Net's plans manager, whose configuration has this package's preprocessor."""
         return PlansManager(self.plans)
 
     @cached_property
     def configuration_manager(self) -> ConfigurationManager:
-        """nnU-Net's, of the model's configuration."""
+        """nnU-Net's configuration manager for the model's configuration."""
         return self.plans_manager.get_configuration(self.configuration)
 
     @cached_property
     def label_manager(self) -> LabelManager:
-        """nnU-Net's."""
+        """nnU-Net's label manager."""
         return self.plans_manager.get_label_manager(self.dataset_json)
 
     @cached_property
     def fold_fingerprints(self) -> dict[str, str]:
-        """SHA-256 of everything that decides the predictions of each fold: weights, plans, dataset.json."""
+        """SHA-256 of all that determines the predictions of each fold: weights, plans, dataset.json, settings."""
         settings = [self.trainer, self.configuration, self.mirroring_axes]
         return {
             str(fold): fingerprint(self.plans, self.dataset_json, settings, weights=weights)
@@ -98,7 +98,7 @@ class ModelFolder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the predictions of the folds together."""
+        """SHA-256 of all that determines the predictions of the folds together."""
         return hashlib.sha256(json.dumps(self.fold_fingerprints).encode()).hexdigest()
 
 
@@ -166,9 +166,10 @@ def load_predictor(
     Args:
         device: where the network runs.
         kind: ``nnUNetPredictor`` or a subclass that is built with the same arguments.
-        tile_step_size: of the sliding window, as nnU-Net's ``-step_size``.
-        use_mirroring: over the axes that the training allows, as nnU-Net does without ``--disable_tta``.
-        show_progress: of the sliding window.
+        tile_step_size: the step of the sliding window, nnU-Net's ``-step_size``.
+        use_mirroring: average over mirrored images, along the axes that the training allows; nnU-Net does so without
+            ``--disable_tta``.
+        show_progress: show a progress bar of the sliding window.
 
     Raises:
         ModelFolderError: the trainer is not installed, or the weights do not fit the plans.
@@ -182,13 +183,13 @@ def load_predictor(
             model.label_manager.num_segmentation_heads,
             enable_deep_supervision=False,
         )
-        for weights in reversed(model.weights):  # each must fit; the first fold's stay, as with nnU-Net
+        for weights in reversed(model.weights):  # checks all folds; the first fold's weights stay, as in nnU-Net
             network.load_state_dict(weights)
     except (CheckpointError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelFolderError(f"The network of {model.folder} cannot be built: {error}") from error
     if not issubclass(trainer, MissingModTrainer):
         network = fill_absent_channels(network)
-    # The constructor prints that a device other than CUDA keeps results on the CPU, whatever it is told.
+    # On other devices than CUDA the constructor prints a message that cannot be switched off.
     with contextlib.redirect_stdout(io.StringIO()):
         predictor = kind(
             tile_step_size=tile_step_size,
@@ -224,11 +225,12 @@ def _with_preprocessor(plans: dict[str, Any], configuration: str, folder: Path) 
 
 
 @contextlib.contextmanager
-def naming_the_plans(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what the host raises over plans that lack something into a message that names them.
+def plans_errors_explained(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Replace errors that nnU-Net raises for incomplete plans by one that names the model folder and the fix.
 
     Raises:
-        ModelFolderError: in place of what is no ValueError.
+        ModelFolderError: in place of KeyError, IndexError, TypeError, AttributeError, AssertionError or ImportError. A
+            ValueError passes unchanged.
     """
     try:
         yield
@@ -241,10 +243,14 @@ def naming_the_plans(folder: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def touch_plans(model: ModelFolder) -> None:
-    """Read what prediction will need of the plans, so that what is missing is missed before the first case."""
+def check_plans_are_complete(model: ModelFolder) -> None:
+    """Read every entry of the plans that prediction needs, so that a missing one is an error before the first case.
+
+    Raises:
+        KeyError, AttributeError and others: as nnU-Net does for a missing entry; see ``plans_errors_explained``.
+    """
     manager, configuration = model.plans_manager, model.configuration_manager
-    for holder, names in (
+    for source, names in (
         (manager, ("image_reader_writer_class", "transpose_forward", "transpose_backward")),
         (manager, ("foreground_intensity_properties_per_channel",)),
         (configuration, ("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm")),
@@ -253,4 +259,4 @@ def touch_plans(model: ModelFolder) -> None:
         (model, ("label_manager", "file_ending")),
     ):
         for name in names:
-            getattr(holder, name)
+            getattr(source, name)

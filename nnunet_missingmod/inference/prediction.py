@@ -1,4 +1,7 @@
-"""A predicted segmentation with its geometry, and how it gets onto a disk: whole, checked, or not at all."""
+"""A predicted segmentation with its geometry; it is saved completely and checked, or not at all.
+
+``Predictor`` returns it.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,14 @@ class Prediction:
 
     Attributes:
         case: its name.
-        array: labels (X, Y, Z) in nnU-Net's axis order, which for SimpleITK's readers is that of
-            ``GetArrayFromImage``; a 2D image is (1, Y, X).
-        probabilities: (classes or regions, X, Y, Z), or None if they were not asked for.
-        present: names of the modalities it was predicted from.
-        report: what was done to the files: ``present``, ``blank``, ``nonfinite_zeroed`` and ``grid_distance_voxels``.
-        expected_dice: what the model's card says of these modalities, or None where the model has no card.
+        array: labels (X, Y, Z) in nnU-Net's axis order; with SimpleITK's readers that is the order of
+            ``GetArrayFromImage``. A 2D image is (1, Y, X).
+        probabilities: (classes or regions, X, Y, Z), or None if they were not requested.
+        present: names of the modalities from which it was predicted.
+        report: how the files were treated: ``present``, ``blank``, ``nonfinite_zeroed`` and ``grid_distance_voxels``.
+        expected_dice: the Dice that the model's card gives for these modalities, or None if the model has no card.
         properties: of the first file, as nnU-Net's reader returned them.
-        reader: nnU-Net's reader and writer of the model's file format.
+        reader: nnU-Net's reader and writer for the model's file format.
     """
 
     case: str
@@ -55,7 +58,7 @@ class Prediction:
         """Return the segmentation as an image with spacing, origin and direction.
 
         Raises:
-            ValueError: the model's files are not read by SimpleITK, so that these are unknown; ``save`` works always.
+            ValueError: the model's files are not read by SimpleITK, so the geometry is unknown; ``save`` always works.
         """
         if "sitk_stuff" not in self.properties:
             raise ValueError(
@@ -71,19 +74,19 @@ class Prediction:
         return image
 
     def save(self, path: str | os.PathLike[str], *, sidecar: Mapping[str, Any] | None = None) -> None:
-        """Write the segmentation as nnU-Net does, and beside it the probabilities if there are any.
+        """Write the segmentation as nnU-Net does, and the probabilities if there are any.
 
-        Everything is written under another name, the segmentation is read back and compared, and only then do the files
-        take their final names: ``CASE.nii.gz``, and with probabilities ``CASE.npz`` and ``CASE.pkl`` for
+        All files are written to a temporary folder first. The segmentation is read back and compared, and only then do
+        the files get their final names: ``CASE.nii.gz``, and with probabilities ``CASE.npz`` and ``CASE.pkl`` for
         ``nnUNetv2_ensemble``.
 
         Args:
-            path: where to; its ending is one that the model's writer knows.
-            sidecar: what goes into ``CASE.missingmod.json``, if anything.
+            path: of the segmentation, with an ending that the model's writer supports.
+            sidecar: the content of ``CASE.missingmod.json``; None writes no such file.
 
         Raises:
-            ValueError: the writer does not know the ending.
-            OSError: the disk is full, or the file is not what was written; what was there before is as it was.
+            ValueError: the writer does not support the ending.
+            OSError: the disk is full, or the file read back differs; previous files are unchanged.
         """
         path = Path(path)
         endings: list[str] = self.reader.supported_file_endings
@@ -109,20 +112,20 @@ class Prediction:
             raise
         except Exception as error:  # writers raise whatever their libraries raise
             raise OSError(f"it cannot be written: {str(error).strip()}") from error
-        # SimpleITK says nothing of a disk that is full.
+        # SimpleITK raises no error when the disk is full.
         if not np.array_equal(written, self.array):
             raise OSError("the file does not hold what was written to it")
 
 
 @contextmanager
 def _all_or_nothing(path: Path, *, sidecar: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` whose files get their final places at the end."""
+    """Yield a temporary folder next to ``path``; if the block ends without an error, its files move there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent / f".{uuid.uuid4().hex[:12]}"
     try:
         folder.mkdir()
         yield folder
-        # In between, a kill may leave a segmentation without its sidecar, but never with another one's.
+        # A kill from here on may leave a segmentation without its sidecar, but never with that of an older one.
         sidecar.unlink(missing_ok=True)
         last = [path.name, sidecar.name]
         for file in sorted(folder.iterdir(), key=lambda file: (file.name in last, file.name == sidecar.name)):

@@ -1,4 +1,7 @@
-"""``Predictor``: a trained model, from the files of a case to its segmentation, around nnU-Net's own predictor."""
+"""``Predictor``: a trained model that turns the files of a case into its segmentation, by nnU-Net's own predictor.
+
+``prediction`` saves the result; ``batch`` predicts whole folders.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +25,25 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError, has_channel_suffix
+from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
 from nnunet_missingmod.inference.model_files import FINAL, Fold
 from nnunet_missingmod.inference.model_folder import (
     ModelFolder,
+    check_plans_are_complete,
     load_predictor,
-    naming_the_plans,
     open_model_folder,
-    touch_plans,
+    plans_errors_explained,
 )
 from nnunet_missingmod.inference.prediction import Prediction
-from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device; ``"auto"`` is the GPU where there is one, else the CPU.
+    """Return the device; ``"auto"`` is the GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: torch does not know it, or it is not there.
+        ValueError: torch does not know the device, or this machine does not have it.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,10 +62,10 @@ def choose_device(device: str | torch.device) -> torch.device:
 def assign_names(images: Mapping[str, str | os.PathLike[str]], names: Sequence[str]) -> dict[int, Path]:
     """Return {channel: file} in channel order.
 
-    An image that holds all J channels (RGB) is given as the first one's file, as nnU-Net does.
+    Give an image that holds all J channels (RGB) as the file of the first channel, as in nnU-Net.
 
     Raises:
-        ValueError: a name is not exactly a channel's, two names have the same file, or there is none.
+        ValueError: a name is not exactly that of a channel, two names have the same file, or there is no image.
     """
     listed = ", ".join(names)
     if not images:
@@ -70,8 +73,8 @@ def assign_names(images: Mapping[str, str | os.PathLike[str]], names: Sequence[s
     for name in images:
         if name not in names:
             near = difflib.get_close_matches(name.casefold(), {n.casefold(): n for n in names}, n=1)
-            meant = next((f" Did you mean {n!r}?" for n in names if near and n.casefold() == near[0]), "")
-            raise ValueError(f"The model has no modality {name!r}.{meant} Its modalities are: {listed}.")
+            suggestion = next((f" Did you mean {n!r}?" for n in names if near and n.casefold() == near[0]), "")
+            raise ValueError(f"The model has no modality {name!r}.{suggestion} Its modalities are: {listed}.")
     files = {names.index(name): Path(file) for name, file in images.items()}
     first: dict[Path, int] = {}
     for channel, file in sorted(files.items()):
@@ -82,7 +85,7 @@ def assign_names(images: Mapping[str, str | os.PathLike[str]], names: Sequence[s
 
 
 def common_name(files: Sequence[Path]) -> str:
-    """Return a case name: what the file names have in common, up to a separator; ``"case"`` if that is nothing."""
+    """Return a case name: the common start of the file names, up to a separator; ``"case"`` if there is none."""
     stems = [re.sub(r"_[0-9]{4}$", "", file.name.split(".")[0]) for file in files]
     shared = "".join(
         letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
@@ -95,18 +98,19 @@ def common_name(files: Sequence[Path]) -> str:
 class Predictor:
     """A trained model that segments cases, whatever modalities they have.
 
-    Sliding window, mirroring, the mean over folds and the way back to the original geometry are nnU-Net's, and the
-    result is that of ``nnUNetv2_predict``, bit for bit. Nothing in the model folder is executed.
+    nnU-Net itself does the sliding window, mirroring, the mean over folds and the resampling to the original geometry,
+    so the result is that of ``nnUNetv2_predict``, bit for bit. No code from the model folder is executed.
 
     Args:
         model: as ``open_model_folder`` returns it.
         host: nnU-Net's predictor, initialised with that model.
-        overrides: of ``nonfinite``, ``geometry_tolerance_voxels`` and ``blank_is_absent`` of the model's choices.
+        overrides: values that replace the model's own of ``nonfinite``, ``geometry_tolerance_voxels`` and
+            ``blank_is_absent``.
 
     Attributes:
         choices: the model's, with the overrides.
-        reader: nnU-Net's reader and writer of the model's files.
-        expected: what accuracy to expect of which modalities, or None where the model has no card.
+        reader: nnU-Net's reader and writer for the model's file format.
+        expected: the accuracy to expect for each subset of modalities, or None if the model has no card.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Predictor:
         configuration = model.configuration_manager.configuration
         own = plans_block.resolve(configuration.get(plans_block.BLOCK))
         self.choices = plans_block.resolve({**own, **self.overrides})
-        # The model's own stays as it is: its fingerprint does not depend on how files are treated here.
+        # The model's own configuration is not changed, because the overrides must not change its fingerprint.
         self._configuration = ConfigurationManager({**configuration, plans_block.BLOCK: self.choices})
         self._preprocessor = MissingModPreprocessor(verbose=False)
         self.reader = model.plans_manager.image_reader_writer_class()
@@ -145,25 +149,26 @@ class Predictor:
 
         Args:
             folder: ``TRAINER__PLANS__CONFIGURATION`` as nnU-Net writes it.
-            folds: whose predictions are averaged; by default all that are there.
+            folds: the folds whose predictions are averaged; by default all numbered ones.
             checkpoint: name of the file in each fold's folder.
-            device: ``"cuda"``, ``"cuda:1"``, ``"cpu"``, ``"mps"``; ``"auto"`` is the GPU where there is one.
+            device: ``"cuda"``, ``"cuda:1"``, ``"cpu"``, ``"mps"``; ``"auto"`` is the GPU if there is one, else the CPU.
             tile_step_size: step of the sliding window as a share of the patch.
-            mirroring: whether predictions of the mirrored images are averaged, over the axes that the training allows.
-            show_progress: of the sliding window.
-            overrides: of the model's choices about files: ``nonfinite``, ``geometry_tolerance_voxels``,
+            mirroring: whether predictions of mirrored images are averaged, along the axes that the training allows.
+            show_progress: show a progress bar of the sliding window.
+            overrides: values that replace the model's own of ``nonfinite``, ``geometry_tolerance_voxels`` and
                 ``blank_is_absent``.
 
         Raises:
-            ModelFolderError: the folder is incomplete or damaged, holds code, or does not fit.
-            ValueError: the device is not there, or an override is not accepted.
+            ModelFolderError: the folder is incomplete or damaged, a checkpoint contains code, or weights and plans do
+                not fit each other.
+            ValueError: the device does not exist, or an override is not accepted.
         """
         chosen = choose_device(device)
         if isinstance(folds, int | str):
             folds = [folds]
-        with naming_the_plans(folder):
+        with plans_errors_explained(folder):
             model = open_model_folder(folder, folds=folds, checkpoint_name=checkpoint)
-            touch_plans(model)
+            check_plans_are_complete(model)
             host = load_predictor(
                 model,
                 device=chosen,
@@ -176,17 +181,17 @@ class Predictor:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The names that ``predict`` knows, in channel order."""
+        """The modality names that ``predict`` accepts, in channel order."""
         return self.model.modalities
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """The device on which the network runs."""
         return self._host.device
 
     @property
     def window(self) -> dict[str, Any]:
-        """How the sliding window goes over an image."""
+        """The settings of the sliding window: ``tile_step_size`` and ``mirroring``."""
         return {"tile_step_size": self._host.tile_step_size, "mirroring": self._host.use_mirroring}
 
     def predict(
@@ -200,14 +205,14 @@ class Predictor:
         """Segment one case.
 
         Args:
-            images: {modality name: file} of the modalities that are there, ``{"T1": "a.nii.gz", "FLAIR": "b.nii.gz"}``.
-            case: its name, for messages; by default what the file names have in common.
-            probabilities: whether to return them too.
+            images: {modality name: file} of the present modalities, ``{"T1": "a.nii.gz", "FLAIR": "b.nii.gz"}``.
+            case: its name, for messages; by default the common start of the file names.
+            probabilities: whether the result has probabilities too.
             previous_stage: in a cascade, the previous stage's prediction.
 
         Raises:
             ValueError: a name is not one of ``modalities``.
-            CaseRefusedError: a file cannot be used; the message names modality and fix.
+            CaseRefusedError: a file cannot be used; the message names the modality and the fix.
         """
         files = assign_names(images, self.modalities)
         return self.predict_files(
@@ -225,10 +230,10 @@ class Predictor:
         Raises:
             CaseRefusedError: a file cannot be used; the message names case, modality and fix.
         """
-        self._check_stage(case, previous_stage)
-        self._check_names(case, files)
+        self._check_previous_stage(case, previous_stage)
+        self._check_tiff_names(case, files)
         manager, configuration = self.model.plans_manager, self._configuration
-        with _quiet_and_same_threads():
+        with _output_silenced_and_threads_restored():
             data, seg, properties = self._preprocessor.run_assigned_case(
                 files,
                 str(previous_stage) if previous_stage is not None else None,
@@ -241,10 +246,10 @@ class Predictor:
                 labels = self.model.label_manager.foreground_labels
                 data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
             logits = self._host.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
-            made = convert_predicted_logits_to_segmentation_with_correct_shape(
+            result = convert_predicted_logits_to_segmentation_with_correct_shape(
                 logits, manager, configuration, self.model.label_manager, properties, probabilities
             )
-        array, probability_maps = made if probabilities else (made, None)
+        array, probability_maps = result if probabilities else (result, None)
         report = properties[plans_block.BLOCK]
         present = tuple(report["present"])
         return Prediction(
@@ -258,7 +263,7 @@ class Predictor:
             reader=self.reader,
         )
 
-    def _check_names(self, case: str, files: Mapping[int, Path]) -> None:
+    def _check_tiff_names(self, case: str, files: Mapping[int, Path]) -> None:
         if not isinstance(self.reader, Tiff3DIO):
             return
         for channel, file in files.items():
@@ -269,7 +274,7 @@ class Predictor:
                     "of 3-D TIFF files is looked up in CASE.json.",
                 )
 
-    def _check_stage(self, case: str, previous_stage: Path | None) -> None:
+    def _check_previous_stage(self, case: str, previous_stage: Path | None) -> None:
         stage = self.model.configuration_manager.previous_stage_name
         if stage is not None and previous_stage is None:
             raise CaseRefusedError(
@@ -284,8 +289,8 @@ class Predictor:
 
 
 @contextlib.contextmanager
-def _quiet_and_same_threads() -> Iterator[None]:
-    """Keep what the host prints to itself, and restore the number of torch's threads if it fails in between."""
+def _output_silenced_and_threads_restored() -> Iterator[None]:
+    """Suppress nnU-Net's output, and restore torch's number of threads, which nnU-Net does not after an error."""
     threads = torch.get_num_threads()
     try:
         with contextlib.redirect_stdout(io.StringIO()):

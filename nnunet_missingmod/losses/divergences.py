@@ -178,8 +178,7 @@ def neyman_chi_squared(log_p: Tensor, log_q: Tensor, *, dim: int = 1) -> Tensor:
 
 
 def neyman_chi_squared_to_label(log_p: Tensor, label: Tensor, *, dim: int = 1) -> Tensor:
-    """Neyman's chi^2 to a one-hot label, ``1 / p_y - 1``; linear above ``NEYMAN_LINEAR_FROM`` as `neyman_chi_squared`.
-    """
+    """Neyman's chi^2 to a one-hot label, ``1 / p_y - 1``; linear for large values as in `neyman_chi_squared`."""
     return _expm1_with_linear_tail(-log_probability_of_label(log_p, label, dim=dim))
 
 

@@ -214,7 +214,7 @@ class MutualInformationLoss(nn.Module):
 
 
 class MutualInformationTerm(MutualInformationLoss, StepTerm):
-    """Mutual information as a loss term, with the features of the teacher or of the network itself on all modalities."""
+    """Mutual information as a loss term: with the teacher's features, or with the network's own of all modalities."""
 
     source = "teacher"
 

@@ -1,1 +1,1 @@
-"""Fingerprint and plans: what nnU-Net knows of a dataset before it preprocesses and trains."""
+"""Dataset fingerprint and plans, which nnU-Net makes before it preprocesses and trains."""

@@ -1,7 +1,8 @@
 """The dataset fingerprint of training cases that may lack modalities.
 
-nnU-Net's own extraction reads every case as J channels. Here each channel's intensities come from the cases that have
-it, and shapes from the channels that are there. On complete cases the fingerprint is the host's, bit for bit.
+nnU-Net's own extraction requires J channels of every case. Here a channel's intensities come from the cases that have
+it, and a case's shape from its present channels. For complete cases the fingerprint equals nnU-Net's, bit for bit.
+nnU-Net's planner reads it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from nnunet_missingmod.cases.reading import admit, read_case
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.storage import write_text
 
-# Preprocessing judges the grids, by the plans; there are none yet. Other shapes are refused all the same.
+# Any distance between grids is accepted, because the tolerance is in the plans, which do not exist yet; preprocessing
+# checks it. Images of different shapes are refused here too.
 _ANY_GRID = sys.float_info.max
 _PERCENTILES = (0.5, 50.0, 99.5)  # nnU-Net's
 
@@ -36,13 +38,13 @@ Intensities = npt.NDArray[np.floating[Any]] | list[float]
 
 
 class CaseFingerprint(NamedTuple):
-    """What one case contributes.
+    """The contribution of one case to the fingerprint.
 
     Attributes:
-        shape_after_crop: of the box around the nonzero voxels of the channels present.
-        spacing: of the first file present, in nnU-Net's axis order.
-        intensities: {channel: foreground samples} of the channels present; empty lists without foreground.
-        relative_size_after_cropping: voxels after / voxels before.
+        shape_after_crop: of the box around the nonzero voxels of the present channels.
+        spacing: of the first present file, in nnU-Net's axis order.
+        intensities: {channel: foreground samples} of the present channels; the lists are empty without foreground.
+        relative_size_after_cropping: number of voxels after cropping / number of voxels before.
     """
 
     shape_after_crop: tuple[int, ...]
@@ -61,19 +63,19 @@ def analyse_case(
     reader_class: Callable[[], Any],
     num_samples: int,
 ) -> CaseFingerprint:
-    """Read one training case, whose image files are those of the modalities it has, and return its contribution.
+    """Read one training case and return its contribution.
 
     A file whose voxels all have one value counts as absent, as it does in preprocessing. NaN and infinite voxels count
     as 0 here; preprocessing refuses them unless the plans say otherwise.
 
     Args:
-        image_files: each with its channel suffix.
+        image_files: the files of the modalities that the case has, each with its channel suffix.
         names: the J modality names in channel order.
-        reader_class: nnU-Net's.
-        num_samples: foreground voxels to draw per channel, with replacement, as nnU-Net does.
+        reader_class: nnU-Net's reader class.
+        num_samples: number of foreground voxels to draw per channel, with replacement, as nnU-Net does.
 
     Raises:
-        CaseRefusedError: a file is not what it should be, or images and segmentation differ in shape.
+        CaseRefusedError: a file cannot be used (see ``read_case``), or images and segmentation differ in shape.
     """
     reader = reader_class()
     raw = read_case(
@@ -108,10 +110,10 @@ def analyse_case(
 
 
 def combine(cases: Sequence[CaseFingerprint], names: Sequence[str]) -> dict[str, Any]:
-    """Return the fingerprint of a dataset: lists over its cases, intensities over those that have a channel.
+    """Return the fingerprint of a dataset: lists over all cases, and each channel's intensities over its cases.
 
     Raises:
-        ValueError: no case has a channel, or none of those that have it has foreground.
+        ValueError: a channel has no case, or no case with foreground.
     """
     statistics = {}
     for channel, name in enumerate(names):
@@ -164,7 +166,7 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
             return found
         names = channel_names(self.dataset_json)
         fingerprint = combine(self._analyse_all(names), names)
-        # Numbers, order and form as nnU-Net writes them.
+        # The same numbers, order and indentation as in nnU-Net's file.
         write_text(file, json.dumps(fingerprint, sort_keys=True, indent=4))
         return fingerprint
 

@@ -1,9 +1,9 @@
-"""Plans for parallel networks: nnU-Net's planning, with the memory of J branches in the place of one network's.
+"""Plans for parallel networks: nnU-Net's planning, with the memory of J branches instead of that of one network.
 
-nnU-Net judges memory by the number of convolution outputs of one sample: its planners are calibrated so that a known
-number of them, at a known batch size, fills a known number of GB. Outputs are what a training step keeps for its
-backward pass, and a parallel network keeps those of all its branches. So they are counted for the network around the
-backbone, the samples of a batch stay samples, and nnU-Net's rules then choose patch size, topology and batch size.
+nnU-Net estimates memory from the number of convolution outputs of one sample. Its planners are calibrated: a known
+number of outputs, at a known batch size, fills a known number of GB. A training step keeps the outputs for its backward
+pass, and a parallel network keeps those of all branches. So this planner counts the outputs of the whole parallel
+network per sample. nnU-Net's rules then choose patch size, topology and batch size.
 """
 
 from __future__ import annotations
@@ -25,13 +25,18 @@ from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
+logger = logging.getLogger(__name__)
+
 STOCK_PLANS = "nnUNetPlans"
-# They write the same bits for complete cases, and only one of them accepts others.
-_EQUIVALENT_PREPROCESSORS = frozenset({"DefaultPreprocessor", "MissingModPreprocessor"})
-# What every planner takes from the fingerprint alone, unless it is told a target spacing.
+_HOST_PREPROCESSOR = "DefaultPreprocessor"
+_OUR_PREPROCESSOR = "MissingModPreprocessor"
+# For complete cases both write the same data, bit for bit; only this package's accepts incomplete ones.
+_EQUIVALENT_PREPROCESSORS = frozenset({_HOST_PREPROCESSOR, _OUR_PREPROCESSOR})
+# Every planner plans the data of these configurations alike, from the fingerprint, if no target spacing is given.
 _PLANNED_ALIKE = ("2d", "3d_fullres")
 
-_OF_CONFIGURATION = (
+# The entries of a configuration and of the plans that determine the preprocessed data.
+_CONFIGURATION_FIELDS = (
     "spacing",
     "normalization_schemes",
     "use_mask_for_norm",
@@ -40,7 +45,11 @@ _OF_CONFIGURATION = (
     "resampling_fn_seg",
     "resampling_fn_seg_kwargs",
 )
-_OF_PLANS = ("transpose_forward", "foreground_intensity_properties_per_channel")
+_PLANS_FIELDS = ("transpose_forward", "foreground_intensity_properties_per_channel")
+
+_WIDTH_STEP = 8  # GPUs multiply half-precision matrices in multiples of it
+_FEWEST_STAGES = 3
+_SMALLEST_WIDTH = 16  # of the reference network of Cheng et al.
 
 
 def shared_data_identifier(
@@ -48,8 +57,8 @@ def shared_data_identifier(
 ) -> str | None:
     """Return the ``data_identifier`` of the stock data that ``configuration`` can use, or None if it needs its own.
 
-    Where stock plans are in ``folder``, they are compared; where there are none yet, those that stock nnU-Net would
-    make from the same fingerprint are assumed.
+    If ``folder`` has stock plans, the configuration is compared with them. If not, it is compared with the plans that
+    stock nnU-Net would make from the same fingerprint.
 
     Args:
         name: of the configuration.
@@ -67,50 +76,41 @@ def shared_data_identifier(
     of_stock = stock["configurations"].get(name, {})
     if of_stock.get("preprocessor_name") not in _EQUIVALENT_PREPROCESSORS:
         return None
-    same = all(_written(configuration[key]) == of_stock.get(key) for key in _OF_CONFIGURATION) and all(
-        _written(plans[key]) == stock.get(key) for key in _OF_PLANS
+    same = all(_written(configuration[key]) == of_stock.get(key) for key in _CONFIGURATION_FIELDS) and all(
+        _written(plans[key]) == stock.get(key) for key in _PLANS_FIELDS
     )
     identifier: str | None = of_stock["data_identifier"] if same else None
     return identifier
 
 
 def _written(value: Any) -> Any:
-    """Return a value as it comes back from nnU-Net's plans file: arrays as lists, keys as strings."""
+    """Return a value as nnU-Net's plans file would return it: arrays as lists, keys as strings."""
     copied = {"value": value}
     recursive_fix_for_json_export(copied)
     return json.loads(json.dumps(copied))["value"]
 
 
-logger = logging.getLogger(__name__)
-
-_HOST_PREPROCESSOR = "DefaultPreprocessor"
-_OUR_PREPROCESSOR = "MissingModPreprocessor"
-_WIDTH_STEP = 8  # GPUs multiply half-precision matrices in multiples of it
-_FEWEST_STAGES = 3
-_SMALLEST_WIDTH = 16  # of the reference network of Cheng et al.
-
-
 def parallel_width(width: int, num_modalities: int) -> int:
-    """Return the features of the first level of a parallel network, given those of a single one.
+    """Return the number of features of a parallel network's first level, given that of a single network.
 
-    J branches take J times the memory. Half of that factor comes from narrower levels, ``width / sqrt(J)`` rounded to
-    a multiple of 8 and at least 16, and the rest from nnU-Net's smaller patches. For J = 4 and nnU-Net's 32 it is 16,
-    the width of the network in Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation.
+    J branches take J times the memory. A factor of sqrt(J) is saved by narrower levels, ``width / sqrt(J)`` rounded to
+    a multiple of 8 and at least 16; the rest by nnU-Net's choice of smaller patches. For J = 4 and nnU-Net's 32 it is
+    16, the width of the network in Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation.
     """
     narrower = _WIDTH_STEP * round(width / math.sqrt(num_modalities) / _WIDTH_STEP)
     return min(width, max(_SMALLEST_WIDTH, narrower))
 
 
 class ParallelPlanner(ExperimentPlanner):
-    """nnU-Net's default planner for the parallel network of its class attributes; a mixin before its other planners.
+    """nnU-Net's default planner for the parallel network that the class attributes describe; a mixin for other planners.
 
-    The plans name a stock backbone and stock nnU-Net can train on them. They carry no ``"missingmod"`` block: it would
-    override the choices of every trainer that shares the plans, the teacher's among them.
+    The plans name a stock backbone, so stock nnU-Net can train with them too. They have no ``"missingmod"`` block,
+    because it would override the choices of every trainer that uses the plans, including the teacher's.
 
     Attributes:
         default_plans_name: of the plans file, unless ``-overwrite_plans_name`` names another.
-        channel_encoder, channel_encoder_width, fused_at, feature_fusion: of the network that has to fit, named as in
-            ``plans_block.KEYS``. By default the one that takes the most.
+        channel_encoder, channel_encoder_width, fused_at, feature_fusion: the network that must fit into memory, in the
+            terms of ``choices.KEYS``; by default the one that needs the most.
     """
 
     default_plans_name: str
@@ -183,13 +183,13 @@ class ParallelPlanner(ExperimentPlanner):
         return network.compute_conv_feature_map_size(patch_size)
 
     def generate_data_identifier(self, configuration_name: str) -> str:
-        """Return the name of this planner's own data; ``get_plans_for_configuration`` prefers shared ones."""
+        """Return the name of this planner's own data; ``get_plans_for_configuration`` prefers stock data."""
         return f"{self.plans_identifier}_{configuration_name}"
 
     def get_plans_for_configuration(
         self, spacing: Any, median_shape: Any, data_identifier: str, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """Return nnU-Net's plan of a configuration, on the data of stock plans where these will do."""
+        """Return nnU-Net's plan of a configuration; it names the data of stock plans if the network can use them."""
         plan: dict[str, Any] = super().get_plans_for_configuration(
             spacing, median_shape, data_identifier, *args, **kwargs
         )
@@ -214,6 +214,6 @@ class ParallelPlanner(ExperimentPlanner):
         return plan if shared is None else {**plan, "data_identifier": shared}
 
     def _lacks_files(self) -> bool:
-        """Whether a training case lacks a modality's file; one file for all channels (RGB) is complete."""
+        """Return whether a training case lacks a modality's file; one file for all channels (RGB) is complete."""
         counts = {len(case["images"]) for case in self.dataset.values()}
         return counts not in ({self.num_modalities}, {1})

@@ -1,1 +1,1 @@
-"""From the files of a case to the array that a network sees."""
+"""nnU-Net's preprocessing for cases that lack modalities."""

@@ -1,4 +1,7 @@
-"""nnU-Net's preprocessor for cases that lack modalities: everything is the host's, except which channels are there."""
+"""nnU-Net's preprocessor for cases that lack modalities; it adds only the reading and marking of absent channels.
+
+It turns the files of a case into the array of which training and prediction take patches.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from nnunet_missingmod.cases.labels import Grid, read_label_file
 from nnunet_missingmod.cases.reading import admit, read_case
 from nnunet_missingmod.modalities import channel_names
 
-_ARRAY_CASE = "(array)"
+_NAMELESS_CASE = "(array)"  # the name in messages of a case that is given as an array
 
 
 class MissingModPreprocessor(DefaultPreprocessor):
-    """Preprocess cases of which any modalities but one may be absent.
+    """Preprocess cases that have at least one modality.
 
-    Files get their channel from their ``_XXXX`` suffix. The case is cropped on the present channels, each is normalised
-    with its own channel's scheme and resampled by the host; then the absent ones are marked.
+    A file's channel comes from its ``_XXXX`` suffix. nnU-Net crops the case by its present channels, normalises each of
+    them with its own scheme and resamples it. Then the absent channels are marked.
     """
 
     def run_case(
@@ -35,7 +38,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         configuration_manager: ConfigurationManager,
         dataset_json: dict[str, Any] | str,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Read and preprocess one case, whose image files are those of the modalities it has.
+        """Read and preprocess one case from the files of the modalities that it has.
 
         Raises:
             CaseRefusedError: see ``assign_channels``, ``read_case`` and ``admit``.
@@ -56,7 +59,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         *,
         case: str,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Read and preprocess one case given as {channel: file}, whatever its files are called.
+        """Read and preprocess one case given as {channel: file}; the files may have any name.
 
         Raises:
             CaseRefusedError: see ``read_case``, ``read_label_file`` and ``admit``.
@@ -98,15 +101,15 @@ class MissingModPreprocessor(DefaultPreprocessor):
 
         Returns:
             The preprocessed array with absent channels marked, the segmentation, and the properties. Their
-            ``"missingmod"`` entry names the modalities present and those found blank, and records how many voxels were
-            set to 0 and which files lie off the first one's grid within the tolerance.
+            ``"missingmod"`` entry has the present and the blank modalities, the number of voxels set to 0, and the
+            distances of files from the first file's grid, if they are within the tolerance.
 
         Raises:
             CaseRefusedError: see ``admit``; or a channel is not finite after normalisation.
         """
         dataset = _loaded(dataset_json)
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
-        read = properties.get(plans_block.BLOCK, {"case": _ARRAY_CASE})
+        read = properties.get(plans_block.BLOCK, {"case": _NAMELESS_CASE})
         case = read["case"]
         names = channel_names(dataset)
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
@@ -119,15 +122,15 @@ class MissingModPreprocessor(DefaultPreprocessor):
             replaced=read.get("nonfinite_zeroed"),
         )
         properties[plans_block.BLOCK] = {**read, **report}
-        # Zeros in absent channels leave the host's crop to the present ones; what normalisation and resampling make of
-        # them is overwritten.
+        # With zeros in absent channels, nnU-Net crops by the present ones. The mark overwrites the zeros after
+        # normalisation and resampling.
         data = absence.fill_case(data, present)
         data, seg, properties = super().run_case_npy(
             data, seg, properties, plans_manager, configuration_manager, dataset
         )
-        # Not even NaN that arises here may be taken for the absence mark: voxels near float32's end overflow.
-        for name, channel, there in zip(names, data, present, strict=False):
-            if there and not np.isfinite(channel).all():
+        # Very large voxels overflow in normalisation; the resulting NaN must not be taken for the absence mark.
+        for name, channel, is_present in zip(names, data, present, strict=False):
+            if is_present and not np.isfinite(channel).all():
                 raise CaseRefusedError(
                     case, f"{name} has voxels so large or so far apart that normalisation overflows. Mend the file."
                 )

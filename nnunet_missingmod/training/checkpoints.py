@@ -1,4 +1,7 @@
-"""Checkpoints: read without executing them, saved whole or not at all, and a trainer that can be cut off."""
+"""Checkpoints: read without executing code in them, saved completely or not at all, and the trainer that does so.
+
+Every trainer of this package saves and continues by `CheckpointTrainer`; prediction and teachers use `read_checkpoint`.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,16 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_missingmod.host import CLASS_TABLE
-from nnunet_missingmod.storage import replacing
+from nnunet_missingmod.storage import replaced_when_complete
 
-# What nnU-Net's checkpoints hold beside tensors and plain containers: logged numbers.
-_ALLOWED: list[Any] = [
+# nnU-Net's names, in the order in which its --c looks for them.
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+
+# The files that nnU-Net writes into the model folder when a training starts or continues; prediction needs them.
+_MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
+
+# The numpy types of the logged numbers. nnU-Net's checkpoints hold them beside tensors and plain containers.
+_ALLOWED_GLOBALS: list[Any] = [
     np.dtype,
     np.ndarray,
     np.float64(0).__reduce__()[0],
@@ -32,25 +41,29 @@ _ALLOWED: list[Any] = [
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, torn, no checkpoint of nnU-Net, or holds code; or its trainer is not installed."""
+    """A checkpoint is missing, incomplete, not nnU-Net's, or contains code; or its trainer is not installed."""
 
 
 class TornCheckpointError(CheckpointError):
-    """A checkpoint is not whole: its saving was cut off, or the disk lost a part of it."""
+    """A checkpoint is missing or incomplete: its saving was interrupted, or the disk lost a part of it."""
+
+
+class CheckpointNotSavedError(OSError):
+    """A checkpoint could not be saved; the message names the file, the free disk space, and the fix."""
 
 
 def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Return what nnU-Net saved in ``file``, its tensors on the CPU.
 
-    The file's checksums are compared first: torch itself hands out flipped bits without a word.
+    The file's checksums are verified first, because torch loads damaged data without an error.
 
     Args:
-        file: of torch's zip format, in which nnU-Net saves.
-        mapped: leave the tensors in the file, for a look at what else is in it.
+        file: in torch's zip format, in which nnU-Net saves.
+        mapped: leave the tensors in the file; use it to read the other values only.
 
     Raises:
-        TornCheckpointError: the file is not there, or not whole.
-        CheckpointError: it is whole, but holds something else than the weights of a training.
+        TornCheckpointError: the file is missing or incomplete.
+        CheckpointError: the file is complete, but is not a checkpoint of nnU-Net or contains code.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -62,10 +75,10 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     if damaged is not None:
         raise TornCheckpointError(f"{file} is damaged: the checksum of {damaged} in it is wrong.")
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
+        with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        # torch's own message goes on with how to execute it all the same.
+        # torch's own message ends with advice on how to execute the code anyway.
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {named[1]}" if named else error
         raise CheckpointError(f"{file} holds something else than weights, and was not executed: {reason}.") from error
@@ -76,12 +89,12 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
 
 
 def find_trainer(name: str) -> Any:
-    """Return the trainer class of this name: this package's, nnU-Net's, or one that nnU-Net's search finds.
+    """Return the trainer class of this name: from this package, nnU-Net's own, or one that nnU-Net's search finds.
 
     Raises:
         CheckpointError: it is not installed.
     """
-    # nnU-Net's search imports every module on its way, and sees ours only where they are attached.
+    # nnU-Net's search imports every module that it passes, and finds this package's trainers only if it is attached.
     if name in CLASS_TABLE:
         return getattr(import_module(CLASS_TABLE[name]), name)
     if name == nnUNetTrainer.__name__:
@@ -92,62 +105,54 @@ def find_trainer(name: str) -> Any:
         raise CheckpointError(f"The model was trained by {name}, which is not installed: {error}") from error
 
 
-# nnU-Net's names, in the order in which its --c looks for them.
-CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-
-
-class CheckpointNotSavedError(OSError):
-    """A checkpoint could not be saved; the message names the file, the space that is left, and what to do."""
-
-
-class Choice(NamedTuple):
-    """Which checkpoint a training goes on from.
+class CheckpointChoice(NamedTuple):
+    """The checkpoint from which a training continues.
 
     Attributes:
-        file: the newest that is readable.
-        epochs: how many epochs it has behind it.
-        passed_over: why each of the others that are there and not whole was not it.
+        file: the newest readable one.
+        epochs: the number of epochs that it was trained for.
+        rejected: one message for each checkpoint of the folder that is incomplete.
     """
 
     file: Path
     epochs: int
-    passed_over: list[str]
+    rejected: list[str]
 
 
-def newest_readable(folder: Path) -> Choice:
-    """Return the checkpoint of a fold's folder with the most epochs behind it; of equals, the one nnU-Net would take.
+def newest_readable(folder: Path) -> CheckpointChoice:
+    """Return the readable checkpoint of a fold's folder with the most epochs; of equal ones, the one nnU-Net would use.
 
     Raises:
-        CheckpointError: none is readable, or one holds something else than a checkpoint; no other is taken silently.
+        CheckpointError: none is readable, or a file is complete but not a checkpoint of nnU-Net.
     """
     readable: list[tuple[int, Path]] = []
-    passed_over = []
+    rejected = []
     for file in (folder / name for name in CHECKPOINT_NAMES):
         if not file.exists():
             continue
         try:
             readable.append((int(read_checkpoint(file, mapped=True)["current_epoch"]), file))
         except TornCheckpointError as error:
-            passed_over.append(str(error))
+            rejected.append(str(error))
     if not readable:
         raise CheckpointError(
-            f"No checkpoint in {folder} can be read: {' '.join(passed_over) or 'there is none.'} Put a copy of one "
+            f"No checkpoint in {folder} can be read: {' '.join(rejected) or 'there is none.'} Put a copy of one "
             "there, or train anew without --c."
         )
     epochs, file = max(readable, key=lambda found: found[0])
-    return Choice(file, epochs, passed_over)
+    return CheckpointChoice(file, epochs, rejected)
 
 
 @contextlib.contextmanager
-def saving(file: Path) -> Iterator[Path]:
-    """Yield a temporary path; what is written to it takes the place of ``file`` once it is on the disk as a whole.
+def saved_completely(file: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it replaces ``file`` when the block ends and all of it is on the disk.
 
     Raises:
-        CheckpointNotSavedError: it could not be written; ``file`` is as it was.
+        CheckpointNotSavedError: it could not be written; ``file`` is unchanged.
     """
     written = free = 0
     try:
-        with replacing(file) as temporary:
+        with replaced_when_complete(file) as temporary:
             try:
                 yield temporary
                 _flush(temporary)
@@ -164,7 +169,7 @@ def saving(file: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove the temporary checkpoints that killed trainings have left in a fold's folder, and return them."""
+    """Remove the temporary checkpoints that killed trainings left in a fold's folder, and return their paths."""
     leftovers = [file for name in CHECKPOINT_NAMES for file in folder.glob(f".*-{name}")]
     for file in leftovers:
         file.unlink(missing_ok=True)
@@ -172,11 +177,16 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, names: Sequence[str], *, rank: int = 0) -> Iterator[Path]:
-    """Yield a new folder within ``folder``; the named files written there move up once the block ends without an error.
+def staging_folder(folder: Path, names: Sequence[str], *, rank: int = 0) -> Iterator[Path]:
+    """Yield a new folder inside of ``folder`` to write to; if the block ends without an error, its files move up.
 
-    A full disk then leaves the ones that were there. Each process of a distributed training has a folder of its own;
-    what a kill leaves of it is removed the next time.
+    If the disk is full, the files that ``folder`` had before stay unchanged. Each process of a distributed training has
+    its own staging folder. If a process is killed, its next start removes the folder that it left.
+
+    Args:
+        folder: gets the files.
+        names: the files to move; the block must write all of them.
+        rank: of the process in a distributed training.
     """
     staging = folder / f".starting-{rank}"
     shutil.rmtree(staging, ignore_errors=True)
@@ -191,13 +201,13 @@ def staged(folder: Path, names: Sequence[str], *, rank: int = 0) -> Iterator[Pat
 
 
 def _flush(file: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Wait until a file's content is on the disk."""
     with file.open("r+b") as stream:
         os.fsync(stream.fileno())
 
 
 def _flush_names(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system can do that."""
+    """Wait until the file names of a folder are on the disk, if the file system supports that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -210,65 +220,61 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-# What nnU-Net writes into the model folder when a training starts or goes on; prediction needs them.
-_MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
-
-
 class CheckpointTrainer(nnUNetTrainer):
-    """nnU-Net's trainer; nothing half-written takes a good file's place, and ``--c`` finds what is whole."""
+    """nnU-Net's trainer that never replaces a complete file by an incomplete one; ``--c`` skips incomplete files."""
 
     output_folder_base: str
 
     def save_checkpoint(self, filename: str) -> None:
-        """Save as nnU-Net does, but under the final name only once the whole file is on the disk.
+        """Save as nnU-Net does, but give the file its final name only when all of it is on the disk.
 
         Raises:
-            CheckpointNotSavedError: it could not be saved; a file that was there is as it was.
+            CheckpointNotSavedError: it could not be saved; a previous file is unchanged.
         """
         if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)  # which writes nothing
+            super().save_checkpoint(filename)  # writes nothing
             return
-        with saving(Path(filename)) as temporary:
+        with saved_completely(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Load as nnU-Net does; with ``--c``, from the newest checkpoint of the folder that is whole.
+        """Load as nnU-Net does; with ``--c``, load the newest complete checkpoint of the folder.
 
         Raises:
-            CheckpointError: no checkpoint can be read, or one holds something else than a checkpoint.
+            CheckpointError: no checkpoint can be read, or a file is complete but not a checkpoint of nnU-Net.
             ValueError: see ``_check_choices``.
         """
         file = Path(filename_or_checkpoint)
-        # --val and --val_best name the checkpoint that is to be validated: no other one may stand in.
+        # --val and --val_best validate one particular checkpoint, so there no other one replaces it.
         if self.logger.resume and self.dataloader_train is None:
             file = self._newest_readable(file)
         self._check_choices(read_checkpoint(file, mapped=True), file)
         super().load_checkpoint(str(file))
 
     def _check_choices(self, checkpoint: dict[str, Any], file: Path) -> None:
-        """Refuse to go on from a checkpoint whose training was another one.
+        """Check that a checkpoint comes from a training with the same choices; for subclasses to override.
 
         Raises:
-            ValueError: names the differences.
+            ValueError: it does not; the message names the differences.
         """
 
-    def _newest_readable(self, asked_for: Path) -> Path:
-        choice = newest_readable(asked_for.parent)
-        for reason in choice.passed_over:
+    def _newest_readable(self, requested: Path) -> Path:
+        choice = newest_readable(requested.parent)
+        for reason in choice.rejected:
             self.print_to_log_file(f"WARNING: {reason}")
-        if choice.file != asked_for:
+        if choice.file != requested:
             self.print_to_log_file(
                 f"Continuing after epoch {choice.epochs - 1} from {choice.file.name}, the newest checkpoint that can "
-                f"be read, and not from {asked_for.name}."
+                f"be read, and not from {requested.name}."
             )
         return choice.file
 
     def on_train_start(self) -> None:
-        """Start as nnU-Net does; plans.json and its like get their names once they are whole."""
+        """Start as nnU-Net does, but replace plans.json and the like only when they are complete."""
         folder: str = self.output_folder_base
         if self.local_rank == 0:
             remove_leftovers(Path(self.output_folder))
-        with staged(Path(folder), _MODEL_FILES, rank=self.local_rank) as staging:
+        with staging_folder(Path(folder), _MODEL_FILES, rank=self.local_rank) as staging:
             self.output_folder_base = str(staging)
             try:
                 super().on_train_start()

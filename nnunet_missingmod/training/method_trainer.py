@@ -36,7 +36,7 @@ class MethodTrainer(TermTrainer):
             teacher = self._load_teacher()
             self.print_to_log_file(f"Teacher: {teacher.source}")
             if begins:
-                teacher.give_weights(self._unwrapped_network())
+                teacher.copy_weights_to(self._unwrapped_network())
             self.taught_by = teacher.fingerprint
             if self.taught:
                 self.frozen_teacher = teacher

@@ -1,4 +1,7 @@
-"""Which modalities the cases of a training have, and how augmentation leaves absent ones absent."""
+"""Which modalities the preprocessed training cases have, and the wrapper that keeps augmentation from hiding absence.
+
+The trainer reads and logs the first when a training starts, and wraps its augmentation by the second.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,18 @@ from nnunet_missingmod.plans_block import BLOCK
 
 
 class PreprocessedCases(Protocol):
-    """The part of nnU-Net's datasets that is used here."""
+    """The part of nnU-Net's dataset classes that `read_presence` uses."""
 
     source_folder: str
     identifiers: list[str]
 
     def load_case(self, identifier: str) -> Sequence[Any]:
-        """Return the case's array (C, X, Y, Z) and more."""
+        """Return a sequence whose first item is the case's array (C, X, Y, Z)."""
 
 
 @dataclass(frozen=True)
 class Presence:
-    """Which case has which modality.
+    """The modalities that each training case has.
 
     Attributes:
         names: the J modality names in channel order.
@@ -41,11 +44,11 @@ class Presence:
 
     @property
     def num_complete(self) -> int:
-        """How many cases have every modality."""
+        """The number of cases that have every modality."""
         return int(self.present.all(axis=1).sum())
 
     def report(self) -> Iterator[str]:
-        """Yield what a training's log says of incomplete cases; nothing where all are complete."""
+        """Yield the lines that a training logs about incomplete cases; none if all cases are complete."""
         if self.present.all():
             return
         counts = dict(zip(self.names, self.present.sum(axis=0).tolist(), strict=True))
@@ -59,10 +62,12 @@ class Presence:
                 yield f"WARNING: no training case has {name}: the model will not know what to do with it."
 
     def report_teaching(self, terms: Sequence[str]) -> Iterator[str]:
-        """Yield what a teacher has to do with incomplete cases; nothing where all are complete, or nobody is taught.
+        """Yield the line that a training logs about the cases without a teacher.
+
+        There is none if all cases are complete, or no term uses a teacher.
 
         Args:
-            terms: names of those that learn from the teacher.
+            terms: the names of the loss terms that use the teacher.
         """
         taught = self.num_complete
         if taught == len(self.present) or not terms:
@@ -74,7 +79,9 @@ class Presence:
 
 
 def read_presence(cases: PreprocessedCases, names: Sequence[str]) -> Presence:
-    """Return what the preprocessor recorded; cases from nnU-Net's own preprocessor must be complete.
+    """Return which modalities each case has, as this package's preprocessor recorded it.
+
+    Cases from nnU-Net's own preprocessor have no such record and must be complete.
 
     Raises:
         ValueError: a case was preprocessed by nnU-Net's own preprocessor from fewer files than there are modalities.
@@ -97,8 +104,8 @@ def read_presence(cases: PreprocessedCases, names: Sequence[str]) -> Presence:
 class PresencePreservingTransform(BasicTransform):
     """Apply a transform to a sample whose ``image`` (C, *spatial) may have absent channels.
 
-    The transform sees zeros in their place (interpolation would smear NaN, masking and padding would erase it);
-    afterwards the channels are absent in every voxel again. Complete samples pass through untouched.
+    The transform gets zeros in place of the marks, because interpolation would spread NaN and masking and padding would
+    erase it. Afterwards the absent channels are marked in every voxel again. A complete sample is passed on as it is.
     """
 
     def __init__(self, transform: BasicTransform) -> None:

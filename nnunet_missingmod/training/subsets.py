@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_missingmod.absence import BoolArray
-from nnunet_missingmod.absence import restrict as restrict
 from nnunet_missingmod.modalities import all_subsets
 
 Sampler = Callable[[int, np.random.Generator], BoolArray]

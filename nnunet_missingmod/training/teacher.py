@@ -1,7 +1,8 @@
-"""The frozen teacher: any finished model of the same data, stock nnU-Net's included.
+"""The frozen teacher of a training: any finished model of the same data, stock nnU-Net's included.
 
-It is no ``nn.Module`` and no attribute of one, so that it can be neither trained, nor synchronised between processes,
-nor end up in the student's weights.
+The trainer loads it (`load_teacher`) and calls it in every step. `Teacher` is not an ``nn.Module`` and never an
+attribute of one, so that it is not trained, not synchronised between processes, and not saved with the student's
+weights.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from nnunet_missingmod.training.teacher_folder import Student, TeacherError, Tea
 
 
 class Teacher:
-    """A network in evaluation mode that nothing changes.
+    """A network in evaluation mode whose weights never change.
 
     Args:
-        network: with an encoder and a decoder, deep supervision off.
-        source: where it comes from, for messages.
-        returns_logits: whether a term is about them; otherwise the decoder is not run.
+        network: has an encoder and a decoder; deep supervision is off.
+        source: the trainer and checkpoint of the network, for messages.
+        returns_logits: whether a term uses the logits; if not, the decoder does not run.
 
     Attributes:
-        fingerprint: of the weights, by which a continued training knows its teacher.
+        fingerprint: of the weights; a training that is continued checks that its teacher is the same.
     """
 
     def __init__(self, network: nn.Module, source: str, *, returns_logits: bool = True) -> None:
@@ -41,29 +42,29 @@ class Teacher:
         self.fingerprint = fingerprint(weights=network.state_dict())
 
     def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
-        """Return features and, where they are wanted, logits of a batch before dropout, without gradients.
+        """Return features, and logits if a term uses them, of a batch before dropout, without gradients.
 
         Args:
             data: (B, J + E, *spatial), absent modalities marked.
-            present: (B, J) bool, on the CPU: a GPU is not waited for.
+            present: (B, J) bool, on the CPU, so that the CPU does not wait for the GPU.
         """
         complete = present.all(dim=1).to(data.device, non_blocking=True)
-        # A stock network has to find the marks by itself.
-        told = present if isinstance(self._network, MultimodalNetwork) else None
+        # A stock network takes no such argument; its absent channels are filled by their marks.
+        given_present = present if isinstance(self._network, MultimodalNetwork) else None
         with torch.no_grad():
             if not self.returns_logits:
-                return TeacherOutput(None, encoder_features(self._network, data, told), complete)
-            logits, encoder = forward_with_encoder_features(self._network, data, told)
+                return TeacherOutput(None, encoder_features(self._network, data, given_present), complete)
+            logits, encoder = forward_with_encoder_features(self._network, data, given_present)
         assert isinstance(logits, torch.Tensor)
         return TeacherOutput(logits, encoder, complete)
 
-    def give_weights(self, student: nn.Module) -> None:
-        """Copy the weights into a network that is built as the teacher's is.
+    def copy_weights_to(self, student: nn.Module) -> None:
+        """Copy the weights into the student's network, which must have the same architecture.
 
-        A stock network is built as a student's backbone is if nothing is before it: without channel encoder.
+        A stock network has the architecture of a student without channel encoder: its weights go into the backbone.
 
         Raises:
-            TeacherError: it is built otherwise.
+            TeacherError: the architectures differ.
         """
         weights = self._network.state_dict()
         if isinstance(student, MultimodalNetwork) and not isinstance(self._network, MultimodalNetwork):
@@ -82,26 +83,26 @@ class Teacher:
         encoder: Any = self._network.encoder
         return tuple(encoder.output_channels)
 
-    def check_channels(self, of_student: Sequence[int]) -> None:
-        """Refuse a student whose encoder levels have other channels.
+    def check_channels(self, student_channels: Sequence[int]) -> None:
+        """Check that the student's encoder levels have as many channels as the teacher's.
 
         Raises:
-            TeacherError: they have.
+            TeacherError: they have not.
         """
-        if self.encoder_channels() != tuple(of_student):
+        if self.encoder_channels() != tuple(student_channels):
             raise TeacherError(
                 f"The encoder levels of the teacher ({self.source}) have {self.encoder_channels()} channels, the "
-                f"student's {tuple(of_student)}. Choose a teacher that uses the plans' network as it is."
+                f"student's {tuple(student_channels)}. Choose a teacher that uses the plans' network as it is."
             )
 
     def check_weights(self, fingerprint: str | None) -> None:
-        """Refuse to go on teaching a student that other weights have taught.
+        """Check that a training that is continued has the same teacher as before.
 
         Args:
-            fingerprint: of its teacher until now; None if it had none.
+            fingerprint: of the training's previous teacher; None if it had none.
 
         Raises:
-            TeacherError: it is not this one's.
+            TeacherError: it is not this teacher's fingerprint.
         """
         if fingerprint not in (None, self.fingerprint):
             raise TeacherError(
@@ -118,7 +119,8 @@ def load_teacher(student: Student, choice: str, *, device: torch.device, returns
         returns_logits: see `Teacher`.
 
     Raises:
-        TeacherError: it is missing, torn, unfinished, of other data, or its checkpoint holds code.
+        TeacherError: its checkpoint is missing, incomplete or contains code, its training is not finished, or it was
+            trained on other data.
     """
     found = find_teacher(student, choice)
     checkpoint = _load_checkpoint(found.checkpoint, student.command(found.trainer))

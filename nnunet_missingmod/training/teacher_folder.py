@@ -1,6 +1,6 @@
-"""Where a student's teacher lies, and whether it may teach: the same data, plans, configuration and fold.
+"""Finds a teacher's model folder, and checks that it has the student's data, plans, configuration and fold.
 
-Only paths and JSON here; ``teacher`` loads the network.
+It reads paths and JSON only; ``teacher`` loads the network.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 CONVENTIONAL_TEACHER = "nnUNetTrainerMedMAPTeacher"
 ENVIRONMENT_VARIABLE = "nnUNet_missingmod_teacher"
 
-# What decides which numbers a network sees and how many it returns. The names of the plans and of the folder of
-# preprocessed data may differ, as may batch size and everything in our own block.
+# The fields that determine a network's input values and its number of outputs. These must be equal. The names of the
+# plans and of the folder of preprocessed data, the batch size and the "missingmod" block may differ.
 _CONFIGURATION_FIELDS = (
     "spacing",
     "patch_size",
@@ -32,18 +32,18 @@ _DATASET_FIELDS = ("channel_names", "labels", "regions_class_order")
 
 
 class TeacherError(ValueError):
-    """There is no teacher, or it may not teach this student; the message says what to do."""
+    """There is no teacher, or it does not fit this student; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Student:
-    """Who is to be taught.
+    """The training that needs a teacher.
 
     Attributes:
-        results_folder: nnU-Net's results.
+        results_folder: nnU-Net's ``nnUNet_results``.
         plans, dataset_json: as nnU-Net reads them.
         configuration: its name.
-        resolved_configuration: the configuration with all it inherits.
+        resolved_configuration: the configuration with all that it inherits.
         fold: number or ``"all"``.
     """
 
@@ -64,7 +64,7 @@ class Student:
 
 @dataclass(frozen=True)
 class TeacherFolder:
-    """A model folder that is there: its files, and the trainer that its name tells."""
+    """An existing model folder: its files, and the trainer that the folder's name begins with."""
 
     folder: Path
     plans: dict[str, Any]
@@ -76,11 +76,11 @@ class TeacherFolder:
 def find_teacher(student: Student, choice: str) -> TeacherFolder:
     """Return the teacher's model folder.
 
-    The environment variable nnUNet_missingmod_teacher goes before ``choice``; either is ``"auto"``, the name of a
+    The environment variable nnUNet_missingmod_teacher overrides ``choice``. Either is ``"auto"``, the name of a
     trainer, or the path of a model folder.
 
     Raises:
-        TeacherError: a file of it is missing or cannot be read, or its training is not finished.
+        TeacherError: a file of the teacher is missing or cannot be read, or its training is not finished.
     """
     choice = os.environ.get(ENVIRONMENT_VARIABLE) or choice
     trainer = CONVENTIONAL_TEACHER if choice == "auto" else choice
@@ -94,7 +94,7 @@ def find_teacher(student: Student, choice: str) -> TeacherFolder:
     fold = folder / f"fold_{student.fold}"
     checkpoint = fold / "checkpoint_final.pth"
     if not checkpoint.is_file():
-        raise TeacherError(_what_is_missing(folder, fold, student, trainer))
+        raise TeacherError(_missing_teacher_message(folder, fold, student, trainer))
     plans, dataset_json = (_read_json(folder / name, command) for name in ("plans.json", "dataset.json"))
     return TeacherFolder(folder, plans, dataset_json, trainer, checkpoint)
 
@@ -102,15 +102,15 @@ def find_teacher(student: Student, choice: str) -> TeacherFolder:
 def check_teacher(
     student: Student, teacher: TeacherFolder, *, teacher_configuration: Mapping[str, Any], trained_as: Mapping[str, Any]
 ) -> None:
-    """Refuse a teacher of other data, plans, configuration, channels, labels or fold.
+    """Check that a teacher has the student's dataset, plans, configuration, channels, labels and fold.
 
     Args:
-        student, teacher: the two.
-        teacher_configuration: the teacher's configuration with all it inherits.
+        student, teacher: the two to compare.
+        teacher_configuration: the teacher's configuration with all that it inherits.
         trained_as: ``configuration`` and ``fold`` from the teacher's checkpoint.
 
     Raises:
-        TeacherError: with every difference, and the command that trains the right teacher.
+        TeacherError: they differ; the message lists every difference and the command that trains the right teacher.
     """
     differences = list(_differences(student, teacher, teacher_configuration, trained_as))
     if differences:
@@ -130,7 +130,7 @@ def _differences(
     pairs = [
         ("dataset", teacher.plans.get("dataset_name"), student.plans["dataset_name"]),
         ("configuration", trained_as.get("configuration"), student.configuration),
-        # Another fold has been trained on cases that this student is validated on.
+        # A teacher of another fold was trained on cases that this student is validated on.
         ("fold", str(trained_as.get("fold")), str(student.fold)),
     ]
     for fields, theirs, ours, of in (
@@ -144,7 +144,7 @@ def _differences(
             yield what, theirs_value, ours_value
 
 
-def _what_is_missing(folder: Path, fold: Path, student: Student, trainer: str) -> str:
+def _missing_teacher_message(folder: Path, fold: Path, student: Student, trainer: str) -> str:
     command = student.command(trainer)
     if any(fold.glob("checkpoint_*.pth")):
         resume = student.command(trainer, resume=True)

@@ -19,7 +19,7 @@ from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.training.checkpoints import CheckpointTrainer
 from nnunet_missingmod.training.presence import Presence, PresencePreservingTransform, read_presence
-from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count, restrict
+from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count
 
 PREPROCESSOR = "MissingModPreprocessor"
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
@@ -188,7 +188,7 @@ class MissingModTrainer(CheckpointTrainer):
         """Take nnU-Net's validation step, on the next subset of the cycle where there is one."""
         if self.subset_cycle is None:
             return super().validation_step(batch)
-        kept = restrict(self._present(batch).numpy(), self.subset_cycle.next_subset())
+        kept = absence.restrict(self._present(batch).numpy(), self.subset_cycle.next_subset())
         self._keep(batch, torch.from_numpy(kept))
         # Cases that lack modalities themselves may leave a batch with unequal numbers: it counts as its smallest.
         return {**super().validation_step(batch), "num_present": int(kept.sum(axis=1).min())}

@@ -71,7 +71,7 @@ def test_stock_prediction_gets_the_cases_as_they_come_with_the_model_made_for_th
     planned.test_images.mkdir(parents=True)
     for name in ("one_0000", "one_0003", "two_0001", "two_0002", "two_0000", "two_0003"):
         (planned.test_images / f"{name}.nii.gz").touch()
-    cases = run._count_files(planned)
+    cases = run._count_files(planned.test_images)
     assert cases == {"one": 2, "two": 4}
     planned.host_predictions.mkdir(parents=True)
     (planned.host_predictions / "two.nii.gz").touch()

@@ -32,6 +32,7 @@ def test_demo_goes_from_nothing_to_the_table_and_resumes(tmp_path):
     made = {file.name for file in (tmp_path / "demo").iterdir()}
     assert {"table.md", "table.csv", "table.png", "cases.png", "scores.csv", "logs", "report.html"} <= made
     assert "report.html" in said
+    assert "1 test cases, of which 1 lack files" in said
     # Its one test case lacks files, and nnU-Net's own command has segmented it.
     images = [file.name for file in (tmp_path / "demo/nnUNet_raw/Dataset501_Phantom/imagesTs").iterdir()]
     assert 0 < len(images) < 4

@@ -17,8 +17,7 @@ import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from nnunet_missingmod import Predictor, cli
-from nnunet_missingmod import storage as atomic_file
+from nnunet_missingmod import Predictor, cli, storage
 from nnunet_missingmod.inference.model_folder import load_predictor
 from nnunet_missingmod.modalities import all_subsets
 
@@ -140,7 +139,7 @@ def test_no_write_access_is_said_before_any_image_is_read(model, given, tmp_path
     def denied(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(atomic_file, "replacing", denied)
+    monkeypatch.setattr(storage, "replaced_when_complete", denied)
     assert predict(model, given, tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert f"Cannot write into {tmp_path / 'out'}: [Errno 13] Permission denied" in said

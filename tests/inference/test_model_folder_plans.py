@@ -8,7 +8,7 @@ import pytest
 
 from nnunet_missingmod import Predictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
-from nnunet_missingmod.inference.model_folder import naming_the_plans
+from nnunet_missingmod.inference.model_folder import plans_errors_explained
 
 TRAINER = "nnUNetTrainerModalityDropout"
 
@@ -25,7 +25,7 @@ def test_plans_that_lack_something_are_refused_before_the_first_case(make_tiny_d
 
 
 def test_errors_that_say_what_is_wrong_pass_unchanged(tmp_path):
-    with pytest.raises(ValueError, match="^told$"), naming_the_plans(tmp_path):
+    with pytest.raises(ValueError, match="^told$"), plans_errors_explained(tmp_path):
         raise ValueError("told")
-    with pytest.raises(ModelFolderError, match="AttributeError: untold"), naming_the_plans(tmp_path):
+    with pytest.raises(ModelFolderError, match="AttributeError: untold"), plans_errors_explained(tmp_path):
         raise AttributeError("untold")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from nnunet_missingmod.training import checkpoints as checkpoint_folder
+from nnunet_missingmod.training import checkpoints
 from nnunet_missingmod.training.checkpoints import (
     CHECKPOINT_NAMES,
     CheckpointError,
@@ -19,8 +19,8 @@ from nnunet_missingmod.training.checkpoints import (
     TornCheckpointError,
     newest_readable,
     remove_leftovers,
-    saving,
-    staged,
+    saved_completely,
+    staging_folder,
 )
 
 FINAL, LATEST, BEST = CHECKPOINT_NAMES
@@ -70,8 +70,8 @@ def test_the_readable_checkpoint_with_most_epochs_is_taken(tmp_path, epochs, tor
     choice = newest_readable(tmp_path)
     assert choice.file == tmp_path / expected
     assert choice.epochs == epochs[expected.removeprefix("checkpoint_").removesuffix(".pth")]
-    assert len(choice.passed_over) == len(torn)
-    for name, reason in zip(torn, choice.passed_over, strict=True):
+    assert len(choice.rejected) == len(torn)
+    for name, reason in zip(torn, choice.rejected, strict=True):
         assert reason.startswith(f"{tmp_path}/checkpoint_{name}.pth cannot be read")
 
 
@@ -96,7 +96,7 @@ def test_something_else_than_a_checkpoint_is_not_silently_passed_over(tmp_path):
 def test_a_saved_file_has_its_content_and_leaves_nothing_beside_it(tmp_path):
     file = tmp_path / LATEST
     for content in (b"first", b"second"):
-        with saving(file) as temporary:
+        with saved_completely(file) as temporary:
             assert temporary.parent == tmp_path
             assert not temporary.match("checkpoint_*")
             temporary.write_bytes(content)
@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_previous_file_and_names_path_and_free_space(tmp_
             match=rf"{file} could not be saved: .* had been written when {tmp_path} had [0-9.]+ MB free\. "
             r"The previous checkpoint_latest\.pth is as it was\. Make room, then continue with --c\.",
         ),
-        saving(file) as temporary,
+        saved_completely(file) as temporary,
     ):
         torch.save({"weights": torch.zeros(100_000)}, temporary)
     assert file.read_bytes() == before
@@ -130,7 +130,7 @@ def test_a_disk_that_turns_out_full_when_flushed_leaves_the_previous_file(tmp_pa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointNotSavedError, match="No space left on device"), saving(file) as temporary:
+    with pytest.raises(CheckpointNotSavedError, match="No space left on device"), saved_completely(file) as temporary:
         temporary.write_bytes(b"second")
     assert file.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [file]
@@ -141,7 +141,7 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("flushed"), fsync(descriptor)))
     monkeypatch.setattr(os, "replace", lambda *paths: (events.append("named"), replace(*paths)))
-    with saving(tmp_path / LATEST) as temporary:
+    with saved_completely(tmp_path / LATEST) as temporary:
         temporary.write_bytes(b"content")
     assert events == ["flushed", "named", "flushed"]
 
@@ -153,13 +153,13 @@ def test_a_kill_while_saving_leaves_the_previous_file_and_a_leftover_that_is_rem
     before = (tmp_path / LATEST).read_bytes()
     child = os.fork()
     if not child:
-        with saving(tmp_path / LATEST) as temporary:
+        with saved_completely(tmp_path / LATEST) as temporary:
             temporary.write_bytes(before[:100])
             os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert (tmp_path / LATEST).read_bytes() == before
     (leftover,) = set(tmp_path.iterdir()) - {tmp_path / LATEST}
-    assert newest_readable(tmp_path).passed_over == []
+    assert newest_readable(tmp_path).rejected == []
     assert remove_leftovers(tmp_path) == [leftover]
     assert list(tmp_path.iterdir()) == [tmp_path / LATEST]
 
@@ -167,7 +167,7 @@ def test_a_kill_while_saving_leaves_the_previous_file_and_a_leftover_that_is_rem
 def test_staged_files_move_up_together_with_new_content(tmp_path):
     (tmp_path / "plans.json").write_text("old")
     (tmp_path / "other.txt").write_text("other")
-    with staged(tmp_path, ["plans.json", "dataset.json"]) as staging:
+    with staging_folder(tmp_path, ["plans.json", "dataset.json"]) as staging:
         (staging / "plans.json").write_text("new")
         (staging / "dataset.json").write_text("new")
         assert (tmp_path / "plans.json").read_text() == "old"
@@ -182,7 +182,7 @@ def test_an_error_while_staging_leaves_the_files_that_were_there(tmp_path):
     (tmp_path / "plans.json").write_text("old")
 
     def fail_half_way():
-        with staged(tmp_path, ["plans.json"]) as staging:
+        with staging_folder(tmp_path, ["plans.json"]) as staging:
             (staging / "plans.json").write_text("ne")
             raise OSError("full")
 
@@ -192,13 +192,13 @@ def test_an_error_while_staging_leaves_the_files_that_were_there(tmp_path):
 
 
 def test_what_a_kill_left_of_staging_is_removed_the_next_time(tmp_path):
-    with staged(tmp_path, []) as staging:
+    with staging_folder(tmp_path, []) as staging:
         name = staging.name
     (tmp_path / name).mkdir()
     (tmp_path / name / "plans.json").write_text("torn")
-    with staged(tmp_path, []) as staging:
+    with staging_folder(tmp_path, []) as staging:
         assert list(staging.iterdir()) == []
-    with staged(tmp_path, [], rank=1) as other:
+    with staging_folder(tmp_path, [], rank=1) as other:
         assert other.name != name
     assert list(tmp_path.iterdir()) == []
 
@@ -207,5 +207,5 @@ def test_a_file_system_that_cannot_flush_folders_is_no_fault(tmp_path, monkeypat
     def cannot(path, flags):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(checkpoint_folder.os, "open", cannot)
-    checkpoint_folder._flush_names(tmp_path)
+    monkeypatch.setattr(checkpoints.os, "open", cannot)
+    checkpoints._flush_names(tmp_path)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
 from nnunet_missingmod.evaluation.report.tables import AGREES, Table
-from nnunet_missingmod.storage import replacing
+from nnunet_missingmod.storage import replaced_when_complete
 
 DOTS_PER_INCH = 200
 INK = "#222222"
@@ -59,7 +59,7 @@ def panels(figure: Figure, count: int, columns: int) -> list[Axes]:
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG file on a white ground; ``path`` holds the old file or all of the new one."""
     FigureCanvasAgg(figure)
-    with replacing(path) as temporary:
+    with replaced_when_complete(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 

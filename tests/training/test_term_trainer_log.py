@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from PIL import Image
 
-from nnunet_missingmod.training.term_logger import TermLogger, append_panel
+from nnunet_missingmod.training.term_trainer import TermLogger, append_panel
 
 HOST_SERIES = tuple(LocalLogger().my_fantastic_logging)
 
