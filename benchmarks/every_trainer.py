@@ -18,9 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-from nnunet_missingmod.reference import describe_trainers
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
+from nnunet_missingmod.reference import describe_trainers
 from nnunet_missingmod.storage import write_text
 
 DATASET_ID = 503

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,61 +15,52 @@ from tiny_model import CONFIGURATION
 
 BLOCK = "missingmod"
 
-# As plans/README.md says it, written down by hand: key: (values allowed, values refused).
-_COUNT = ([1, 2, 1000], [0, -1, 1.5, "1", True, [1], None, math.nan])
-_RATE = ([1e-9, 0.01, 5], [0, -0.1, "0.1", True, math.nan, math.inf, None])
-_WEIGHT = ([0, 0.125, 3], [-0.1, "1", False, math.nan, math.inf, {}])
-_SHARE = ([0, 0.33, 1], [-0.1, 1.1, "0.3", True, math.nan])
-_BELOW_ONE = ([0, 0.5, 0.99], [1, 1.5, -0.1, "0.5", True, math.nan])
-_FLAG = ([True, False], [0, 1, "true", None, []])
-# None stands for nnU-Net's own value where there is one.
-_HOST_COUNT = (_COUNT[0], [value for value in _COUNT[1] if value is not None])
-_HOST_RATE = (_RATE[0], [value for value in _RATE[1] if value is not None])
+README = Path(__file__).parents[1] / "plans" / "README.md"
+
+# What the words of plans/README.md mean: values allowed, values refused. None stands apart: see ``read_documented``.
+MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
+    "integer, at least 1": ([1, 2, 1000], [0, -1, 1.5, "1", True, [1], math.nan]),
+    "integer, at least 0": ([0, 7, 2**40], [-1, 1.5, "0", True]),
+    "number above 0": ([1e-9, 0.01, 5], [0, -0.1, "0.1", True, math.nan, math.inf]),
+    "number above 0, not 1": ([1.1, 2, 0.5], [1, 0, -2, "2", True, math.nan]),
+    "number, at least 0": ([0, 0.125, 3], [-0.1, "1", False, math.nan, math.inf, {}]),
+    "number from 0 to 1": ([0, 0.33, 1], [-0.1, 1.1, "0.3", True, math.nan]),
+    "number from 0 up to, not including, 1": ([0, 0.5, 0.99], [1, 1.5, -0.1, "0.5", True, math.nan]),
+    "true or false": ([True, False], [0, 1, "true", []]),
+    "channel name, or `auto`": (["auto"], [3, True, ["auto"]]),
+    "`auto`, the name of a trainer, or the path of a model folder": (["auto", "nnUNetTrainer"], ["", 5, ["auto"]]),
+    "`depth`, or a list of numbers of at least 0, one per encoder level, shallowest first": (
+        ["depth", [0, 1, 2]],
+        ["shallow", 3, [-1, 2], ["a"], [], {}],
+    ),
+}
 
 
-def _word(*allowed: str) -> tuple[list[Any], list[Any]]:
+def _words(*allowed: str) -> tuple[list[Any], list[Any]]:
     return list(allowed), ["", allowed[0].upper(), f"{allowed[0]} ", "nonsense", 0, True, [allowed[0]], {}]
 
 
-DOCUMENTED: dict[str, tuple[list[Any], list[Any]]] = {
-    "num_epochs": _HOST_COUNT,
-    "num_iterations_per_epoch": _HOST_COUNT,
-    "num_val_iterations_per_epoch": _HOST_COUNT,
-    "save_every": _HOST_COUNT,
-    "initial_lr": _HOST_RATE,
-    "momentum": _BELOW_ONE,
-    "weight_decay": _WEIGHT,
-    "oversample_foreground_percent": _SHARE,
-    "modality_dropout": _word("none", "uniform", "uniform_count", "bernoulli"),
-    "modality_dropout_probability": _BELOW_ONE,
-    "modality_dropout_seed": ([0, 7, 2**40], [-1, 1.5, "0", True, None]),
-    "validation_subsets": _word("full", "cycle"),
-    "blank_is_absent": _FLAG,
-    "nonfinite": _word("refuse", "zero"),
-    "geometry_tolerance_voxels": _WEIGHT,
-    "network": _word("early", "parallel", "stock"),
-    "channel_encoder": _word("none", "separate", "shared"),
-    "channel_encoder_width": _COUNT,
-    "absent_fill": _word("zero", "learned"),
-    "presence_conditioning": _FLAG,
-    "fused_at": _word("logits", "features"),
-    "feature_fusion": _word("mean", "attention"),
-    "subset_objective": _word("sample", "enumerate"),
-    "alignment_anchor": _word("none", "modality", "mixture", "normal"),
-    "alignment_weight": _WEIGHT,
-    "mixture_learning_rate_factor": _WEIGHT,
-    "divergence": _word("none", "holder_pseudo", "holder_proper", "kullback_leibler", "jensen_shannon"),
-    "divergence_target": _word("teacher", "label"),
-    "divergence_weight": _WEIGHT,
-    "divergence_alpha": ([1.1, 2, 0.5], [1, 0, -2, "2", True, math.nan, None]),
-    "divergence_gamma": _RATE,
-    "divergence_temperature": _RATE,
-    "mutual_information": _word("none", "teacher", "self"),
-    "mutual_information_weight": _WEIGHT,
-    "mutual_information_level_weights": (["depth", [0, 1, 2]], ["shallow", 3, [-1, 2], ["a"], [], {}]),
-    "initial_weights": _word("random", "teacher"),
-    "distillation_warmup_epochs": ([0, 5], [-1, 0.5, "1", True, None]),
-}
+def read_documented(text: str) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Return what a document's tables of keys say: {key: (values allowed, values refused)}.
+
+    None keeps nnU-Net's own value where the document says that this is the default, and is refused elsewhere.
+
+    Raises:
+        KeyError: the document says the allowed values in words that ``MEANINGS`` lacks.
+    """
+    documented = {}
+    tables = "".join(re.findall(r"<!-- table: keys .*?<!-- end of table -->", text, flags=re.DOTALL))
+    for key, default, allowed in re.findall(
+        r"^\| `(\w+)` \| (\S+) \| ([^|]+) \| [^|]+ \|$", tables, flags=re.MULTILINE
+    ):
+        names = re.findall(r"`(\w+)`", allowed)
+        is_list_of_names = re.sub(r"`\w+`|, | or ", "", allowed) == ""
+        yes, no = _words(*names) if is_list_of_names else MEANINGS[allowed]
+        documented[key] = (yes, no if default == "nnU-Net's" else [*no, None])
+    return documented
+
+
+DOCUMENTED = read_documented(README.read_text(encoding="utf-8"))
 
 
 @dataclass

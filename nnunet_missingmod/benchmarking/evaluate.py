@@ -22,7 +22,7 @@ from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
-from nnunet_missingmod.inference.model_folder import plans_errors_explained, open_model_folder
+from nnunet_missingmod.inference.model_folder import open_model_folder, plans_errors_explained
 from nnunet_missingmod.modalities import Subset, choose_subsets, name_patients, subset_name
 from nnunet_missingmod.workers import Workers
 

@@ -91,7 +91,7 @@ def _single_modalities(patch: torch.Tensor, num_modalities: int) -> Iterator[tor
 
 
 def _central_patch(model: ModelFolder, case: EvaluationCase) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return images (J, *patch) and labels (*patch), -1 where every image is zero; for a 2D configuration, one slice."""
+    """Return images (J, *patch) and labels (*patch), -1 where all images are zero; for a 2D configuration, a slice."""
     data, seg, _ = MissingModPreprocessor(verbose=False).run_assigned_case(
         case.files,
         str(case.reference),

@@ -23,7 +23,7 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.cases.labels import Grid, read_label_file
-from nnunet_missingmod.cases.reading import Image, admit, read_files
+from nnunet_missingmod.cases.reading import Image, judge_channels, read_files
 from nnunet_missingmod.inference.model_folder import ModelFolder
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
@@ -97,7 +97,7 @@ def prepare_case(
     if read.problems:
         raise CaseRefusedError(case, " ".join(read.problems))
     data = _stack(read.images, len(model.modalities))
-    present, _ = admit(
+    present, _ = judge_channels(
         data,
         model.modalities,
         case=case,

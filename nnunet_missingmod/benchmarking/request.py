@@ -1,4 +1,4 @@
-"""What ``evaluate`` is asked for: models under their names and options, checked before anything is read or written."""
+"""The request of an evaluation: its models, their names and the options, checked before anything is read or written."""
 
 from __future__ import annotations
 

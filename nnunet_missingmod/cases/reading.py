@@ -1,7 +1,8 @@
 """Reads the files of one case into an array (J, X, Y, Z) in which absent modalities are marked.
 
 The files are read and compared with each other (`read_files`, `read_case`). Then each channel is judged to be present,
-blank or refused (`judge_channel`, `admit`). The preprocessor, the fingerprint and the checks before prediction use it.
+blank or refused (`judge_channel`, `judge_channels`). The preprocessor, the fingerprint and the checks before
+prediction use it.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def judge_channel(image: Image, name: str, *, blank_is_absent: bool, nonfinite: 
     return Judgement(present=not blank, blank=blank, zeroed=count)
 
 
-def admit(
+def judge_channels(
     data: Image,
     names: Sequence[str],
     *,

@@ -1,4 +1,7 @@
-"""From ideal image to scan: registration error, thick slices, bias field, contrast curve, Rician noise, scale."""
+"""Turns an ideal image into a scan: registration error, thick slices, bias field, contrast curve, Rician noise, scale.
+
+It is the last step of a phantom case.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from nnunet_missingmod.demo.grid import Grid
 # Modalities are registered to T1ce, as in BraTS; the others keep a rigid error with this spread, in mm per axis.
 REGISTRATION_REFERENCE = "T1ce"
 REGISTRATION_SD_MM = 0.4
-# In-plane blur, and the further blur across slices (at most), as standard deviations; which axis the slices run along.
+# Standard deviations of the in-plane blur and, at most, of the further blur across slices; shares of the slice axes.
 IN_PLANE_VOXELS = (0.25, 0.45)
 SLICE_MM = {"FLAIR": 2.0, "T1": 1.2, "T1ce": 1.2, "T2": 2.0}
 SLICE_AXIS_SHARE = (0.12, 0.08, 0.80)

@@ -1,6 +1,6 @@
-"""The subject's brain before and after the tumour pushes: an average brain, posed, deformed and refolded at random.
+"""The subject's brain without and with the tumour's mass effect: an average brain, posed, deformed, folded at random.
 
-First step of a phantom case; the tumour is then grown in the anatomy that this module returns.
+It is the first step of a phantom case; the tumour then grows in the anatomy that this module returns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nnunet_missingmod.demo.grid import Grid
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-# Template: ventricles are fluid deeper than this below the brain's surface; deep grey matter fades in over a range.
+# Template: fluid deeper than this below the brain's surface is ventricle; deep grey matter fades in over a range.
 VENTRICLES_BELOW_MM = 18.0
 DEEP_GREY_FROM_MM = 16.0
 DEEP_GREY_OVER_MM = 8.0
@@ -85,7 +85,7 @@ class Anatomy:
 
 @lru_cache(maxsize=1)
 def load_template() -> Template:
-    """Return the average brain that ships with the package (its notice lies beside it)."""
+    """Return the average brain that the package contains (its licence notice is in the same folder)."""
     with resources.files("nnunet_missingmod.demo").joinpath("anatomy_2mm.npz").open("rb") as file, np.load(file) as npz:
         stored = {name: npz[name].astype(np.float32) / float(npz["levels"]) for name in ("grey", "white", "mask")}
         origin, spacing = npz["origin_mm"], float(npz["spacing_mm"])

@@ -1,6 +1,7 @@
-"""What is bright or dark without being tumour: white-matter lesions, vessels, meninges, cysts. None of it is labelled.
+"""Structures that are as bright or dark as tumour: white-matter lesions, vessels, meninges, cysts. None is labelled.
 
-Without these a threshold would find the tumour; with them a modality shows only what it shows in patients.
+They are drawn after the tumour. Without them a threshold would find the tumour; with them a modality shows about as
+much of it as in patients.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from nnunet_missingmod.demo.tumour import ET, choose_voxel
 AGE_BETA = (1.6, 2.4)
 NO_CAPS_BELOW_AGE = 0.12
 CAP_REACH_MM = 7.0
-# Vessels run where two random fields cross zero together; width in field units.
+# Vessels are where two random fields cross zero at the same place; the width is in units of the fields.
 VESSEL_WIDTH = 0.20
 VESSEL_SHELL_MM = 22.0
 SINUS_WIDTH_MM = 2.2
@@ -67,7 +68,7 @@ def _white_matter_lesions(rng: np.random.Generator, grid: Grid, *, anatomy: Anat
 
 
 def _vessels(rng: np.random.Generator, grid: Grid, *, anatomy: Anatomy, enhancing: Mask, depth_mm: Volume) -> Volume:
-    """Vessels in fluid and near the surface, sagittal sinus, choroid plexus, and meninges left by brain extraction."""
+    """Draw vessels in fluid and near the surface, sinus, choroid plexus, and meninges that skull stripping left."""
     crossing = grid.field(rng, 7.0) ** 2 + grid.field(rng, 7.0) ** 2
     vascular = np.clip(2 * anatomy.fluid + 0.35 * (depth_mm < VESSEL_SHELL_MM) + 0.35 * anatomy.grey, 0, 1)
     vessels = np.exp(-crossing / (2 * VESSEL_WIDTH**2)) * vascular * (anatomy.ventricles < 0.3) * ~enhancing
@@ -81,7 +82,7 @@ def _vessels(rng: np.random.Generator, grid: Grid, *, anatomy: Anatomy, enhancin
 
 
 def _cysts(rng: np.random.Generator, grid: Grid, *, free: Mask, tumour: Mask) -> Volume:
-    """Lacunes and arachnoid cysts: one or two fluid balls away from the tumour."""
+    """Draw lacunes and arachnoid cysts: one or two balls of fluid at a distance from the tumour."""
     cysts = np.zeros(grid.size, np.float32)
     count = int(rng.integers(1, 3)) if rng.random() < CYST_SHARE else 0
     if count == 0:

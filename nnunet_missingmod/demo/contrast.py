@@ -1,4 +1,4 @@
-"""From tissues to ideal images: the mean intensity of each tissue in each modality, mixed by volume fractions.
+"""Turns tissues into ideal images: the mean intensity of each tissue in each modality, mixed by volume fractions.
 
 The tables are in units in which healthy white matter of T1 is about 1. They were set so that phantoms separate the
 tumour's regions about as well, modality by modality, as 13 public patient scans do: FLAIR shows the whole tumour, and
@@ -44,13 +44,13 @@ CONTRAST: dict[str, Table] = {
         "vessel": (0.45, 0.08), "blood": (0.40, 0.08), "lesion": (0.78, 0.08),
     },
 }  # fmt: skip
-# A tumour is never as dark as healthy tissue on every sequence: lower bounds of a subject's means.
+# Lower bounds of a subject's means, because no tumour is as dark as healthy tissue in every sequence.
 AT_LEAST: dict[str, dict[str, float]] = {
     "FLAIR": {"oedema": 0.74, "enhancing": 0.68},
     "T2": {"oedema": 0.72, "enhancing": 0.66, "necrotic": 0.74, "non_enhancing": 0.74},
 }
 ENHANCING_OVER_WHITE = 0.10
-# Fluid inside the core and inside cysts, in units of the modality's fluid (protein-rich, so not quite alike).
+# Fluid inside the core and inside cysts, relative to the modality's fluid; it differs because it is rich in protein.
 CORE_FLUID = {"FLAIR": 2.6, "T1": 1.35, "T1ce": 1.35, "T2": 0.97}
 CYST_FLUID = {"FLAIR": 1.15, "T1": 1.15, "T1ce": 1.15, "T2": 0.97}
 # How strongly a modality shows white-matter lesions and vessels.
@@ -83,7 +83,7 @@ class TumourTissue:
 def sample_tumour_tissue(
     rng: np.random.Generator, grid: Grid, *, labels: NDArray[np.uint8], anatomy: Anatomy, low_grade: bool
 ) -> TumourTissue:
-    """Draw what the tumour's parts are made of: how much water, viable tumour, fluid and blood each voxel holds."""
+    """Draw the composition of the tumour: the amounts of water, viable tumour, fluid and blood in each voxel."""
     core: Mask = labels == NCR
     # The oedema fades at its outer border, follows white matter and is denser in some places than in others.
     depth = grid.depth_mm((labels > 0) | ~anatomy.brain)
@@ -145,7 +145,7 @@ def render(
 ) -> Volume:
     """Return the ideal image (X, Y, Z) of a modality: no blur, noise or bias yet.
 
-    Tissues are mixed by volume fraction; each further layer is painted over with its opacity a:
+    Tissues are mixed by volume fraction. Then each further layer is painted over the image with its opacity a:
     ``image = (1 - a) * image + a * layer``.
     """
     mean = sample_means(rng, modality, mismatch=tumour.mismatch)

@@ -15,15 +15,22 @@ Spacing = tuple[float, float, float]
 
 # Bounding box of the average brain in mm, left-right, back-front, down-up.
 HEAD_MM: Spacing = (144.0, 178.0, 152.0)
-# Share of the brain box that the average brain may span; above it larger heads would be cut at the faces.
+# The largest share of the brain box that the average brain may span; with more, larger heads would not fit.
 FILL = 0.88
 DEFAULT_SIZE: Shape = (64, 72, 64)
-# Below this a tumour core is a voxel or two.
+# With a smaller side, a tumour core would be one or two voxels.
 SMALLEST_SIDE = 24
 # Zero margin on either side of the brain box, as a share of its side: the box then takes 58 % of the canvas.
 CANVAS_MARGIN = 0.1
 # nnU-Net normalises inside the brain only if cropping leaves less than this share of the volume.
 CROPPED_SHARE = 0.75
+
+# For correlation lengths (voxels) above this, a coarse lattice is much faster than filtering and looks the same.
+LATTICE_FROM_VOXELS = 1.6
+# Lattice points beyond either face, so that the field does not fade at the border.
+LATTICE_MARGIN = 3
+# Width of a lattice point's bump in lattice steps: at 0.8 neighbouring bumps merge without visible blocks.
+BUMP_WIDTH = 0.8
 
 
 @dataclass(frozen=True)
@@ -79,11 +86,11 @@ def resolve_grid(
     spacing_mm: Sequence[float] | float | None = None,
     canvas: Sequence[int] | None = None,
 ) -> Grid:
-    """Return the grid for what the user gave; what is left out follows from the rest.
+    """Return the grid for the given values, and choose those that are not given.
 
-    With a size alone the spacing is the finest isotropic one at which the head fits; with a spacing alone the size is
-    the smallest in which it fits; with neither the size is 64 x 72 x 64. Both are honoured if the head fits.
-    The canvas leaves a margin of a tenth of the box on every side unless it is given.
+    With a size only, the spacing is the finest isotropic one at which the head fits. With a spacing only, the size is
+    the smallest in which it fits. With neither, the size is 64 x 72 x 64. If both are given, the head must fit. By
+    default the canvas has a margin of a tenth of the box on every side.
 
     Args:
         size: brain box (X, Y, Z) in voxels.
@@ -107,7 +114,7 @@ def resolve_grid(
             f"A brain box of {_times(box)} voxels is too coarse for a tumour: "
             f"give a size of at least {SMALLEST_SIDE} on each axis, or a finer spacing."
         )
-    # Rounded up to 0.01 mm, for a spacing that reads well.
+    # Rounded up to 0.01 mm, so that the spacing is a short number.
     needed = max(ceil(100 * head / (FILL * n) - 1e-6) / 100 for head, n in zip(HEAD_MM, box, strict=True))
     if spacing is None:
         spacing = (needed, needed, needed)
@@ -155,21 +162,13 @@ def _times(numbers: object) -> str:
     return " x ".join(f"{number:.4g}" for number in numbers)  # type: ignore[attr-defined]
 
 
-# From this correlation length (voxels) on, a coarse lattice is much cheaper than filtering and looks the same.
-LATTICE_FROM_VOXELS = 1.6
-# Lattice points beyond either face, so that the field does not fade at the border.
-LATTICE_MARGIN = 3
-# Width of a lattice point's bump in lattice steps: at 0.8 neighbouring bumps merge without visible blocks.
-BUMP_WIDTH = 0.8
-
-
 def gaussian_random_field(
     rng: np.random.Generator, shape: Sequence[int], *, sigma_voxels: Sequence[float]
 ) -> NDArray[np.float32]:
     """Return a smooth random field of mean 0 and variance 1 over the volume.
 
-    White noise convolved with a Gaussian of ``sigma_voxels``. Long correlation lengths are drawn on a coarse lattice
-    whose points carry separable Gaussian bumps: three small matrix products instead of a wide filter.
+    It is white noise convolved with a Gaussian of ``sigma_voxels``. Fields of long correlation length are drawn on a
+    coarse lattice with a separable Gaussian bump at each point: three small matrix products instead of a wide filter.
 
     Args:
         rng: source of randomness; the number of draws depends on the arguments only.
@@ -199,7 +198,7 @@ def _lattice_field(
     bumps = []
     for length, sigma in zip(shape, sigma_voxels, strict=True):
         points = int(np.ceil(length / sigma)) + 2 * LATTICE_MARGIN
-        # The random start keeps the lattice from lying at the same place in every field.
+        # The random offset puts the lattice at another place in every field.
         centres = (np.arange(points) - LATTICE_MARGIN + rng.random()) * sigma
         steps = (np.arange(length)[:, None] - centres[None]) / (BUMP_WIDTH * sigma)  # (length, points)
         bumps.append(np.exp(-0.5 * steps**2).astype(np.float32))

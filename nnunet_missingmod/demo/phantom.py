@@ -50,7 +50,7 @@ def generate_case(
         seed: a whole number, or a SeedSequence that has not spawned.
         size: brain box (X, Y, Z) in voxels.
         spacing_mm: voxel size in mm, one number or one for each axis.
-        canvas: volume (X, Y, Z) in voxels. How size, spacing and canvas complete each other: see ``resolve_grid``.
+        canvas: volume (X, Y, Z) in voxels. See ``resolve_grid`` for the defaults of size, spacing and canvas.
 
     Raises:
         ValueError: the geometry is refused by ``resolve_grid``, or the seed is negative.
@@ -63,7 +63,7 @@ def generate_case(
 def draw_case(seed: Seed, grid: Grid) -> PhantomCase:
     """Return the case of a seed on a grid that is known to fit."""
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    # Each concept draws from a stream of its own, so that a change to one leaves the others as they were.
+    # Each step draws from its own random stream, so that a change to one does not change the others.
     anatomy_rng, tumour_rng, confounder_rng, tissue_rng, *modality_rngs = (
         np.random.Generator(np.random.PCG64(child)) for child in sequence.spawn(4 + len(MODALITIES))
     )

@@ -1,4 +1,4 @@
-"""An nnU-Net raw dataset of phantoms: complete training cases, and test cases of which some lack modalities."""
+"""Writes an nnU-Net raw dataset of phantoms: complete training cases, and test cases of which most lack modalities."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from nnunet_missingmod.storage import write_text
 logger = logging.getLogger(__name__)
 
 FILE_ENDING = ".nii.gz"
-# Raised whenever the same seed gives other cases than before, so that a resumed dataset never mixes two generators.
+# Increase it whenever a seed gives other cases than before, so that a resumed dataset never mixes two generators.
 GENERATOR_VERSION = 1
 TRAINING, TEST = 0, 1
 IMAGES_TR, LABELS_TR = "imagesTr", "labelsTr"
 IMAGES_TS, LABELS_TS, IMAGES_TS_COMPLETE = "imagesTs", "labelsTs", "imagesTs_complete"
 FOLDERS = (IMAGES_TR, LABELS_TR, IMAGES_TS, LABELS_TS, IMAGES_TS_COMPLETE)
-# Beside the image folders, because nnU-Net would take a half-written image there for a case.
+# Not inside the image folders, because nnU-Net would use an incomplete image there as a case.
 PARTIAL = ".partial"
 PARAMETERS, PRESENCE = "phantom.json", "imagesTs_presence.csv"
 
@@ -48,7 +48,7 @@ REGIONS_CLASS_ORDER = [2, 1, 3]
 
 @dataclass(frozen=True)
 class _Task:
-    """One case to write: which stream of the dataset's seed, its name, and the channels that imagesTs holds."""
+    """One case to write: its name, its random stream (seed, split and index), and the channels that imagesTs gets."""
 
     folder: Path
     case: str
@@ -86,11 +86,11 @@ def write_dataset(
 ) -> Path:
     """Write the dataset ``output/DatasetXXX_name`` and return its folder.
 
-    ``imagesTr``, ``labelsTr``: complete training cases. ``imagesTs``: test cases of which all but some lack modalities;
-    ``imagesTs_complete`` holds all their files, ``labelsTs`` their labels, ``imagesTs_presence.csv`` who has what.
-    ``phantom.json`` records what was asked for: a second call with the same parameters completes what is missing.
-    ``dataset.json`` comes last, so a half-written dataset is never taken for a whole one.
-    Files do not depend on ``jobs``.
+    ``imagesTr`` and ``labelsTr`` have complete training cases. ``imagesTs`` has test cases, of which most lack
+    modalities; ``imagesTs_complete`` has all their files, ``labelsTs`` their labels, ``imagesTs_presence.csv`` the
+    modalities of each. ``phantom.json`` records the parameters: a second call with the same ones writes only what is
+    missing. ``dataset.json`` is written last, so that nnU-Net never uses an incomplete dataset. Files do not depend on
+    ``jobs``.
 
     Args:
         output: folder of raw datasets, nnU-Net's ``nnUNet_raw``.
@@ -100,14 +100,14 @@ def write_dataset(
         test_cases: test cases.
         size: brain box (X, Y, Z) in voxels.
         spacing_mm: voxel size in mm, one number or one for each axis; see ``resolve_grid``.
-        seed: every case follows from it and the case's number, whatever the number of cases.
-        jobs: processes.
+        seed: a case depends on it and on the case's own number only, not on the number of cases.
+        jobs: number of processes.
         regions: declare nnU-Net regions (whole tumor, tumor core, enhancing tumor) instead of labels.
         overwrite: delete what an earlier call with other parameters wrote.
 
     Raises:
-        ValueError: a number is out of range, the number is taken by another dataset, or the folder holds a dataset with
-            other parameters or of another origin.
+        ValueError: a number is out of range, another dataset has the same number, or the folder has a dataset with
+            other parameters, or files that this function did not write.
     """
     if not 1 <= dataset_id <= 999 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(
@@ -146,9 +146,9 @@ def write_dataset(
 def modalities_of_test_cases(count: int, num_modalities: int, *, seed: int) -> list[Subset]:
     """Return the channels that each of ``count`` test cases keeps.
 
-    The first case is complete, the next ones take one subset of each smaller size, then come the remaining subsets in
-    random order, then all of this again; so every size occurs from ``num_modalities`` cases on and every subset from
-    ``2**num_modalities - 1`` on. A single case is not complete.
+    The first case is complete, the next ones have one subset of each smaller size, then the remaining subsets follow in
+    random order, then all of this repeats. So with at least ``num_modalities`` cases every size occurs, and with at
+    least ``2**num_modalities - 1`` every subset. A single case is not complete.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(TEST + 1,)))
     shuffled = all_subsets(num_modalities)
@@ -191,7 +191,7 @@ def _write_volume(file: Path, volume: np.ndarray, case: PhantomCase) -> None:
 
 
 def _claim(folder: Path, parameters: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the dataset's folders, or refuse a folder that holds something else."""
+    """Create the dataset's folders; raise ValueError if the folder has anything else in it."""
     parameters = json.loads(json.dumps(parameters))
     number = folder.name.split("_")[0]
     others = sorted(other.name for other in folder.parent.glob(f"{number}_*") if other.name != folder.name)

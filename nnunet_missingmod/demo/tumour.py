@@ -1,4 +1,7 @@
-"""The tumour: where it sits, how far it pushes, and its labels (1 necrotic core, 2 oedema, 3 enhancing tumour)."""
+"""The tumour: its site, its mass effect, and its labels (1 necrotic core, 2 oedema, 3 enhancing tumour).
+
+It grows in the anatomy of ``anatomy``; ``contrast`` draws its tissue.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ LOW_GRADE_SHARE = 0.27
 # High-grade growth patterns and their shares.
 HIGH_GRADE_GROWTH: dict[Growth, float] = {"ring": 0.62, "solid": 0.20, "patchy": 0.18}
 
-# Site: white matter at some depth, beside the midline, in the cerebrum; now and then in the cerebellum, then smaller.
+# Site: white matter at some depth, away from the midline, in the cerebrum; rarely in the cerebellum, and then smaller.
 SITE_DEPTH_MM = 9.0
 SITE_FROM_MIDLINE_MM = 8.0
 CEREBRUM_ABOVE_MM = -18.0
@@ -40,12 +43,12 @@ PUSH_RADII = (0.2, 0.65)
 PUSH_LOW_GRADE = 0.6
 PUSH_DECAY_RADII = 1.4
 
-# Thin strands are taken off by a morphological opening, which at coarser voxels than this would eat the tumour.
+# A morphological opening removes thin strands; with coarser voxels than this it would remove most of the tumour.
 OPENING_UP_TO_MM = 3.2
 # How much harder growth is through ventricles, through fluid, and (oedema) away from white matter or over the midline.
 CORE_IN_VENTRICLE, CORE_IN_FLUID = 2.5, 0.8
 OEDEMA_OFF_WHITE, OEDEMA_ACROSS = 3.0, 1.8
-# Oedema is drawn a little large, since smoothing takes some of it.
+# Oedema is drawn slightly too large, because smoothing removes some of it.
 OEDEMA_SURPLUS = 1.12
 SATELLITE_SHARE = 0.25
 SATELLITE_RADIUS_MM = (2.5, 4.5)
@@ -54,7 +57,7 @@ LOW_GRADE_ENHANCING_SHARE = 0.3
 
 @dataclass(frozen=True)
 class TumourPlan:
-    """What is drawn before the tumour grows: its site (voxel and mm), volumes as shares of the brain, and push."""
+    """The values drawn before the tumour grows: its site, its volumes as shares of the brain, and its mass effect."""
 
     growth: Growth
     centre: tuple[int, ...]
@@ -106,7 +109,7 @@ def sample_plan(
 
 
 def mass_effect_mm(plan: TumourPlan, grid: Grid) -> Volume:
-    """Return how far the tumour pushed each voxel's tissue away from its centre, (3, X, Y, Z) in mm.
+    """Return the displacement of each voxel's tissue away from the tumour's centre, (3, X, Y, Z) in mm.
 
     The push grows linearly up to the core's rim and decays exponentially beyond it.
     """
@@ -133,7 +136,7 @@ def grow_labels(
     oedema = ndimage.binary_closing(oedema) & tissue
     if opening:
         oedema = ndimage.binary_opening(oedema)
-    oedema = _touching(oedema, core)
+    oedema = _connected_parts(oedema, core)
     labels = np.zeros(grid.size, np.uint8)
     labels[oedema] = ED
     labels[core] = NCR
@@ -199,8 +202,9 @@ def _satellites(rng: np.random.Generator, grid: Grid, *, oedema: Mask) -> Mask:
 def choose_voxel(rng: np.random.Generator, mask: Mask) -> tuple[int, ...]:
     """Return a voxel drawn uniformly from a mask.
 
-    Every voxel of the volume draws a number and the mask's largest wins, so that a voxel which rounding moves in or
-    out of the mask on another machine almost never changes the choice, and never the draws that follow.
+    Every voxel of the volume gets a random number, and the voxel of the mask with the largest is chosen. So if rounding
+    on another machine adds a voxel to the mask or removes one, the choice almost never changes, and the later draws
+    never do.
 
     Raises:
         ValueError: the mask is empty.
@@ -220,7 +224,7 @@ def cheapest(cost: Volume, allowed: Mask, voxels: float) -> Mask:
     return allowed & (cost <= np.partition(costs, count - 1)[count - 1])
 
 
-def _touching(mask: Mask, seed: Mask) -> Mask:
+def _connected_parts(mask: Mask, seed: Mask) -> Mask:
     """Return the parts of a mask that are connected to the seed."""
     parts, _ = ndimage.label(mask | seed)
     kept = np.unique(parts[seed])

@@ -47,8 +47,7 @@ class Column:
     subsets: tuple[Subset, ...]
 
     def is_subset_of(self, modalities: Sequence[str]) -> bool:
-        """Return whether the column is a single subset under its own name; the tables then mark its modalities by dots.
-        """
+        """Return whether the column is a single subset under its own name, which tables then show by dots."""
         return len(self.subsets) == 1 and self.heading == subset_name(self.subsets[0], modalities)
 
 

@@ -45,6 +45,7 @@ HD95 = Metric("hd95_mm", "HD95", "mm", higher_is_better=False, factor=1.0)
 NSD = Metric("nsd", "NSD", "%", higher_is_better=True, factor=100.0)
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in (DICE, HD95, NSD)})
 
+
 @dataclass(frozen=True)
 class Convention:
     """The value of each metric if both masks or one mask is empty.

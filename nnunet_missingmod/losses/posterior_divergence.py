@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from nnunet_missingmod.choices import DIVERGENCES
 from nnunet_missingmod.losses.divergences import divergence, divergence_to_label
 from nnunet_missingmod.losses.posteriors import (
-    blank_uncounted,
     check_head,
     class_index,
     log_posterior,
     voxel_weights,
+    zero_uncounted,
 )
 from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
@@ -76,7 +76,7 @@ def posterior_divergence_loss(
                     f"Student and teacher logits must have one shape, got {tuple(logits.shape)} and "
                     f"{tuple(teacher_logits.shape)}."
                 )
-            log_q = log_posterior(blank_uncounted(teacher_logits.detach(), weights), head, temperature)
+            log_q = log_posterior(zero_uncounted(teacher_logits.detach(), weights), head, temperature)
             first, second = (log_q, log_p) if kind in _TARGET_FIRST else (log_p, log_q)
             per_voxel = temperature**2 * divergence(kind, first, second, dim=1, **parameters)
         elif labels is not None:

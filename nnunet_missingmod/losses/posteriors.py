@@ -87,12 +87,12 @@ def class_index(labels: Tensor, logits: Tensor, head: str, weights: Tensor | Non
     if head == "regions":
         if labels.shape != logits.shape:
             raise ValueError(f"Region labels must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}.")
-        return 1 - blank_uncounted(labels, weights).long()  # index 0, p, is for voxels inside of the region
+        return 1 - zero_uncounted(labels, weights).long()  # index 0, p, is for voxels inside of the region
     labels = with_channel_axis(labels, logits, "Labels")
-    return blank_uncounted(labels, weights).squeeze(1).long()
+    return zero_uncounted(labels, weights).squeeze(1).long()
 
 
-def blank_uncounted(values: Tensor, weights: Tensor | None) -> Tensor:
+def zero_uncounted(values: Tensor, weights: Tensor | None) -> Tensor:
     """Return ``values`` with zeros where the weight is 0, so that no value there, not even NaN, has an effect."""
     return values if weights is None else torch.where(weights > 0, values, 0)
 

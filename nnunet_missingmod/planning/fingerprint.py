@@ -25,7 +25,7 @@ from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from tqdm import tqdm
 
 from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels
-from nnunet_missingmod.cases.reading import admit, read_case
+from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.storage import write_text
 
@@ -86,7 +86,9 @@ def analyse_case(
         file_ending=file_ending,
         geometry_tolerance_voxels=_ANY_GRID,
     )
-    present, _ = admit(raw.data, names, case=case, blank_is_absent=True, nonfinite="zero", replaced=raw.replaced)
+    present, _ = judge_channels(
+        raw.data, names, case=case, blank_is_absent=True, nonfinite="zero", replaced=raw.replaced
+    )
     try:
         segmentation, _ = reader.read_seg(segmentation_file)
     except Exception as error:  # readers raise whatever their libraries raise

@@ -102,7 +102,7 @@ def parallel_width(width: int, num_modalities: int) -> int:
 
 
 class ParallelPlanner(ExperimentPlanner):
-    """nnU-Net's default planner for the parallel network that the class attributes describe; a mixin for other planners.
+    """nnU-Net's default planner, for the parallel network of its class attributes; a mixin for other planners.
 
     The plans name a stock backbone, so stock nnU-Net can train with them too. They have no ``"missingmod"`` block,
     because it would override the choices of every trainer that uses the plans, including the teacher's.

@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name
 from nnunet_missingmod.cases.labels import Grid, read_label_file
-from nnunet_missingmod.cases.reading import admit, read_case
+from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 
 _NAMELESS_CASE = "(array)"  # the name in messages of a case that is given as an array
@@ -41,7 +41,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         """Read and preprocess one case from the files of the modalities that it has.
 
         Raises:
-            CaseRefusedError: see ``assign_channels``, ``read_case`` and ``admit``.
+            CaseRefusedError: see ``assign_channels``, ``read_case`` and ``judge_channels``.
         """
         dataset = _loaded(dataset_json)
         file_ending = dataset["file_ending"]
@@ -62,7 +62,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         """Read and preprocess one case given as {channel: file}; the files may have any name.
 
         Raises:
-            CaseRefusedError: see ``read_case``, ``read_label_file`` and ``admit``.
+            CaseRefusedError: see ``read_case``, ``read_label_file`` and ``judge_channels``.
         """
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
         reader = plans_manager.image_reader_writer_class()
@@ -105,7 +105,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
             distances of files from the first file's grid, if they are within the tolerance.
 
         Raises:
-            CaseRefusedError: see ``admit``; or a channel is not finite after normalisation.
+            CaseRefusedError: see ``judge_channels``; or a channel is not finite after normalisation.
         """
         dataset = _loaded(dataset_json)
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
@@ -113,7 +113,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         case = read["case"]
         names = channel_names(dataset)
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
-        present, report = admit(
+        present, report = judge_channels(
             data,
             names,
             case=case,

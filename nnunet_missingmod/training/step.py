@@ -1,6 +1,6 @@
 """One training step's loss: what network and teacher returned becomes named terms, and those one scalar.
 
-Pure: tensors and losses in, tensors out. The trainer (``term_trainer``) decides what is in it.
+Everything here takes tensors and losses and returns tensors. The trainer (``term_trainer``) decides which losses.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nnunet_missingmod.benchmarking import predictions as evaluate_predictions
+from nnunet_missingmod.benchmarking import predictions as predictions_module
 from nnunet_missingmod.benchmarking.evaluate import evaluate
 from nnunet_missingmod.benchmarking.request import request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
@@ -31,7 +31,7 @@ def request(folder, output, *more):
 def counted_exports(monkeypatch, *, stop_after=None):
     """Count what is written; with ``stop_after``, be interrupted as by Ctrl-C before one more is."""
     made = []
-    export = evaluate_predictions.export
+    export = predictions_module.export
 
     def counting(logits, properties, model, target, num_threads):
         if len(made) == stop_after:
@@ -39,7 +39,7 @@ def counted_exports(monkeypatch, *, stop_after=None):
         made.append(target)
         export(logits, properties, model, target, num_threads)
 
-    monkeypatch.setattr(evaluate_predictions, "export", counting)
+    monkeypatch.setattr(predictions_module, "export", counting)
     return made
 
 
@@ -107,14 +107,14 @@ def test_an_incomplete_case_is_evaluated_on_the_subsets_it_has(two_fold_dataset,
 
 
 def test_an_export_that_fails_costs_its_case_only(folder, tmp_path, numbers_only, monkeypatch):
-    export = evaluate_predictions.export
+    export = predictions_module.export
 
     def failing(logits, properties, model, target, num_threads):
         if target.name == "case_000.nii.gz":
             raise OSError("No space left on device")
         export(logits, properties, model, target, num_threads)
 
-    monkeypatch.setattr(evaluate_predictions, "export", failing)
+    monkeypatch.setattr(predictions_module, "export", failing)
     outcome = evaluate(request(folder, tmp_path / "out"))
     assert outcome.failures == ["nnUNetTrainerSharedBackbone, case case_000: No space left on device"]
     assert {row.case for row in read_scores(tmp_path / "out" / "scores.csv")} == {"case_001", "case_002", "case_003"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnunet_missingmod.cases.files import CaseRefusedError
-from nnunet_missingmod.cases.reading import admit, judge_channel
+from nnunet_missingmod.cases.reading import judge_channel, judge_channels
 
 NAMES = ("A", "B", "C")
 STRICT = {"blank_is_absent": True, "nonfinite": "refuse"}
@@ -64,7 +64,7 @@ def test_infinite_in_every_voxel_is_no_absence_mark():
 
 def test_case_is_admitted_with_a_report_and_its_voxels_made_finite():
     data = np.stack([image(spoilt=2), np.full((3, 3, 3), np.nan, np.float32), np.full((3, 3, 3), 7, np.float32)])
-    present, report = admit(data, NAMES, case="p", blank_is_absent=True, nonfinite="zero")
+    present, report = judge_channels(data, NAMES, case="p", blank_is_absent=True, nonfinite="zero")
     np.testing.assert_array_equal(present, [True, False, False])
     assert report == {"present": ["A"], "blank": ["C"], "nonfinite_zeroed": {"A": 2}}
     np.testing.assert_array_equal(data[0], image(spoilt=2, value=0))
@@ -72,10 +72,10 @@ def test_case_is_admitted_with_a_report_and_its_voxels_made_finite():
 
 def test_everything_that_is_wrong_with_a_case_is_said_at_once():
     with pytest.raises(CaseRefusedError, match=r"Case 'p' refused: A has 2 NaN.* C has 4 NaN"):
-        admit(np.stack([image(spoilt=2), image(), image(spoilt=4)]), NAMES, case="p", **STRICT)
+        judge_channels(np.stack([image(spoilt=2), image(), image(spoilt=4)]), NAMES, case="p", **STRICT)
 
 
 def test_case_without_a_modality_is_refused():
     nothing = np.full((3, 3, 3, 3), np.nan, np.float32)
     with pytest.raises(CaseRefusedError, match="no modality is present. Give at least one of: A, B, C"):
-        admit(nothing, NAMES, case="p", **STRICT)
+        judge_channels(nothing, NAMES, case="p", **STRICT)

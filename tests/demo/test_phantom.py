@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nnunet_missingmod.demo import anatomy
-from nnunet_missingmod.demo import phantom as phantom_case
+from nnunet_missingmod.demo import anatomy, phantom
 from nnunet_missingmod.demo.phantom import PhantomCase, generate_case
 from nnunet_missingmod.demo.tumour import ED, ET, NCR
 
@@ -66,7 +65,7 @@ def test_rounding_moves_single_voxels_only(monkeypatch: pytest.MonkeyPatch) -> N
     }
     plain = [generate_case(seed, size=SIZE) for seed in range(4)]
     monkeypatch.setattr(anatomy, "load_template", lambda: replace(template, maps=maps))
-    monkeypatch.setattr(phantom_case, "load_template", anatomy.load_template)
+    monkeypatch.setattr(phantom, "load_template", anatomy.load_template)
     for seed, case in enumerate(plain):
         moved = generate_case(seed, size=SIZE)
         changed = int((moved.labels != case.labels).sum())

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from nnunet_missingmod.benchmarking import predictions as evaluate_predictions
+from nnunet_missingmod.benchmarking import predictions as predictions_module
 from nnunet_missingmod.demo.host_commands import CommandError
 from nnunet_missingmod.demo.report import evaluate_models, write_tables
 from nnunet_missingmod.demo.settings import TRAINERS, DemoFolder
@@ -53,20 +53,20 @@ def test_a_second_evaluation_predicts_nothing_again(trained, monkeypatch):
     def refuse(*_args):
         raise AssertionError("a case was predicted again")
 
-    monkeypatch.setattr(evaluate_predictions, "export", refuse)
+    monkeypatch.setattr(predictions_module, "export", refuse)
     assert run(trained) == first
 
 
 @pytest.mark.usefixtures("numbers_only")
 def test_missing_prediction_is_named(trained, monkeypatch):
-    export = evaluate_predictions.export
+    export = predictions_module.export
 
     def failing(logits, properties, model, target, num_threads):
         if model.trainer == "nnUNetTrainerModalityDropout" and target.name == "case_001.nii.gz":
             raise OSError("No space left on device")
         export(logits, properties, model, target, num_threads)
 
-    monkeypatch.setattr(evaluate_predictions, "export", failing)
+    monkeypatch.setattr(predictions_module, "export", failing)
     with pytest.raises(CommandError, match="1 failed in .*: modality dropout, case case_001: No space left on device"):
         run(trained)
 

@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_missingmod.choices import KEYS
+
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
+
+
+def test_the_fuzzer_knows_what_every_documented_key_allows(monkeypatch):
+    monkeypatch.syspath_prepend(str(FUZZ.parent))
+    import fuzz_plans
+
+    assert set(fuzz_plans.DOCUMENTED) == {key.name for key in KEYS}
+    for key in KEYS:
+        allowed, refused = fuzz_plans.DOCUMENTED[key.name]
+        assert all(map(key.accepts, allowed)), key.name
+        assert not any(key.accepts(value) for value in refused if value is not None), key.name
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
-from nnunet_missingmod.inference import all_subsets as shared_decoding
+from nnunet_missingmod.inference import all_subsets as all_subsets_module
 from nnunet_missingmod.inference.all_subsets import can_share, decode_subsets, subsets_per_batch
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
@@ -44,7 +44,7 @@ def build(kind=PlainConvUNet, dims=3, *, fused_at="features", fusion="mean", con
 @pytest.mark.parametrize("kind", [PlainConvUNet, ResidualEncoderUNet])
 @pytest.mark.parametrize(("dims", "convs", "nonlin_first"), [(2, 1, False), (3, 2, False), (3, 3, True)])
 def test_each_subset_is_decoded_as_by_the_network_itself(kind, dims, convs, nonlin_first, batch_voxels, monkeypatch):
-    monkeypatch.setattr(shared_decoding, "_BATCH_VOXELS", batch_voxels)
+    monkeypatch.setattr(all_subsets_module, "_BATCH_VOXELS", batch_voxels)
     network = build(kind, dims, convs_per_stage=convs, nonlin_first=nonlin_first)
     x = torch.randn(1, 3, *[8] * dims, dtype=torch.float64)
     subsets = all_subsets(3)

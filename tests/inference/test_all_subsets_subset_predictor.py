@@ -9,7 +9,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod.benchmarking.preparation import prepare_case
-from nnunet_missingmod.inference import all_subsets as subset_predictor
+from nnunet_missingmod.inference import all_subsets as all_subsets_module
 from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_folder import load_predictor, open_model_folder
 from nnunet_missingmod.modalities import all_subsets
@@ -87,7 +87,7 @@ def test_little_memory_means_more_passes_and_the_same_logits(predictor, monkeypa
     data = torch.randn(4, 20, 20, 20)
     whole = dict(predictor.predict_logits_of_subsets(data, all_subsets(4)))
     of_one = 4 * (20**3 * 2 + 16**3 * 12)
-    monkeypatch.setattr(subset_predictor, "_free_bytes", lambda device: int(4.5 * of_one / 0.4))
+    monkeypatch.setattr(all_subsets_module, "_free_bytes", lambda device: int(4.5 * of_one / 0.4))
     stacks = []
     predict_stack = predictor._predict_stack
     monkeypatch.setattr(

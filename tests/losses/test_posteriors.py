@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from nnunet_missingmod.losses.posteriors import Head, blank_uncounted, class_index, log_posterior, voxel_weights
+from nnunet_missingmod.losses.posteriors import Head, class_index, log_posterior, voxel_weights, zero_uncounted
 
 LOGITS = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -55,4 +55,4 @@ def test_weights_of_voxels_are_those_of_their_samples_too():
 
 def test_what_does_not_count_is_not_looked_at():
     values = torch.tensor([1.0, float("nan")])
-    assert blank_uncounted(values, torch.tensor([1.0, 0.0])).tolist() == [1.0, 0.0]
+    assert zero_uncounted(values, torch.tensor([1.0, 0.0])).tolist() == [1.0, 0.0]
