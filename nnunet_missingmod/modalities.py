@@ -6,6 +6,7 @@ A modality is an acquisition (T1ce), a channel is its position on the channel ax
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -24,11 +25,14 @@ def channel_names(dataset_json: Mapping[str, Any]) -> tuple[str, ...]:
     Reads ``channel_names``, or ``modality`` as nnU-Net v1 called it.
 
     Raises:
-        ValueError: there are no channels, their keys are not 0..J-1, or a name occurs twice.
+        ValueError: there are no channels, they are no object {number: name}, or their numbers are not 0..J-1.
     """
     named = dataset_json.get("channel_names") or dataset_json.get("modality")
     if not named:
         raise ValueError('dataset.json names no channels: add for example "channel_names": {"0": "FLAIR"}.')
+    if not isinstance(named, Mapping) or not all(str(key).isdecimal() for key in named):
+        example = json.dumps({str(channel): str(name) for channel, name in enumerate(named)}, ensure_ascii=False)
+        raise ValueError(f'channel_names in dataset.json must be as "channel_names": {example}, got {named!r}.')
     by_channel = {int(key): str(name) for key, name in named.items()}
     if sorted(by_channel) != list(range(len(by_channel))):
         raise ValueError(

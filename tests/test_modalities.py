@@ -28,6 +28,12 @@ def test_channels_must_be_numbered_from_zero_without_gaps(named):
         channel_names({"channel_names": named})
 
 
+@pytest.mark.parametrize("named", [["T1", "T2"], {"T1": 0, "T2": 1}, {"T1": "0", "T2": "1"}])
+def test_a_list_and_turned_round_names_are_refused_with_the_right_form(named):
+    with pytest.raises(ValueError, match=r'must be as "channel_names": \{"0": "T1", "1": "T2"\}, got'):
+        channel_names({"channel_names": named})
+
+
 def test_name_of_a_subset_is_in_channel_order():
     assert subset_name((2, 0), ("FLAIR", "T1", "T1ce")) == "FLAIR+T1ce"
 

@@ -226,7 +226,7 @@ class TermLogger(LocalLogger):
         self.my_fantastic_logging |= {name: [] for name in names}
 
     def plot_progress_png(self, output_folder: str) -> None:
-        """Write nnU-Net's progress.png with one more panel below; a panel that cannot be drawn does not end a training."""
+        """Write nnU-Net's progress.png with one more panel; a panel that cannot be drawn does not end a training."""
         super().plot_progress_png(output_folder)
         series = {name: self.my_fantastic_logging[name] for name in self.names}
         if series:
