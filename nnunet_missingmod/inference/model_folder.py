@@ -27,7 +27,7 @@ from nnunet_missingmod.inference.model_files import FINAL, Fold, ModelFolderErro
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.storage import fingerprint
-from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, read_checkpoint
+from nnunet_missingmod.training.checkpoints import CheckpointError, TornCheckpointError, find_trainer, read_checkpoint
 from nnunet_missingmod.training.trainer import PREPROCESSOR, MissingModTrainer
 
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
@@ -126,7 +126,9 @@ def open_model_folder(
         try:
             checkpoint = read_checkpoint(folder / f"fold_{fold}" / checkpoint_name)
         except CheckpointError as error:
-            raise ModelFolderError(f"Model {folder}, fold {fold}: {error} Train this fold again.") from error
+            # What holds more than weights, or is none of nnU-Net's, is not mended by training.
+            fix = " Train this fold again." if isinstance(error, TornCheckpointError) else ""
+            raise ModelFolderError(f"Model {folder}, fold {fold}: {error}{fix}") from error
         heads.add((str(checkpoint["trainer_name"]), str(checkpoint["init_args"]["configuration"])))
         axes = checkpoint.get("inference_allowed_mirroring_axes")
         mirroring_axes = mirroring_axes if weights else None if axes is None else tuple(int(axis) for axis in axes)

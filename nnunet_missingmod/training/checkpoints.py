@@ -31,11 +31,15 @@ CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint
 _MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
 
 # The numpy types of the logged numbers. nnU-Net's checkpoints hold them beside tensors and plain containers.
+# numpy 1 and numpy 2 write the functions that rebuild them under different names; either may have written the file.
 _ALLOWED_GLOBALS: list[Any] = [
     np.dtype,
     np.ndarray,
-    np.float64(0).__reduce__()[0],
-    np.zeros(0).__reduce__()[0],
+    *(
+        (rebuild, f"{module}.{rebuild.__name__}")
+        for rebuild in (np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0])
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    ),
     *(type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]
 

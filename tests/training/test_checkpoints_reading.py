@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -38,6 +40,23 @@ def test_a_whole_checkpoint_is_read_as_it_was_saved(file, mapped):
     assert {name: value for name, value in read.items() if name != "network_weights"} == {
         name: value for name, value in CONTENT.items() if name != "network_weights"
     }
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_a_checkpoint_of_numpy_1_and_of_numpy_2_is_read(tmp_path, module):
+    content = {**CONTENT, "array": np.arange(3.0)}
+    written, renamed = tmp_path / "written.pth", tmp_path / "renamed.pth"
+    torch.save(content, written)
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(renamed, "w", zipfile.ZIP_STORED) as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name.endswith("data.pkl"):
+                data, replaced = re.subn(rb"cnumpy\._?core\.multiarray\n", f"c{module}\n".encode(), data)
+                assert replaced == 2  # a scalar and an array
+            target.writestr(name, data)
+    read = read_checkpoint(renamed)
+    assert read["_best_ema"] == 0.1
+    assert read["array"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 1000, 0.5, 0.99, -1])
