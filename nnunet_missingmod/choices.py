@@ -127,7 +127,7 @@ METHOD_KEYS: tuple[Key, ...] = (
     Key("feature_fusion", "mean", one_of(*FEATURE_FUSIONS),
         "How the parallel network fuses features.",
         ((lambda c: c["feature_fusion"] != "mean" and not (_is_parallel(c) and c["fused_at"] == "features"),
-          'feature_fusion needs network "parallel" and fused_at "features".'),)),
+          'feature_fusion needs network "parallel" and fused_at "features"; or set it to "mean".'),)),
     Key("subset_objective", "sample", one_of("sample", "enumerate"),
         "Whether a step trains on one subset per case (see `modality_dropout`), or on the mean over all 2^J - 1; the "
         "latter needs the parallel network fused at logits.",

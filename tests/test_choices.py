@@ -89,3 +89,18 @@ def test_a_trainer_sets_keys_that_exist_to_values_that_are_accepted(name):
     sets = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
     assert sets
     assert all(BY_NAME[key].accepts(value) for key, value in sets.items())
+
+
+def test_every_key_with_a_weight_is_the_switch_of_a_term():
+    # The alignment's switch is called by what it aligns to.
+    weighted = {name.removesuffix("_weight") for name in BY_NAME if name.endswith("_weight")}
+    assert weighted == {term.name for term in TERMS}
+
+
+@pytest.mark.parametrize("name", [name for _, names in choices.TRAINERS.values() for name in names])
+def test_a_trainer_differs_from_the_one_it_is_derived_from(name):
+    kind = getattr(import_module(CLASS_TABLE[name]), name)
+    sets = {key: value for key, value in vars(kind).items() if key in BY_NAME}
+    inherited = {key: getattr(kind.__base__, key, BY_NAME[key].default) for key in sets}
+    bases_are_abstract = kind.__base__.__name__ not in CLASS_TABLE
+    assert bases_are_abstract or sets != inherited

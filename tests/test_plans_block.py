@@ -30,7 +30,7 @@ REFUSED = {
     "absent_fill": ["mean"],
     "presence_conditioning": [1],
     "fused_at": ["both"],
-    "feature_fusion": ["max"],
+    "feature_fusion": ["nonsense"],
     "subset_objective": ["all"],
     "alignment_anchor": ["flair"],
     "anchor_modality": [3],

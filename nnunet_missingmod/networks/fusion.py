@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nnunet_missingmod.choices import FEATURE_FUSIONS
 from nnunet_missingmod.networks.backbone import ConvOp
 
 
@@ -92,3 +93,22 @@ def _mean_of_filled(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor
     total = values.sum(1)
     count = present.sum(1).clamp(min=1).to(values.dtype)
     return total / count.reshape(-1, *[1] * (total.ndim - 1))
+
+
+def build_fusion(name: str, channels: int, num_modalities: int, conv_op: ConvOp) -> MeanFusion | AttentionFusion:
+    """Return the fusion of one encoder level.
+
+    Args:
+        name: one of ``choices.FEATURE_FUSIONS``.
+        channels: C of the level.
+        num_modalities: J.
+        conv_op: ``nn.Conv3d`` or ``nn.Conv2d``, as the backbone's.
+
+    Raises:
+        ValueError: there is no fusion of this name.
+    """
+    if name == "mean":
+        return MeanFusion()
+    if name == "attention":
+        return AttentionFusion(channels, num_modalities, conv_op)
+    raise ValueError(f"feature_fusion must be one of {', '.join(FEATURE_FUSIONS)}, got {name!r}.")

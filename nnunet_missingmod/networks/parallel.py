@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnunet_missingmod.choices import FEATURE_FUSIONS, FUSED_AT
+from nnunet_missingmod.choices import FUSED_AT
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs, map_logits
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.fusion import AttentionFusion, MeanFusion, mean_fusion
+from nnunet_missingmod.networks.fusion import build_fusion, mean_fusion
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.norms import use_modality_norms
 
@@ -37,7 +37,7 @@ class ParallelNetwork(MultimodalNetwork):
             segmentation), which every branch of a sample gets. Its instance normalisations are replaced and keep their
             initial values.
         fused_at: ``logits`` or ``features``.
-        feature_fusion: ``mean`` or ``attention`` (see ``fusion``); the fusion at logits is always the mean.
+        feature_fusion: of ``choices.FEATURE_FUSIONS`` (see ``fusion``); the fusion at logits is always the mean.
 
     Raises:
         ValueError: an argument is out of its range, or the backbone uses another normalisation than instance
@@ -50,8 +50,6 @@ class ParallelNetwork(MultimodalNetwork):
         super().__init__(channel_encoder, backbone)
         if fused_at not in FUSED_AT:
             raise ValueError(f"fused_at must be one of {', '.join(FUSED_AT)}, got {fused_at!r}.")
-        if feature_fusion not in FEATURE_FUSIONS:
-            raise ValueError(f"feature_fusion must be one of {', '.join(FEATURE_FUSIONS)}, got {feature_fusion!r}.")
         if feature_fusion != "mean" and fused_at == "logits":
             raise ValueError(f"Logits are fused by their mean, got feature_fusion {feature_fusion!r}.")
         if channel_encoder.absent_fill != "zero":
@@ -62,9 +60,7 @@ class ParallelNetwork(MultimodalNetwork):
         self.fusions = nn.ModuleList()
         if fused_at == "features":
             self.fusions.extend(
-                AttentionFusion(channels, self.num_modalities, self.encoder.conv_op)
-                if feature_fusion == "attention"
-                else MeanFusion()
+                build_fusion(feature_fusion, channels, self.num_modalities, self.encoder.conv_op)
                 for channels in self.encoder.output_channels
             )
 

