@@ -64,7 +64,9 @@ def run_demo(
     from nnunet_missingmod.demo.report import evaluate_models, write_tables
 
     report(f"[5/{_STEPS}] evaluate every subset of every test case with both models")
-    evaluate_models(folder, TRAINERS, device=device, jobs=jobs, command=command)
+    if not folder.marker("evaluate").exists():
+        evaluate_models(folder, TRAINERS, device=device, jobs=jobs, command=command)
+        folder.marker("evaluate").touch()
     report(f"[6/{_STEPS}] table and figures")
     report(write_tables(folder))
     report(f"Done after {(time.monotonic() - began) / 60:.1f} min. In {folder.root}:")
