@@ -32,12 +32,13 @@ _MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
 
 # The numpy types of the logged numbers. nnU-Net's checkpoints hold them beside tensors and plain containers.
 # numpy 1 and numpy 2 write the functions that rebuild them under different names; either may have written the file.
+_REBUILDING: dict[str, Any] = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
 _ALLOWED_GLOBALS: list[Any] = [
     np.dtype,
     np.ndarray,
     *(
-        (rebuild, f"{module}.{rebuild.__name__}")
-        for rebuild in (np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0])
+        (rebuild, f"{module}.{name}")
+        for name, rebuild in _REBUILDING.items()
         for module in ("numpy.core.multiarray", "numpy._core.multiarray")
     ),
     *(type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)),
