@@ -30,9 +30,10 @@ CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint
 # The files that nnU-Net writes into the model folder when a training starts or continues; prediction needs them.
 _MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
 
-# The numpy types of the logged numbers. nnU-Net's checkpoints hold them beside tensors and plain containers.
-# numpy 1 and numpy 2 write the functions that rebuild them under different names; either may have written the file.
+# numpy 1 and numpy 2 write the functions that rebuild numbers and arrays under different names; a checkpoint may be
+# of either.
 _REBUILDING: dict[str, Any] = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+# The numpy types of the logged numbers. nnU-Net's checkpoints hold them beside tensors and plain containers.
 _ALLOWED_GLOBALS: list[Any] = [
     np.dtype,
     np.ndarray,
