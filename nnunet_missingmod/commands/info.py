@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print everything that ``collect`` returns."""
     collected = collect()
-    print_line(json.dumps(collected, indent=2, ensure_ascii=False) if args.json else _as_text(collected))
+    print_line(json.dumps(collected, indent=2) if args.json else _as_text(collected))
     return 0
 
 

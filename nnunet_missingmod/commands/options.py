@@ -157,7 +157,7 @@ def add_model_options(
         help: of ``-m``.
     """
     if several:
-        add_option(parser, "-m", "--model", metavar="[NAME=]FOLDER", nargs="+", default=[], help=help)
+        add_option(parser, "-m", "--model", metavar="[NAME=]FOLDER", nargs="+", action="extend", default=[], help=help)
     else:
         add_option(parser, "-m", "--model", metavar="FOLDER", type=Path, help=help)
     add_dataset(parser, help="instead of -m: dataset name or id")
@@ -169,7 +169,7 @@ def add_model_options(
         "-tr",
         "--trainer",
         metavar="TRAINER",
-        nargs="+" if several else None,
+        **({"nargs": "+", "action": "extend"} if several else {}),
         help=f"instead of -m: {'one or more trainers' if several else 'trainer'}, as nnUNetTrainerModalityDropout",
     )
     add_option(
