@@ -6,13 +6,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from nnunet_missingmod.commands.options import (
-    FailedError,
     add_model_options,
     cannot_start,
     check_model_options,
     model_folder,
     print_line,
 )
+from nnunet_missingmod.errors import FailedError
 
 if TYPE_CHECKING:
     from nnunet_missingmod.evaluation.statistics import Interval

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from nnunet_missingmod.commands.options import (
-    FailedError,
     add_checkpoint,
     add_device,
     add_folds,
@@ -21,6 +20,7 @@ from nnunet_missingmod.commands.options import (
     cannot_start,
     print_line,
 )
+from nnunet_missingmod.errors import FailedError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from nnunet_missingmod.commands.options import (
-    UsageError,
     add_dataset,
     add_output,
     add_processes,
@@ -14,6 +13,7 @@ from nnunet_missingmod.commands.options import (
     check_processes,
     print_line,
 )
+from nnunet_missingmod.errors import UsageError
 
 TABLE_FILE = "presence.csv"
 REPORT_FILE = "inspection.txt"

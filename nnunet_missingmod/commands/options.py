@@ -13,28 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from nnunet_missingmod.errors import FailedError, UsageError
-
-__all__ = [
-    "FailedError",
-    "UsageError",
-    "add_checkpoint",
-    "add_dataset",
-    "add_device",
-    "add_folds",
-    "add_input",
-    "add_model_options",
-    "add_option",
-    "add_output",
-    "add_processes",
-    "add_verbose",
-    "add_window_options",
-    "cannot_start",
-    "check_model_options",
-    "check_processes",
-    "model_folder",
-    "print_line",
-]
+from nnunet_missingmod.errors import UsageError
 
 
 class Arguments(Protocol):

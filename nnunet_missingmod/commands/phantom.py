@@ -6,13 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from nnunet_missingmod.commands.options import (
-    FailedError,
-    UsageError,
-    add_dataset,
-    add_output,
-    add_processes,
-)
+from nnunet_missingmod.commands.options import add_dataset, add_output, add_processes
+from nnunet_missingmod.errors import FailedError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

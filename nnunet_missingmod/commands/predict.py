@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.commands.options import (
-    UsageError,
     add_checkpoint,
     add_device,
     add_folds,
@@ -25,6 +24,7 @@ from nnunet_missingmod.commands.options import (
     model_folder,
     print_line,
 )
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.keys import Key
 
 if TYPE_CHECKING:
