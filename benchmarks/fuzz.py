@@ -110,6 +110,8 @@ def spoil(truth: Truth, rng: np.random.Generator, names: list[str]) -> None:
             if MUTATIONS[chosen](truth, channel, rng):
                 truth.mutations.append(chosen)
                 break
+        if "name_not_utf8" in truth.mutations:  # further mutations would end the process
+            return
 
 
 def judge(truth: Truth, row: dict[str, object] | None, target: Path, oracle: Oracle) -> tuple[str, str]:
@@ -132,6 +134,8 @@ def judge(truth: Truth, row: dict[str, object] | None, target: Path, oracle: Ora
         return "silently wrong", "accepted"
     if row["present"] != [NAMES[channel] for channel in sorted(truth.arrays)]:
         return "silently wrong", f"present: {row['present']}"
+    if len(truth.mutations) == 1 and row["copies"] != truth.copies:
+        return "silently wrong", f"copies: {row['copies']}"
     expected = oracle.segment(truth.arrays)
     image = sitk.ReadImage(str(prediction))
     labels = sitk.GetArrayFromImage(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from fuzz_truth import EITHER, Mutation, Truth, is_nifti
-from tiny_model import NAMES
+from tiny_model import NAMES, SPACING_MM
 
 
 def rewrite_nifti(file: Path, change: Callable[[bytearray], None]) -> None:
@@ -142,6 +143,65 @@ _BROKEN_FIELDS = {
 }
 
 
+def name_not_utf8(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
+    if truth.mutations:  # the files of earlier mutations would be looked for under the old name
+        return False
+    files = {each: truth.file(each) for each in truth.arrays}
+    truth.name = os.fsdecode(os.fsencode(truth.name) + rng.choice([b"\xff", b"\xe9\x20", b"\xc3"]))
+    for each, file in files.items():
+        file.rename(truth.file(each))
+        truth.refuse(each)
+    return True
+
+
+def _with_other_codes(truth: Truth, channel: int, *, sform: int, qform: int, spoil: int) -> None:
+    """Set the codes of both transforms, and spoil the position of the one that begins at an offset."""
+
+    def change(content: bytearray) -> None:
+        struct.pack_into("<2h", content, 252, qform, sform)
+        struct.pack_into("<f", content, spoil, 999.0)
+
+    rewrite_nifti(truth.file(channel), change)
+
+
+def sform_and_qform_disagree(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
+    if not is_nifti(truth):
+        return False
+    voxels = float(rng.choice([rng.uniform(0.001, 0.02), rng.uniform(0.2, 1), rng.uniform(1, 50)]))
+    at = 280 + 12 + 16 * int(rng.integers(0, 3))  # the last number of a row of the sform
+
+    def change(content: bytearray) -> None:
+        (position,) = struct.unpack_from("<f", content, at)
+        struct.pack_into("<f", content, at, position + float(rng.choice([-1, 1])) * voxels * min(SPACING_MM))
+
+    rewrite_nifti(truth.file(channel), change)
+    if voxels > 0.1:
+        truth.refuse(channel)
+    return True
+
+
+def one_transform_alone(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
+    if not is_nifti(truth):
+        return False
+    if rng.random() < 0.5:
+        _with_other_codes(truth, channel, sform=1, qform=0, spoil=268)
+    else:
+        _with_other_codes(truth, channel, sform=0, qform=1, spoil=292)
+    return True
+
+
+def copy_of_another_modality(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
+    others = [each for each in truth.arrays if each != channel]
+    if not others or truth.mutations:
+        return False
+    other = int(rng.choice(others))
+    truth.file(channel).write_bytes(truth.file(other).read_bytes())
+    truth.arrays[channel] = truth.arrays[other]
+    first, second = sorted((channel, other))
+    truth.copies = {NAMES[second]: NAMES[first]}
+    return True
+
+
 def broken_header_field(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
     if not is_nifti(truth):
         return False
@@ -166,4 +226,8 @@ MUTATIONS: dict[str, Mutation] = {
     "big_endian_or_nifti2": big_endian_or_nifti2,
     "scaled_by_the_header": scaled_by_the_header,
     "broken_header_field": broken_header_field,
+    "name_not_utf8": name_not_utf8,
+    "sform_and_qform_disagree": sform_and_qform_disagree,
+    "one_transform_alone": one_transform_alone,
+    "copy_of_another_modality": copy_of_another_modality,
 }

@@ -30,6 +30,7 @@ class Truth:
         relations: the same for mutations that only show beside another, good file; one of all must be held, unless a
             file that may be refused by itself has been.
         may_be_refused: channels whose file may be refused by itself.
+        copies: {name: other} of a modality whose voxels are all those of an earlier one, if nothing else was done.
         mutations, details: what was done, for the tally.
     """
 
@@ -41,6 +42,7 @@ class Truth:
     names: list[tuple[str, ...]] = field(default_factory=list)
     relations: list[tuple[str, ...]] = field(default_factory=list)
     may_be_refused: set[int] = field(default_factory=set)
+    copies: dict[str, str] = field(default_factory=dict)
     mutations: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
 

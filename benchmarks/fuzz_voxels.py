@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from fuzz_truth import EITHER, REFUSE, Mutation, Truth, put
 from tiny_model import write_image
 
@@ -139,6 +140,15 @@ def tiny_values(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
     return True
 
 
+def complex_voxels(truth: Truth, channel: int, rng: np.random.Generator) -> bool:
+    kind = rng.choice(np.array([np.complex64, np.complex128], dtype=object))
+    image = sitk.GetImageFromArray((truth.arrays[channel] * (1 + 1j)).astype(kind))
+    image.CopyInformation(sitk.ReadImage(str(truth.file(channel))))
+    sitk.WriteImage(image, str(truth.file(channel)))
+    truth.refuse(channel)
+    return True
+
+
 MUTATIONS: dict[str, Mutation] = {
     "deleted": deleted,
     "truncated": truncated,
@@ -154,4 +164,5 @@ MUTATIONS: dict[str, Mutation] = {
     "other_voxel_type": other_voxel_type,
     "huge_values": huge_values,
     "tiny_values": tiny_values,
+    "complex_voxels": complex_voxels,
 }

@@ -10,7 +10,9 @@ Conventions:
 - Something that has kinds is off with the value ``"none"``; something without kinds is off with ``false``.
 - A loss term has a key that says whether and how it is used (``switch``) and a key for its weight. A term whose weight
   is 0 is still computed and logged. A term that is off is not computed.
-- What contradicts a choice is said beside it (``conflicts``).
+- What contradicts a choice is said beside it (``conflicts``), and when it does nothing (``idle``). A key that is set to
+  another value than the trainer's own and does nothing is refused. A teacher alone leaves it to its students, with
+  whom it shares its plans.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ CHANNEL_ENCODERS = (OFF, "separate", "shared")
 ABSENT_FILLS = ("zero", "learned")
 FUSED_AT = ("logits", "features")
 FEATURE_FUSIONS = ("mean", "attention")
+OPTIMIZERS = ("sgd", "adam")
+SEGMENTATION_LOSSES = ("nnunet", "dice")
 ANCHORS = (OFF, "modality", "mixture", "normal")
 # The exponents that each divergence has.
 DIVERGENCES: Mapping[str, tuple[str, ...]] = {
@@ -65,6 +69,19 @@ def _enumerates(choices: Choices) -> bool:
     return bool(choices["subset_objective"] == "enumerate")
 
 
+def _is_off(switch: str) -> tuple[Callable[[Choices], bool], str]:
+    return (lambda c: c[switch] == OFF, f'{switch} is "{OFF}"')
+
+
+def _has_no(exponent: str) -> tuple[Callable[[Choices], bool], str]:
+    return (lambda c: exponent not in DIVERGENCES.get(c["divergence"], ()), f"the divergence has no {exponent}")
+
+
+def _has_no_teacher(choices: Choices) -> bool:
+    taught = any(term.is_on(choices) and term.has_teacher(choices) for term in TERMS)
+    return not taught and choices["initial_weights"] != "teacher"
+
+
 # A row per key.
 # fmt: off
 TRAINING_KEYS: tuple[Key, ...] = (
@@ -75,17 +92,20 @@ TRAINING_KEYS: tuple[Key, ...] = (
     Key("save_every", None, COUNT, "Epochs between two `checkpoint_latest` (nnU-Net: 50)."),
     Key("initial_lr", None, POSITIVE, "Learning rate (nnU-Net: 0.01)."),
     Key("momentum", None, BELOW_ONE,
-        "Of SGD (nnU-Net: 0.99, which needs many thousands of steps; 0.9 learns faster in short trainings)."),
-    Key("weight_decay", None, WEIGHT, "Of SGD (nnU-Net: 3e-5)."),
+        "Of SGD (nnU-Net: 0.99, which needs many thousands of steps; 0.9 learns faster in short trainings).",
+        idle=(lambda c: c.get("optimizer_kind") == "adam", 'optimizer_kind is "adam"')),
+    Key("weight_decay", None, WEIGHT, "Of the optimiser (nnU-Net: 3e-5)."),
     Key("oversample_foreground_percent", None, SHARE,
         "Share of a batch's patches that are centred on foreground (nnU-Net: 0.33)."),
     Key("modality_dropout", OFF, one_of(OFF, *MODALITY_DROPOUTS),
         "How the subset of a training case is drawn, from the modalities it has: uniformly over the non-empty subsets; "
         "first a uniform number of modalities, then a uniform subset of that size; or each modality kept by itself, "
         "conditioned on at least one."),
-    Key("modality_dropout_probability", 0.5, BELOW_ONE, 'Probability that `"bernoulli"` drops a modality.'),
+    Key("modality_dropout_probability", 0.5, BELOW_ONE, 'Probability that `"bernoulli"` drops a modality.',
+        idle=(lambda c: c["modality_dropout"] != "bernoulli", 'modality_dropout is not "bernoulli"')),
     Key("modality_dropout_seed", 0, NATURAL,
-        "Seed of the subsets; with the epoch and the rank it determines every draw, so `--c` continues the sequence."),
+        "Seed of the subsets; with the epoch and the rank it determines every draw, so `--c` continues the sequence.",
+        idle=_is_off("modality_dropout")),
     Key("validation_subsets", "full", one_of("full", "cycle"),
         "What the pseudo Dice and `checkpoint_best` are computed on: all modalities, or each batch the next of the "
         "2^J - 1 subsets."),
@@ -98,9 +118,21 @@ FILE_KEYS: tuple[Key, ...] = (
         "What NaN or infinite voxels of a file do: refuse the case, or become 0 and be counted in its properties."),
     Key("geometry_tolerance_voxels", 0.1, WEIGHT,
         "How far, in voxels, the corners of two modalities of a case may lie apart before the case is refused."),
+    Key("nifti_transform", "refuse", one_of("refuse", "sform", "qform"),
+        "What a NIfTI file whose sform and qform lie further apart than that does: refuse the case, or be placed by "
+        "the one that is trusted."),
+    Key("headers", "strict", one_of("strict", "as_read"),
+        "What a header that contradicts itself does (spacing against axes, a voxel size of 0): refuse the case, or be "
+        "taken as nnU-Net's reader takes it, which is recorded."),
 )
 
 METHOD_KEYS: tuple[Key, ...] = (
+    Key("optimizer_kind", "sgd", one_of(*OPTIMIZERS), "nnU-Net's SGD with Nesterov momentum, or Adam."),
+    Key("deep_supervision", True, SWITCH, "Whether the loss is computed at lower resolutions too, as nnU-Net does."),
+    Key("segmentation_loss", "nnunet", one_of(*SEGMENTATION_LOSSES),
+        "nnU-Net's Dice and cross-entropy, or the Dice of all voxels of a batch alone.",
+        ((lambda c: c["segmentation_loss"] == "dice" and c["deep_supervision"],
+          'segmentation_loss "dice" is of one resolution: set deep_supervision to false.'),)),
     Key("network", "early", one_of(*NETWORKS),
         "Modalities side by side in one backbone, the same backbone for each present modality, or the plans' network "
         "as stock nnU-Net builds it, with its names of the weights."),
@@ -123,7 +155,8 @@ METHOD_KEYS: tuple[Key, ...] = (
         ((lambda c: c["network"] != "early" and c["presence_conditioning"],
           'presence_conditioning is of network "early": set it to false.'),)),
     Key("fused_at", "logits", one_of(*FUSED_AT),
-        "Where the parallel network fuses: the mean of the logits, or each level of the encoder before one decoder."),
+        "Where the parallel network fuses: the mean of the logits, or each level of the encoder before one decoder.",
+        idle=(lambda c: not _is_parallel(c), 'network is not "parallel"')),
     Key("feature_fusion", "mean", one_of(*FEATURE_FUSIONS),
         "How the parallel network fuses features.",
         ((lambda c: c["feature_fusion"] != "mean" and not (_is_parallel(c) and c["fused_at"] == "features"),
@@ -137,37 +170,49 @@ METHOD_KEYS: tuple[Key, ...] = (
           'subset_objective "enumerate" trains on every subset already: set modality_dropout to "none".'),)),
     Key("alignment_anchor", OFF, one_of(*ANCHORS),
         "What the alignment term pulls the latents to: nothing, one modality, a learned mixture of those present, or "
-        "the standard normal distribution."),
+        "the standard normal distribution.",
+        ((lambda c: c["alignment_anchor"] != OFF and c["channel_encoder"] == OFF,
+          'alignment moves latents, and with channel_encoder "none" these are the images, which nothing can move: set '
+          'alignment_anchor to "none", or channel_encoder to "shared" or "separate".'),)),
     Key("anchor_modality", "auto", CHANNEL_OR_AUTO,
         "The anchor of `modality`, and where `mixture` starts; `auto` is FLAIR where there is one, else the first "
-        "channel."),
-    Key("alignment_weight", 0.125, WEIGHT, "Weight of the alignment term."),
+        "channel.",
+        idle=(lambda c: c["alignment_anchor"] not in ("modality", "mixture"),
+              'alignment_anchor is neither "modality" nor "mixture"')),
+    Key("alignment_weight", 0.125, WEIGHT, "Weight of the alignment term.", idle=_is_off("alignment_anchor")),
     Key("mixture_learning_rate_factor", 0.01, WEIGHT,
-        "Learning rate of the mixture's weights in relation to the network's."),
+        "Learning rate of the mixture's weights in relation to the network's.",
+        idle=(lambda c: c["alignment_anchor"] != "mixture", 'alignment_anchor is not "mixture"')),
     Key("divergence", OFF, one_of(OFF, *DIVERGENCES),
         "Divergence between the student's posteriors and those of `divergence_target`."),
     Key("divergence_target", "teacher", one_of("teacher", "label"),
-        "The frozen teacher's posteriors, or the one-hot labels."),
-    Key("divergence_weight", 1.0, WEIGHT, "Weight of the divergence term."),
-    Key("divergence_alpha", 2.0, EXPONENT, "Exponent of the Hölder divergences; the others have none."),
-    Key("divergence_gamma", 2.0, POSITIVE, "Power of the proper Hölder divergence."),
+        "The frozen teacher's posteriors, or the one-hot labels.", idle=_is_off("divergence")),
+    Key("divergence_weight", 1.0, WEIGHT, "Weight of the divergence term.", idle=_is_off("divergence")),
+    Key("divergence_alpha", 2.0, EXPONENT, "Exponent of the Hölder divergences; the others have none.",
+        idle=_has_no("alpha")),
+    Key("divergence_gamma", 2.0, POSITIVE, "Power of the proper Hölder divergence.", idle=_has_no("gamma")),
     Key("divergence_temperature", 1.0, POSITIVE,
         "Temperature of student and teacher; the term is scaled by its square. 1 for labels.",
         ((lambda c: c["divergence_target"] == "label" and c["divergence_temperature"] != 1,
-          "divergence_temperature softens a teacher: set it to 1 for labels."),)),
+          "divergence_temperature softens a teacher: set it to 1 for labels."),), _is_off("divergence")),
     Key("mutual_information", OFF, one_of(OFF, "teacher", "self"),
         "Whose full-modality features the student's are to predict: nobody's, the teacher's, or those of the network's "
         'own full path (with `"subset_objective": "enumerate"`).',
         ((lambda c: c["mutual_information"] == "self" and not _enumerates(c),
           'mutual_information "self" needs the full path beside the subset: set subset_objective to "enumerate".'),)),
-    Key("mutual_information_weight", 1.0, WEIGHT, "Weight of the mutual-information term."),
+    Key("mutual_information_weight", 1.0, WEIGHT, "Weight of the mutual-information term.",
+        idle=_is_off("mutual_information")),
     Key("mutual_information_level_weights", "depth", LEVEL_WEIGHTS,
-        "Share of each encoder level in the term, doubling from level to level with `depth`; weight 0 leaves one out."),
+        "Share of each encoder level in the term, doubling from level to level with `depth`; weight 0 leaves one out.",
+        idle=_is_off("mutual_information")),
     Key("distillation_warmup_epochs", 0, NATURAL,
-        "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0."),
+        "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0.",
+        idle=(lambda c: not any(term.is_on(c) and term.warms_up(c) for term in TERMS),
+              "no term learns from a teacher or by mutual information")),
     Key("teacher", "auto", TEACHER,
         "The full-modality model that teaches: `auto` is nnUNetTrainerMedMAPTeacher with the same dataset, plans, "
-        "configuration and fold. The environment variable nnUNet_missingmod_teacher goes before it."),
+        "configuration and fold. The environment variable nnUNet_missingmod_teacher goes before it.",
+        idle=(_has_no_teacher, "neither a term nor initial_weights uses a teacher")),
     Key("initial_weights", "random", one_of("random", "teacher"),
         "What the network starts from: nnU-Net's random weights, or those of the teacher, whose network must be built "
         "the same; stock nnU-Net's is that of a student without channel encoder."),
@@ -222,6 +267,9 @@ TERMS: tuple[Term, ...] = (
     ),
 )
 
+# The trainers that are there to teach others.
+TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
+
 # What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
 # module of its own name is in the group's.
 TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -236,6 +284,7 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerMedMAPTeacherParallel",
             "nnUNetTrainerHolderMIParallel",
             "nnUNetTrainerRDL",
+            "nnUNetTrainerRDLReference",
         ),
     ),
     "Ablations": (

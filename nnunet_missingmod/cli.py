@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from nnunet_missingmod import __version__
 from nnunet_missingmod.commands.table import COMMANDS, GROUPS, Command
@@ -25,10 +25,10 @@ _INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 def make_parser(name: str) -> argparse.ArgumentParser:
     """Return the parser of a command of ``COMMANDS``."""
-    from nnunet_missingmod.commands.options import add_verbose
+    from nnunet_missingmod.commands.options import Parser, add_verbose
 
     command = COMMANDS[name]
-    parser = argparse.ArgumentParser(prog=f"{_PACKAGE} {name}", description=command.line)
+    parser = Parser(prog=f"{_PACKAGE} {name}", description=command.line)
     _function(command, "add", "_arguments")(parser)
     add_verbose(parser)
     return parser
@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 if all is well, 1 if something failed, 2 if it could not start."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verbose = "--verbose" in arguments
+    if arguments[:1] == ["--verbose"]:  # before the command, it means the same
+        arguments = [*arguments[1:2], "--verbose", *arguments[2:]]
+    _open_closed_streams()
     if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
         # As standard error does: a terminal that lacks the ö of Hölder, or a file name that is no text, is no failure.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -59,25 +62,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 1
         _complain(arguments, f"{type(error).__name__}: {error}", verbose=verbose)
         if not verbose:
-            sys.stderr.write("This is unexpected. Run again with --verbose for the traceback, and report it.\n")
-    _give_up_output_that_cannot_be_written()
+            _say("This is unexpected. Run again with --verbose for the traceback, and report it.\n")
+    for stream in (sys.stdout, sys.stderr):
+        _give_up_what_cannot_be_written(stream)
     return code
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        (sys.stdout if arguments else sys.stderr).write(_usage())
-        return 0 if arguments else 2
+    if not arguments or arguments == ["--verbose"]:
+        _say(_usage())
+        return 2
+    if arguments[0] in ("-h", "--help"):
+        sys.stdout.write(_usage())
+        return 0
     if arguments[0] == "--version":
         sys.stdout.write(f"{_PACKAGE} {__version__}\n")
         return 0
     if arguments[0] not in COMMANDS:
-        sys.stderr.write(f"{_PACKAGE}: unknown command {arguments[0]!r}\n\n{_usage()}")
+        _say(f"{_PACKAGE}: unknown command {arguments[0]!r}\n\n{_usage()}")
         return 2
     try:
         args = make_parser(arguments[0]).parse_args(arguments[1:])
-    except SystemExit as exit_:  # argparse has said why
-        return exit_.code if isinstance(exit_.code, int) else 2
+    except SystemExit:  # after --help: what is wrong is a UsageError
+        return 0
     with _logging(verbose=args.verbose):
         code: int = _function(COMMANDS[arguments[0]], "run")(args)
     return code
@@ -90,7 +97,7 @@ def _usage() -> str:
         for group, commands in GROUPS.items()
     )
     return (
-        f"usage: {_PACKAGE} [-h] [--version] COMMAND ...\n\n"
+        f"usage: {_PACKAGE} [-h] [--version] [--verbose] COMMAND ...\n\n"
         "nnU-Net v2 for cases with missing modalities. Each command takes --help.\n"
         f"{listed}\n"
         "exit codes: 0 all is well; 1 something failed after the start; 2 it could not start as it was called\n"
@@ -134,17 +141,37 @@ def _complain(arguments: Sequence[str], message: str, *, verbose: bool) -> None:
     if verbose:
         import traceback
 
-        traceback.print_exc()
-    sys.stderr.write(f"{_PACKAGE} {arguments[0]}: {message}\n")
+        _say(traceback.format_exc())
+    _say(f"{' '.join([_PACKAGE, *arguments[:1]])}: {message}\n")
 
 
-def _give_up_output_that_cannot_be_written() -> None:
-    # Python would try again at its exit, and complain about what has been said already.
+def _say(text: str) -> None:
+    # Where standard error cannot be written to, the exit code is all that is left, and stays what it is.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _open_closed_streams() -> None:
+    """Give a standard stream that was closed (``>&-``) its place back, before a file that is opened takes it.
+
+    Writing to a closed standard output fails as it does on a full disk; what goes to a closed standard error is lost.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115  open until the end of the process
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _give_up_what_cannot_be_written(stream: TextIO) -> None:
+    # Python would try again at its exit, complain about what has been said already, and change the exit code.
     try:
-        sys.stdout.flush()
+        stream.flush()
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

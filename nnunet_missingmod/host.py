@@ -29,6 +29,7 @@ _PLANNING = (
     "MissingModPlannerResEncM",
     "MissingModPlannerResEncL",
     "MissingModPlannerResEncXL",
+    "MissingModPlannerRDL",
 )
 CLASS_TABLE = {
     "MissingModPreprocessor": "nnunet_missingmod.preprocessing.preprocessor",

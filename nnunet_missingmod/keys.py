@@ -37,6 +37,7 @@ class Key:
         range: the accepted values.
         meaning: one sentence for the documents.
         conflicts: what this choice contradicts, refused before anything is built: when, and what to set instead.
+        idle: when the key does nothing, and the choice that makes it so; setting it is then refused.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Key:
     range: Range
     meaning: str
     conflicts: tuple[tuple[Callable[[Choices], bool], str], ...] = ()
+    idle: tuple[Callable[[Choices], bool], str] | None = None
 
     @property
     def allowed(self) -> str:

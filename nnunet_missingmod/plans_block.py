@@ -12,6 +12,7 @@ from typing import Any
 
 from nnunet_missingmod.choices import COMMON_KEYS, KEYS, METHOD_KEYS
 from nnunet_missingmod.keys import Key
+from nnunet_missingmod.modalities import MOST_SUBSETS
 
 __all__ = ["BLOCK", "COMMON_KEYS", "KEYS", "anchor_modality", "check_choices", "differences", "resolve"]
 
@@ -48,16 +49,39 @@ def resolve(
     return resolved
 
 
-def check_choices(choices: Mapping[str, Any], modality_names: Sequence[str]) -> None:
-    """Refuse choices that contradict one another, before anything is built.
+def check_choices(
+    choices: Mapping[str, Any],
+    modality_names: Sequence[str],
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    keys: Sequence[Key] = KEYS,
+) -> None:
+    """Refuse choices that contradict one another or do nothing, before anything is built.
+
+    Args:
+        choices: a value for each of ``keys``.
+        modality_names: in channel order.
+        defaults: the trainer's own values, as for ``resolve``; a key that has its own value was not set.
+        keys: those that the trainer uses.
 
     Raises:
         ValueError: names the choices and what to set.
     """
-    for key in KEYS:
+    for key in keys:
         for contradicts, message in key.conflicts:
             if contradicts(choices):
                 raise ValueError(f"{_OF_THE_PLANS} {message}")
+        own = (defaults or {}).get(key.name, key.default)
+        if key.idle is not None and choices[key.name] != own and key.idle[0](choices):
+            raise ValueError(f"{_OF_THE_PLANS} {key.name} does nothing, because {key.idle[1]}: leave it out.")
+    if "subset_objective" not in choices:
+        return
+    number = 2 ** len(modality_names) - 1
+    if choices["subset_objective"] == "enumerate" and number > MOST_SUBSETS:
+        raise ValueError(
+            f'{_OF_THE_PLANS} subset_objective "enumerate" would train on {number:,} subsets in each step: set it to '
+            '"sample", and modality_dropout to "uniform".'
+        )
     anchor_modality(choices, modality_names)
 
 

@@ -1,21 +1,61 @@
 """Files that are written completely or not at all, and fingerprints of files, settings and weights.
 
 Everything that this package writes to disk goes through `replaced_when_complete`. A later run compares fingerprints to
-know whether a stored result is still valid.
+know whether a stored result is still valid. `check_output` and `name_problem` tell before the work whether something
+can be written.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nnunet_missingmod.errors import UsageError
+
 _BLOCK_BYTES = 1024**2
+# Of a file's name, on nearly every file system.
+_PART_BYTES = 255
+# Of the name of a case or a model, to which endings and marks of unfinished files are added.
+_NAME_BYTES = 200
+
+
+def check_output(folder: Path) -> None:
+    """Check that a folder can be written to, or made. Nothing is left behind.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        if max(len(os.fsencode(part)) for part in folder.absolute().parts) > _PART_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write into {folder}: {error.strerror or error}. Choose another -o, or mend the access rights."
+        ) from error
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a file or folder cannot be called so everywhere, as the end of a sentence; None if it can."""
+    if not name or name.startswith("."):
+        return "is empty or starts with a dot"
+    if any(character in "/\\" or unicodedata.category(character).startswith("C") for character in name):
+        return "holds a slash or a character that cannot be shown"
+    if len(name.encode()) > _NAME_BYTES:
+        return f"is longer than {_NAME_BYTES} bytes"
+    return None
 
 
 @contextmanager
@@ -34,10 +74,57 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def moved_when_complete(folder: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield a temporary folder inside of ``folder``; if the block ends without an error, its files move up.
+
+    It is for writers that write more files than the one that they are asked for.
+
+    Args:
+        folder: it is created if it does not exist.
+        last: names of files that move after all others, in this order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{uuid.uuid4().hex[:12]}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        ranks = {name: rank for rank, name in enumerate(last)}
+        for file in sorted(temporary.iterdir(), key=lambda file: (ranks.get(file.name, -1), file.name)):
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, line ends unconverted; ``path`` has the old or all of the new content, never a part."""
+    """Write ``text`` as UTF-8, line ends unconverted; ``path`` has the old or all of the new content, never a part.
+
+    What of a file name is not UTF-8 is written as ``\\udcff``.
+    """
     with replaced_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds, with or without a byte-order mark before it.
+
+    Raises:
+        ValueError: there is no such file, it cannot be read, or it holds something else; the message says which, but
+            does not name the file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except ValueError as error:
+        raise ValueError(f"it is no JSON ({error})" if path.stat().st_size else "it is empty") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds {json.dumps(content)[:40]}, not an object in curly brackets")
+    return content
 
 
 def file_fingerprint(file: Path) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -51,6 +52,18 @@ class Workers:
         except BrokenProcessPool:
             self._pool = None
             return self._started().submit(function, *args)
+
+    def in_order(self, function: Callable[..., Result], each: Iterable[tuple[Any, ...]]) -> Iterator[Future[Result]]:
+        """Yield the future of ``function`` for each tuple of arguments, in their order.
+
+        A few are started ahead of the one that is waited for, so that a killed worker costs no others than these.
+        """
+        ahead: deque[Future[Result]] = deque()
+        for arguments in each:
+            ahead.append(self.submit(function, *arguments))
+            if self._jobs == 1 or len(ahead) > 2 * self._jobs:
+                yield ahead.popleft()
+        yield from ahead
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:

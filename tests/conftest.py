@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -273,18 +272,16 @@ def make_model() -> Callable[..., Path]:
         **block,
     ) -> Path:
         import torch
-        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
         from nnunet_missingmod.host import CLASS_TABLE
+        from nnunet_missingmod.training.checkpoints import find_trainer
 
         torch.manual_seed(seed)
         for fold in folds:
             plans = json.loads(json.dumps(tiny.plans)) | {"continue_training": False}
-            if trainer == "nnUNetTrainer":
-                kind = nnUNetTrainer
-            else:
+            if trainer in CLASS_TABLE:
                 plans["configurations"][configuration]["missingmod"] = block
-                kind = getattr(import_module(CLASS_TABLE[trainer]), trainer)
+            kind = find_trainer(trainer)
             made = kind(plans, configuration, fold, json.loads(json.dumps(tiny.dataset_json)), torch.device("cpu"))
             # By the files in it nnU-Net tells which dataset class to use.
             preprocessed = Path(made.preprocessed_dataset_folder)

@@ -149,7 +149,7 @@ def test_a_terminal_that_lacks_a_letter_is_no_failure():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("arguments", [["trainers"], ["--help"], ["info", "--help"]])
+@pytest.mark.parametrize("arguments", [["trainers"], ["--help"], ["info", "--help"], ["predict", "--help"]])
 def test_output_onto_a_full_disk_fails_without_traceback(arguments):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -162,6 +162,52 @@ def test_output_onto_a_full_disk_fails_without_traceback(arguments):
         )
     assert done.returncode == 1
     assert done.stderr == f"nnunet_missingmod {arguments[0]}: [Errno 28] No space left on device\n"
+
+
+# How a command ends whose standard output, or error, was closed or is full.
+STREAMS = [
+    ("trainers", ">&-", 1),
+    ("trainers", ">/dev/full", 1),
+    ("predict --help", ">&-", 1),
+    ("--version", ">&-", 1),
+    ("trainers", "2>&-", 0),
+    ("trainers", "<&- 2>&-", 0),
+    *((wrong, closed, 2) for wrong in ("", "atach", "inspect", "predict -o x", "attach --nonsense")
+      for closed in ("2>&-", "2>/dev/full", ">&-", ">/dev/full", ">&- 2>&-")),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_streams_that_cannot_be_written_give_no_traceback_and_change_no_code(tmp_path):
+    script = "\n".join(
+        f"{{ {sys.executable} -m nnunet_missingmod.cli {arguments} {streams}; }} 2>&1; echo END $?"
+        for arguments, streams, _ in STREAMS
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "Traceback" not in done.stdout
+    assert "unexpected" not in done.stdout
+    codes = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("END ")]
+    assert list(zip(STREAMS, codes, strict=True)) == [(each, each[2]) for each in STREAMS]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+    code = f"""
+import sys
+from nnunet_missingmod.cli import main
+main(['nothing'])
+sys.exit(0 if open({str(tmp_path / "file")!r}, 'w').fileno() > 2 else 9)
+"""
+    done = subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" <&- >&- 2>&-'], check=False)
+    assert done.returncode == 0
+
+
+def test_verbose_may_stand_before_the_command(command, capsys):
+    command(unexpected)
+    assert main(["--verbose", "attach"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["--verbose"]) == 2
+    assert main(["--verbose", "--version"]) == 0
 
 
 def test_the_help_of_a_command_imports_nothing_heavy():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nnunet_missingmod.choices import ANCHORS
 from nnunet_missingmod.plans_block import anchor_modality, check_choices, resolve
 
 NAMES = ("T1", "t2flair", "T2")
@@ -24,13 +25,55 @@ ENUMERATE = {"network": "parallel", "subset_objective": "enumerate"}
         ({"network": "stock", "channel_encoder": "shared"}, 'network to "early"'),
         ({"network": "stock", "absent_fill": "learned"}, 'set absent_fill to "zero"'),
         ({"network": "stock", "presence_conditioning": True}, "set it to false"),
-        ({"divergence_target": "label", "divergence_temperature": 2}, "set it to 1 for labels"),
-        ({"anchor_modality": "FLAIR"}, "one of T1, t2flair, T2, got 'FLAIR'"),
+        (
+            {"divergence": "holder_pseudo", "divergence_target": "label", "divergence_temperature": 2},
+            "set it to 1 for labels",
+        ),
+        (
+            {"channel_encoder": "shared", "alignment_anchor": "mixture", "anchor_modality": "FLAIR"},
+            "one of T1, t2flair, T2, got 'FLAIR'",
+        ),
+        *(({"alignment_anchor": anchor}, "nothing can move: set alignment_anchor") for anchor in ANCHORS[1:]),
     ],
 )
 def test_contradictions_are_refused_with_what_to_set(block, message):
     with pytest.raises(ValueError, match=message):
         check_choices(resolve(block), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        ({"fused_at": "features"}, 'network is not "parallel"'),
+        ({"alignment_weight": 1}, 'alignment_anchor is "none"'),
+        ({"anchor_modality": "T1"}, 'alignment_anchor is neither "modality" nor "mixture"'),
+        ({"mixture_learning_rate_factor": 1}, 'alignment_anchor is not "mixture"'),
+        ({"divergence_target": "label"}, 'divergence is "none"'),
+        ({"divergence_weight": 3}, 'divergence is "none"'),
+        ({"divergence_alpha": 1.1}, "the divergence has no alpha"),
+        ({"divergence": "kullback_leibler", "divergence_alpha": 1.1}, "the divergence has no alpha"),
+        ({"divergence": "holder_pseudo", "divergence_gamma": 1.1}, "the divergence has no gamma"),
+        ({"divergence_temperature": 2}, 'divergence is "none"'),
+        ({"mutual_information_weight": 0.0}, 'mutual_information is "none"'),
+        ({"mutual_information_level_weights": [1]}, 'mutual_information is "none"'),
+        ({"distillation_warmup_epochs": 3}, "no term learns from a teacher or by mutual information"),
+        ({"teacher": "nnUNetTrainer"}, "neither a term nor initial_weights uses a teacher"),
+        ({"modality_dropout_probability": 0.3, "modality_dropout": "uniform"}, 'modality_dropout is not "bernoulli"'),
+        ({"modality_dropout_seed": 3}, 'modality_dropout is "none"'),
+    ],
+)
+def test_a_key_that_is_set_and_does_nothing_is_refused_with_the_reason(block, reason):
+    name = next(key for key in reversed(block) if key not in ("divergence", "modality_dropout"))
+    with pytest.raises(ValueError, match=f"{name} does nothing, because {reason}: leave it out"):
+        check_choices(resolve(block), NAMES)
+
+
+def test_what_the_trainer_itself_says_was_not_set():
+    own = {"divergence": "holder_pseudo", "divergence_alpha": 1.1}
+    check_choices(resolve({"divergence": "none"}, own), NAMES, own)
+    check_choices(resolve({"divergence": "none", "divergence_alpha": 1.1}, own), NAMES, own)
+    with pytest.raises(ValueError, match="divergence_alpha does nothing"):
+        check_choices(resolve({"divergence": "none", "divergence_alpha": 2.0}, own), NAMES, own)
 
 
 @pytest.mark.parametrize("block", [{}, ENUMERATE, {**ENUMERATE, "mutual_information": "self"}])
@@ -42,3 +85,10 @@ def test_the_automatic_anchor_is_flair_else_the_first():
     assert anchor_modality(resolve({}), NAMES) == "t2flair"
     assert anchor_modality(resolve({}), ("CT", "PET")) == "CT"
     assert anchor_modality(resolve({"anchor_modality": "T2"}), NAMES) == "T2"
+
+
+def test_enumerating_the_subsets_of_many_modalities_is_refused_before_training():
+    names = [f"phase {channel}" for channel in range(23)]
+    with pytest.raises(ValueError, match='on 8,388,607 subsets in each step: set it to "sample"'):
+        check_choices(resolve(ENUMERATE), names)
+    check_choices(resolve({"network": "parallel"}), names)

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_missingmod.storage import file_fingerprint, fingerprint, replaced_when_complete, write_text
+from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.storage import (
+    check_output,
+    file_fingerprint,
+    fingerprint,
+    moved_when_complete,
+    name_problem,
+    replaced_when_complete,
+    write_text,
+)
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_and_nothing_else_is_left(tmp_path):
@@ -33,6 +42,53 @@ def test_the_temporary_file_keeps_the_suffix(tmp_path):
     with replaced_when_complete(tmp_path / "a.nii.gz") as temporary:
         assert temporary.name.endswith(".nii.gz")
         temporary.touch()
+
+
+def test_files_of_one_writer_move_together_or_not_at_all(tmp_path):
+    folder = tmp_path / "new"
+
+    def write(content, *, fails=False):
+        with moved_when_complete(folder, last=["a.tif"]) as temporary:
+            (temporary / "a.tif").write_text(content)
+            (temporary / "a.json").write_text(content)
+            if fails:
+                raise OSError("disk full")
+
+    write("old")
+    with pytest.raises(OSError, match="disk full"):
+        write("new", fails=True)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"a.tif": "old", "a.json": "old"}
+
+
+@pytest.mark.parametrize("below", ["", "new", "new/deeper"])
+def test_a_folder_that_can_be_made_is_an_output_and_nothing_is_left(tmp_path, below):
+    check_output(tmp_path / below)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_none(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for place in ("file", "file/below", "nowhere", "new/" + "x" * 256):
+        with pytest.raises(UsageError, match="Choose another -o, or mend the access rights"):
+            check_output(tmp_path / place)
+
+    def refused(**_more):
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    with pytest.raises(UsageError, match=f"Cannot write into {tmp_path / 'new'}: Permission denied. Choose"):
+        check_output(tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["a", "patient 7", "Jürgen", "x" * 200, "a.b", "-x"])
+def test_names_that_files_can_have(name):
+    assert name_problem(name) is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".x", "a/b", "a\\b", "a\0", "a\n", "\udcff", "x" * 201, "ö" * 101])
+def test_names_that_not_every_file_can_have(name):
+    assert name_problem(name)
 
 
 def test_a_files_fingerprint_is_that_of_the_content(tmp_path):

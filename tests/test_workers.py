@@ -27,6 +27,25 @@ def test_with_one_job_an_error_waits_in_the_future():
         future.result()
 
 
+def test_with_one_job_each_is_run_when_it_is_waited_for():
+    seen = []
+    with Workers(1) as workers:
+        for number, future in enumerate(workers.in_order(seen.append, [(0,), (1,), (2,)])):
+            assert future.done()
+            assert seen == list(range(number + 1))
+
+
+@pytest.mark.slow
+def test_results_come_in_order_and_a_killed_worker_costs_a_few_only():
+    with Workers(2) as workers:
+        assert [future.result() for future in workers.in_order(abs, ((-n,) for n in range(9)))] == list(range(9))
+        signals = [(os.getpid(), 0)] * 30
+        elsewhere = workers.submit(os.getpid).result()
+        signals[1] = (elsewhere, signal.SIGKILL)
+        failed = [future.exception() for future in workers.in_order(os.kill, signals)]
+        assert 1 <= sum(error is not None for error in failed) <= 8
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_only_what_was_in_flight():
     with Workers(2) as workers:

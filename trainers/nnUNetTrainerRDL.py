@@ -1,4 +1,9 @@
-"""Robust Divergence Learning as published: no teacher, all subsets in every step."""
+"""The objective of Robust Divergence Learning on nnU-Net's backbone: no teacher, all subsets in every step.
+
+What differs from the paper and its released code: the backbone is that of the plans, with instance normalisation in
+place of group normalisation and without channel encoders; loss, optimiser, schedule and deep supervision are
+nnU-Net's; and the subsets' losses are averaged rather than summed. nnUNetTrainerRDLReference is closer to the original.
+"""
 
 from nnunet_missingmod.trainers.nnUNetTrainerSharedBackbone import nnUNetTrainerSharedBackbone
 

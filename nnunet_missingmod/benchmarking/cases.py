@@ -1,23 +1,26 @@
 """Finds the cases on which a model is evaluated: the validation cases of its folds, or a folder of test cases.
 
 A model is never evaluated on cases that it was trained on: each validation case is predicted only by the fold that was
-not trained on it.
+not trained on it. What is known of that is in ``split``.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name
+from nnunet_missingmod.benchmarking.split import training_cases, validation_split
+from nnunet_missingmod.cases.dataset import find_raw_cases, read_dataset_json
+from nnunet_missingmod.cases.files import CaseFiles, find_cases
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.inference.model_files import BEST, Fold, ModelFolderError, choose_folds, read_model_json
 from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.storage import name_problem
+
+_CASES_IN_MESSAGE = 10
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class EvaluationCase:
     """
 
     case: str
-    files: dict[int, Path]
+    files: Mapping[int, Path]
     reference: Path
 
 
@@ -43,11 +46,13 @@ class EvaluationSet:
         folds: the folds of the model.
         cases: the cases that can be evaluated.
         refused: {case: reason} of the cases that cannot be evaluated.
+        notes: what the reader of the scores should know of these cases, in sentences.
     """
 
     folds: tuple[Fold, ...]
     cases: list[EvaluationCase]
     refused: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def fold_name(self) -> str:
@@ -60,7 +65,7 @@ def validation_sets(folder: Path, folds: Sequence[Fold] | None, *, checkpoint_na
 
     Raises:
         ModelFolderError: images, references or the split are not in nnU-Net's folders, the model has no validation
-            cases, or its checkpoint was selected on them.
+            cases, was trained on some of them, or its checkpoint was selected on them.
     """
     if checkpoint_name == BEST:
         raise ModelFolderError(
@@ -74,25 +79,21 @@ def validation_sets(folder: Path, folds: Sequence[Fold] | None, *, checkpoint_na
         )
     dataset_json = read_model_json(folder, "dataset.json")
     dataset_name = read_model_json(folder, "plans.json")["dataset_name"]
-    splits = _read_splits(dataset_name)
-    raw = _nnunet_folder("nnUNet_raw") / dataset_name
-    if not raw.is_dir():
-        raise ModelFolderError(f"The images of {dataset_name} are not in {raw}; evaluating needs the raw dataset.")
-    images, labels = _training_files(raw, dataset_json["file_ending"])
+    raw = _raw_dataset(dataset_name)
+    found, references = _training_cases(raw, dataset_json)
     sets = []
     owner: dict[str, Fold] = {}
     for fold in chosen:
-        if not isinstance(fold, int) or fold >= len(splits):
-            raise ModelFolderError(f"splits_final.json of {dataset_name} has {len(splits)} folds, no fold {fold}.")
-        for case in splits[fold]["val"]:
+        split, note = validation_split(folder, fold, dataset_name, file_ending=dataset_json["file_ending"])
+        for case in split:
             if case in owner:
                 raise ModelFolderError(
                     f"Case {case} of {dataset_name} is a validation case of folds {owner[case]} and {fold}: evaluate "
                     "the folds one at a time (-f)."
                 )
             owner[case] = fold
-        of_fold = {case: images.get(case, []) for case in splits[fold]["val"]}
-        sets.append(_evaluation_set((fold,), of_fold, labels, dataset_json))
+        of_fold = [found.get(case, CaseFiles(case, {}, ("it has no image in the raw dataset.",))) for case in split]
+        sets.append(_evaluation_set((fold,), of_fold, references, notes=(note,) if note else ()))
     return sets
 
 
@@ -111,69 +112,93 @@ def test_set(
     for path in (images, references):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is no folder.")
-    files = _files_by_case(images, ending)
-    if not files:
+    found = find_cases(images, channel_names(dataset_json), ending)
+    if not found:
         raise FileNotFoundError(f"There is no case in {images}: expected files CASE_0000{ending} and so on.")
-    labels = {case: references / f"{case}{ending}" for case in files}
-    return _evaluation_set(chosen, files, labels, dataset_json)
+    names = {case.case for case in found}
+    labels = {case: references / f"{case}{ending}" for case in names}
+    notes = []
+    lonely = [case for case in _label_maps(references, ending) if case not in names]
+    if lonely:
+        notes.append(f"References without images in {images}, which are not evaluated: {listed(lonely)}.")
+    known, unknown = training_cases(folder, chosen, str(read_model_json(folder, "plans.json").get("dataset_name")))
+    seen = sorted(names & known)
+    if seen:
+        notes.append(
+            f"Cases with the names of training cases: {listed(seen)}. If they are the same patients, their scores say "
+            "too much good of the model."
+        )
+    if unknown:
+        notes.append(
+            f"It is not known which cases fold {', '.join(map(str, unknown))} was trained on, and so not checked that "
+            "none of these is among them."
+        )
+    return _evaluation_set(chosen, found, labels, notes=notes)
 
 
-def _files_by_case(folder: Path, file_ending: str) -> dict[str, list[Path]]:
-    files: dict[str, list[Path]] = {}
-    for file in sorted(folder.glob(f"*{file_ending}")):
-        files.setdefault(case_name(file, file_ending), []).append(file)
-    return files
+def listed(names: Collection[str]) -> str:
+    """Return names for a message; of many, the first and how many more there are."""
+    shown = ", ".join(list(names)[:_CASES_IN_MESSAGE])
+    more = len(names) - _CASES_IN_MESSAGE
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _training_files(raw: Path, file_ending: str) -> tuple[dict[str, list[Path]], dict[str, Path]]:
-    """Return the images and the reference of each training case; they may be listed in dataset.json."""
+def _label_maps(folder: Path, file_ending: str) -> list[str]:
+    files = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    return [name.removesuffix(file_ending) for name in files if name.endswith(file_ending)]
+
+
+def _training_cases(raw: Path, dataset_json: Mapping[str, Any]) -> tuple[dict[str, CaseFiles], dict[str, Path]]:
+    """Return the training cases of a raw dataset and their references; they may be listed in its dataset.json."""
     try:
-        listed = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(f"The raw dataset {raw} has no dataset.json that can be read: {error}.") from error
-    if "dataset" in listed:
-        found = get_filenames_of_train_images_and_targets(str(raw), listed)
-        images = {case: [Path(file) for file in files["images"]] for case, files in found.items()}
-        return images, {case: Path(files["label"]) for case, files in found.items()}
-    images = _files_by_case(raw / "imagesTr", file_ending)
-    return images, {case: raw / "labelsTr" / f"{case}{file_ending}" for case in images}
+        listing = read_dataset_json(raw).get("dataset")
+        # Channels and file ending are those that the model was trained with.
+        content = {key: value for key, value in dataset_json.items() if key != "dataset"}
+        found, labels = find_raw_cases(raw, content | ({"dataset": listing} if listing else {}))
+    except (UsageError, OSError) as error:
+        raise ModelFolderError(str(error)) from error
+    cases = {case.case: case for split, case in found if split == "Tr"}
+    return cases, {case: file for (split, case), file in labels.items() if split == "Tr"}
 
 
 def _evaluation_set(
     folds: tuple[Fold, ...],
-    files: Mapping[str, Sequence[Path]],
+    found: Iterable[CaseFiles],
     references: Mapping[str, Path],
-    dataset_json: Mapping[str, Any],
+    *,
+    notes: Sequence[str],
 ) -> EvaluationSet:
     cases, refused = [], {}
-    names = channel_names(dataset_json)
-    for case in sorted(files):
-        try:
-            if not files[case]:
-                raise CaseRefusedError(case, "it has no image in the raw dataset.")
-            assigned = assign_channels(files[case], names, dataset_json["file_ending"])
-            if not references[case].is_file():
-                raise CaseRefusedError(case, f"its reference {references[case]} does not exist.")
-        except CaseRefusedError as error:
-            refused[case] = error.problem
-            continue
-        cases.append(EvaluationCase(case, assigned, references[case]))
-    return EvaluationSet(folds, cases, refused)
+    for case in sorted(found, key=lambda case: case.case):
+        reference = references.get(case.case)
+        problem = name_problem(case.case)
+        if problem:
+            refused[case.case] = f"its name {problem}, and its predictions are called after it: rename it."
+        elif case.problems:
+            refused[case.case] = " ".join(case.problems)
+        elif reference is None or not reference.is_file():
+            refused[case.case] = _without_reference(case.case, reference)
+        else:
+            cases.append(EvaluationCase(case.case, case.files, reference))
+    return EvaluationSet(folds, cases, refused, tuple(notes))
 
 
-def _read_splits(dataset_name: str) -> list[dict[str, list[str]]]:
-    file = _nnunet_folder("nnUNet_preprocessed") / dataset_name / "splits_final.json"
-    try:
-        splits: list[dict[str, list[str]]] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"The folds of {dataset_name} cannot be read: {error}. nnU-Net writes splits_final.json when it trains a "
-            "fold; without it evaluate a test folder (-i, -ref)."
-        ) from error
-    return splits
+def _without_reference(case: str, expected: Path | None) -> str:
+    """Say that a case has no reference, and which files may be meant for it."""
+    if expected is None:
+        return "it has no reference."
+    alike: list[str] = []
+    if expected.parent.is_dir():
+        alike = sorted(file.name for file in expected.parent.iterdir() if file.name.startswith(f"{case}."))
+    near = f" {', '.join(alike)} is not called so: rename or convert." if alike else ""
+    return f"its reference {expected} does not exist.{near}"
 
 
-def _nnunet_folder(variable: str) -> Path:
+def _raw_dataset(dataset_name: str) -> Path:
+    variable = "nnUNet_raw"
     if not os.environ.get(variable):
         raise ModelFolderError(f"{variable} is not set: validation cases are looked for there. Or give -i and -ref.")
-    return Path(os.environ[variable])
+    raw = Path(os.environ[variable]) / dataset_name
+    if not raw.is_dir():
+        raise ModelFolderError(f"The images of {dataset_name} are not in {raw}; evaluating needs the raw dataset.")
+    return raw

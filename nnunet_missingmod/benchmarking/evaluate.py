@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from tqdm import tqdm
 
-from nnunet_missingmod.benchmarking.cases import EvaluationSet, test_set, validation_sets
-from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages
+from nnunet_missingmod import plans_block
+from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet, test_set, validation_sets
+from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages, reason, stages_of
+from nnunet_missingmod.benchmarking.references import Reference, check_references
 from nnunet_missingmod.benchmarking.report import write_evaluation
-from nnunet_missingmod.benchmarking.request import NamedModel, Request, Task, common_task
+from nnunet_missingmod.benchmarking.request import (
+    NamedModel,
+    Request,
+    Task,
+    common_task,
+    refuse_output_within,
+    task_of,
+)
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
 from nnunet_missingmod.benchmarking.store import PredictionStore
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.errors import FailedError, UsageError
 from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
-from nnunet_missingmod.inference.model_folder import open_model_folder, plans_errors_explained
-from nnunet_missingmod.modalities import Subset, choose_subsets, name_patients, subset_name
+from nnunet_missingmod.inference.model_folder import (
+    check_plans_are_complete,
+    load_predictor,
+    open_model_folder,
+    plans_errors_explained,
+)
+from nnunet_missingmod.modalities import ALL, SUBSET_WORDS, Subset, choose_subsets, name_patients, subset_name
+from nnunet_missingmod.storage import check_output
 from nnunet_missingmod.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -31,6 +47,9 @@ logger = logging.getLogger(__name__)
 SCORES = "scores.csv"
 PREDICTIONS = "predictions"
 PREVIOUS_STAGES = "predictions_of_previous_stages"
+
+# Of more, every subset is predicted only where that is asked for: 255 subsets of 8, twice as many of each more.
+_MOST_MODALITIES_OF_EVERY_SUBSET = 8
 
 
 @dataclass
@@ -46,10 +65,24 @@ class _Progress:
     """What is known of an evaluation so far."""
 
     sets: dict[str, list[EvaluationSet]] = field(default_factory=dict)
-    references: dict[str, Path] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
     predictions: list[ToScore] = field(default_factory=list)
     weights: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+
+    def cases(self) -> dict[str, EvaluationCase]:
+        """Return every case that any model is evaluated on, sorted by name."""
+        found = {case.case: case for sets in self.sets.values() for each in sets for case in each.cases}
+        return dict(sorted(found.items()))
+
+    def drop(self, refused: Mapping[str, str]) -> None:
+        """Leave out cases of every model; each is a failure, with its reason."""
+        for name, sets in self.sets.items():
+            self.sets[name] = [
+                replace(each, cases=[case for case in each.cases if case.case not in refused]) for each in sets
+            ]
+        self.failures += [f"case {case}: {why}" for case, why in refused.items()]
 
 
 def evaluate(request: Request) -> Outcome:
@@ -58,26 +91,49 @@ def evaluate(request: Request) -> Outcome:
     Predictions that are there already and were made by the same weights from the same images are kept.
 
     Raises:
-        UsageError: no model can be used, they cannot be compared, a word for a subset or a region is unknown, a case
-            names no patient, or the output folder cannot be written to. Nothing was written.
+        UsageError: no model or no case can be used, the models cannot be compared, references hold other values than
+            labels, a word for a subset or a region is unknown, a case names no patient, or the output folder cannot be
+            written to. Nothing was written.
+        FailedError: there is nothing to score, because no case has the modalities of a subset that was asked for.
         OSError: the disk is full, say. Called again, the evaluation goes on.
     """
     progress = _Progress()
     task = _find_cases(request, progress)
     try:
-        subsets = choose_subsets(request.subset_words, task.modalities)
+        subsets = _choose_subsets(request.subset_words, task.modalities)
         pattern = request.patient_pattern
-        patients = None if pattern is None else name_patients(progress.references, pattern)
+        patients = None if pattern is None else name_patients(progress.cases(), pattern)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for region in request.least_size:
         if region not in task.regions:
             raise UsageError(f"--least-size: there is no region {region!r}, only {', '.join(task.regions)}.")
-    _prepare_output(request.output)
+    folders = {file.parent for case in progress.cases().values() for file in (case.reference, *case.files.values())}
+    refuse_output_within(request.output, sorted(folders))
+    choices = _drop_models_that_cannot_predict(request, progress)
     with Workers(request.jobs) as workers:
+        references = check_references(
+            list(progress.cases().values()),
+            task,
+            request.label_map,
+            choices=choices,
+            workers=workers,
+        )
+        progress.references = references.usable
+        progress.drop(references.refused)
+        if not progress.cases():
+            raise UsageError("\n".join(["There is no case to evaluate on.", *progress.failures]))
+        check_output(request.output)
+        request.output.mkdir(parents=True, exist_ok=True)
+        _warn(progress)
         _predict(request, task, subsets, progress, workers)
         scored = score_all(
-            progress.predictions, progress.references, task, tolerance_mm=request.tolerance_mm, workers=workers
+            progress.predictions,
+            progress.references,
+            task,
+            label_map=request.label_map,
+            tolerance_mm=request.tolerance_mm,
+            workers=workers,
         )
     progress.failures += [
         f"{each.model}, case {each.case} with {subset_name(each.subset, task.modalities)}: {why}"
@@ -85,7 +141,9 @@ def evaluate(request: Request) -> Outcome:
     ]
     rows = [row for prediction in progress.predictions for row in scored.rows.get(prediction, ())]
     if not rows:
-        return Outcome(failures=[*progress.failures, "Nothing could be scored."])
+        if not progress.failures:
+            raise FailedError("Nothing could be scored: no case has the modalities of any subset that was asked for.")
+        return Outcome(["Nothing could be scored."], progress.failures)
     write_scores(rows, request.output / SCORES)
     summary = write_evaluation(
         request,
@@ -101,44 +159,49 @@ def evaluate(request: Request) -> Outcome:
     return Outcome(summary, progress.failures)
 
 
-def _prepare_output(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("no write access")
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write into {folder}: {error}. Choose another -o, or mend the access rights."
-        ) from error
+def _choose_subsets(words: Sequence[str], modalities: Sequence[str]) -> list[Subset]:
+    """Return the subsets asked for; without words every one, if they are not too many for that.
+
+    Raises:
+        ValueError: they are too many, or as `choose_subsets`.
+    """
+    if not words and len(modalities) > _MOST_MODALITIES_OF_EVERY_SUBSET:
+        raise ValueError(
+            f"{len(modalities)} modalities have {2 ** len(modalities) - 1:,} subsets: say with --subsets which of them "
+            f"to evaluate: {SUBSET_WORDS}."
+        )
+    return choose_subsets(words or (ALL,), modalities)
 
 
 def _find_cases(request: Request, progress: _Progress) -> Task:
     """Find each model's cases; return what the models have in common."""
-    dataset_jsons = {}
     for model in request.models:
         try:
+            if not model.folder.is_dir():
+                raise ModelFolderError(f"There is no model folder {model.folder}.")
             with plans_errors_explained(model.folder):
+                dataset_json, plans = (read_model_json(model.folder, name) for name in ("dataset.json", "plans.json"))
+                progress.tasks[model.name] = task_of(dataset_json, plans)
                 progress.sets[model.name] = _sets_of(model, request)
-                dataset_jsons[model.name] = read_model_json(model.folder, "dataset.json")
         except (ValueError, OSError) as error:
-            progress.sets.pop(model.name, None)
+            progress.tasks.pop(model.name, None)
             progress.failures.append(f"{model.name}: {error}")
-    if not dataset_jsons:
+    if not progress.tasks:
         raise UsageError("\n".join(progress.failures))
     try:
-        task = common_task(dataset_jsons)
+        task = common_task(progress.tasks)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    references: dict[str, Path] = {}
     for name, sets in progress.sets.items():
         for each in sets:
             progress.failures += [f"{name}, case {case}: {why}" for case, why in each.refused.items()]
             for case in each.cases:
-                if progress.references.setdefault(case.case, case.reference) != case.reference:
+                if references.setdefault(case.case, case.reference) != case.reference:
                     raise UsageError(
                         f"Case {case.case} of {name} has another reference than that of the models before it: models "
                         "of different datasets are compared on one test folder (-i, -ref)."
                     )
-    _warn_of_different_cases(progress)
     return task
 
 
@@ -150,9 +213,47 @@ def _sets_of(model: NamedModel, request: Request) -> list[EvaluationSet]:
     ]
 
 
-def _warn_of_different_cases(progress: _Progress) -> None:
+def _drop_models_that_cannot_predict(request: Request, progress: _Progress) -> dict[str, Any]:
+    """Load every model once, so that what is damaged is known before anything is predicted or written.
+
+    Returns:
+        The choices of the first model's plans on how files are read.
+
+    Raises:
+        UsageError: no model can be used.
+    """
+    first: dict[str, Any] | None = None
+    for model in request.models:
+        usable = []
+        for each in progress.sets.get(model.name, ()):
+            try:
+                with plans_errors_explained(model.folder):
+                    opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
+                    for stage in stages_of(opened):
+                        check_plans_are_complete(stage)
+                        load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
+                    block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
+                    choices = plans_block.resolve(block)
+            except Exception as error:  # one model must not end the others, whatever is wrong with it
+                progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
+            else:
+                usable.append(each)
+                first = choices if first is None else first
+        if model.name in progress.sets:
+            progress.sets[model.name] = usable
+    if first is None:
+        raise UsageError("\n".join(progress.failures))
+    return first
+
+
+def _warn(progress: _Progress) -> None:
+    """Say what whoever reads the scores should know."""
+    for name, sets in progress.sets.items():
+        for note in dict.fromkeys(note for each in sets for note in each.notes):
+            logger.warning("%s: %s", name, note)
+    models = [name for name, sets in progress.sets.items() if sets]
     number = Counter(case.case for sets in progress.sets.values() for each in sets for case in each.cases)
-    some = [case for case, count in number.items() if count < len(progress.sets)]
+    some = [case for case, count in number.items() if count < len(models)]
     if some:
         logger.warning(
             "%d of %d cases are not those of every model: comparisons use the others.", len(some), len(number)
@@ -184,8 +285,8 @@ def _predict(request: Request, task: Task, subsets: Sequence[Subset], progress: 
                         stages_folder=request.output / PREVIOUS_STAGES / model.name,
                         on_more=partial(_expect_more, bar),
                     )
-                except ModelFolderError as error:
-                    progress.failures.append(f"{model.name}, fold {each.fold_name}: {error}")
+                except Exception as error:  # as before: want of memory, or files that have changed since
+                    progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
                     bar.update(len(subsets) * len(each.cases))
                     continue
                 progress.weights.setdefault(model.name, {}).update(opened.fold_fingerprints)

@@ -15,6 +15,7 @@ from nnunet_missingmod import absence
 from nnunet_missingmod.benchmarking.cases import EvaluationCase
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor
+from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
@@ -48,7 +49,7 @@ def model_latents(
     if not complete or len(model.modalities) < 2:
         return None
     predictor = load_predictor(model, device=device, kind=nnUNetPredictor)
-    network = predictor.network.to(device).eval()
+    network = unwrapped(predictor.network).to(device).eval()
     rng = np.random.default_rng(seed)
     values, owners = [], []
     for owner, case in enumerate(complete):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +24,12 @@ from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
 from nnunet_missingmod.benchmarking.preparation import PreparedCase, prepare_case
 from nnunet_missingmod.benchmarking.store import Origin, PredictionStore
+from nnunet_missingmod.cases.files import case_name
 from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
 from nnunet_missingmod.modalities import Subset
-from nnunet_missingmod.storage import file_fingerprint, replaced_when_complete
+from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 from nnunet_missingmod.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -97,7 +99,12 @@ def predict_set(
             predicted.failed[case.case] = previous.failed[case.case]
             on_progress(len(subsets))
             continue
-        origin = _origin(made_by, model.modalities, case, settings)
+        try:
+            origin = _origin(made_by, model, case, settings)
+        except OSError as error:
+            predicted.failed[case.case] = reason(error)
+            on_progress(len(subsets))
+            continue
         present = store.present(case.case, origin)
         wanted = [s for s in subsets if present is None or {model.modalities[c] for c in s} <= set(present)]
         if previous is not None:
@@ -118,10 +125,6 @@ def predict_set(
         tile_step_size=settings.tile_step_size,
         use_mirroring=settings.mirroring,
     )
-    # nnU-Net lets cuDNN choose its algorithms by timing. Different algorithms round differently, so without this two
-    # runs could give different scores.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     in_flight: deque[_InFlight] = deque()
 
     def finish(job: _InFlight) -> None:
@@ -132,36 +135,56 @@ def predict_set(
             done = [subset for subset, _ in job.exports]
             store.record(case, job.task.origin, done, present=job.present)
         except Exception as error:  # file systems and image libraries raise many kinds of errors
-            predicted.failed[case] = _reason(error)
+            predicted.failed[case] = reason(error)
         else:
             predicted.files.update(_files(store, case, done))
         on_progress(len(job.task.subsets))
 
-    for task, preparing in _prepared_ahead(tasks, model, workers):
-        try:
-            job = _predict_case(task, preparing.result(), model, predictor, store, workers)
-        except Exception as error:  # readers raise whatever their libraries raise; so does a GPU
-            predicted.failed[task.case.case] = _reason(error)
-            on_progress(len(task.subsets))
-            continue
-        in_flight.append(job)
-        while len(in_flight) > (0 if workers.at_once == 1 else 1):
-            finish(in_flight.popleft())
+    with _repeatable():
+        for task, preparing in _prepared_ahead(tasks, model, workers):
+            try:
+                job = _predict_case(task, preparing.result(), model, predictor, store, workers)
+            except Exception as error:  # readers raise whatever their libraries raise; so does a GPU
+                predicted.failed[task.case.case] = reason(error)
+                on_progress(len(task.subsets))
+                continue
+            in_flight.append(job)
+            while len(in_flight) > (0 if workers.at_once == 1 else 1):
+                finish(in_flight.popleft())
     while in_flight:
         finish(in_flight.popleft())
     return predicted
 
 
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """Let cuDNN choose the same algorithms in every run; afterwards its settings and torch's threads are as before.
+
+    nnU-Net lets it choose by timing. Different algorithms round differently, so that two runs could give different
+    scores.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    threads = torch.get_num_threads()
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+        torch.set_num_threads(threads)
+
+
 def export(logits: np.ndarray, properties: dict[str, Any], model: ModelFolder, target: Path, num_threads: int) -> None:
     """Write the segmentation of logits (K, *spatial) in the geometry of the case's files, by nnU-Net's exporter."""
-    with replaced_when_complete(target) as temporary:
+    # Some writers put a second file beside the one that they write: the spacing of a 3-D TIFF file.
+    with moved_when_complete(target.parent, last=[target.name]) as temporary:
         export_prediction_from_logits(
             logits,
             properties,
             model.configuration_manager,
             model.plans_manager,
             model.dataset_json,
-            str(temporary).removesuffix(model.file_ending),
+            str(temporary / target.name).removesuffix(model.file_ending),
             num_threads_torch=num_threads,
         )
 
@@ -201,19 +224,25 @@ def _predict_case(
     return _InFlight(task, prepared.present, exports)
 
 
-def _origin(model: str, modalities: Sequence[str], case: EvaluationCase, settings: PredictionSettings) -> Origin:
+def _origin(made_by: str, model: ModelFolder, case: EvaluationCase, settings: PredictionSettings) -> Origin:
     all_settings = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
-    images = {modalities[channel]: file_fingerprint(file) for channel, file in case.files.items()}
-    return Origin(model, all_settings, images)
+    images = {model.modalities[channel]: file_fingerprint(file) for channel, file in case.files.items()}
+    # The spacing of 3-D TIFF files is in CASE.json.
+    first = next(iter(case.files.values()))
+    spacing = first.with_name(f"{case_name(first, model.file_ending)}.json")
+    if spacing.is_file():
+        images[spacing.name] = file_fingerprint(spacing)
+    return Origin(made_by, all_settings, images)
 
 
 def _files(store: PredictionStore, case: str, subsets: Sequence[Subset]) -> dict[tuple[str, Subset], Path]:
     return {(case, subset): store.file(case, subset) for subset in subsets}
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what went wrong, for the line on a case or a model that failed."""
     if isinstance(error, BrokenProcessPool):
-        return "a worker process was killed, perhaps for want of memory: use fewer --jobs"
+        return "a worker process was killed, perhaps for want of memory: use fewer processes (-np)"
     return str(error).strip() or type(error).__name__
 
 
@@ -266,6 +295,18 @@ def predict_stages(
         on_more=on_more,
     )
     return predict(model, cases, subsets, store, previous=previous)
+
+
+def stages_of(model: ModelFolder) -> Iterator[ModelFolder]:
+    """Yield the model, and after it the earlier stages of its cascade, if it is the last of one.
+
+    Raises:
+        ModelFolderError: see `predict_stages`.
+    """
+    yield model
+    stage = model.configuration_manager.previous_stage_name
+    if stage is not None:
+        yield from stages_of(_open_stage(model, stage))
 
 
 def _open_stage(model: ModelFolder, stage: str) -> ModelFolder:

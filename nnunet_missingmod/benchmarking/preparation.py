@@ -22,8 +22,9 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError
+from nnunet_missingmod.cases.image_file import Image
 from nnunet_missingmod.cases.labels import Grid, read_label_file
-from nnunet_missingmod.cases.reading import Image, judge_channels, read_files
+from nnunet_missingmod.cases.reading import judge_channels, read_files
 from nnunet_missingmod.inference.model_folder import ModelFolder
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
@@ -93,6 +94,8 @@ def prepare_case(
         reader,
         file_ending=model.file_ending,
         geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
+        nifti_transform=choices["nifti_transform"],
+        headers=choices["headers"],
     )
     if read.problems:
         raise CaseRefusedError(case, " ".join(read.problems))
@@ -106,8 +109,11 @@ def prepare_case(
         replaced=read.replaced,
     )
     available = [subset for subset in subsets if present[list(subset)].all()]
-    # If headers differ within the tolerance, a case has the geometry of its first present file.
-    owner = {subset: min(subset) if read.distances_voxels else min(read.properties) for subset in available}
+    # Headers may differ within the tolerance, or in the orientation that a reader turns round; a case has the header of
+    # its first present file. Channels of one header are named by the first of them.
+    first_of: dict[tuple[str, ...], int] = {}
+    same_header = {c: first_of.setdefault(_header(properties), c) for c, properties in read.properties.items()}
+    owner = {subset: same_header.get(min(subset), min(same_header)) for subset in available}
     if previous is None:
         together = _group_by_mask(data, available, owner)
     else:
@@ -122,7 +128,8 @@ def prepare_case(
         properties[plans_block.BLOCK] = {"case": case}
         seg = None
         if previous is not None:
-            seg = read_label_file(previous[members[0]], reader, Grid(data.shape[1:], properties))
+            grid = Grid(data.shape[1:], properties)
+            seg = read_label_file(previous[members[0]], reader, grid, headers=choices["headers"])
         preprocessed, seg, properties = MissingModPreprocessor(verbose=False).run_case_npy(
             masked, seg, properties, model.plans_manager, model.configuration_manager, model.dataset_json
         )
@@ -156,6 +163,13 @@ def _group_by_mask(
             filled[key] = _digest(create_nonzero_mask(union[None]))
         groups[owner[subset], filled[key]].append(subset)
     return [(channel, members) for (channel, _), members in groups.items()]
+
+
+def _header(properties: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all numbers and words of the geometry that nnU-Net's reader returned."""
+    stuff = properties.get("sitk_stuff") or properties.get("nibabel_stuff") or {}
+    parts = (properties["spacing"], *(stuff[key] for key in sorted(stuff)))
+    return tuple(str(value) for part in parts for value in np.ravel(part))
 
 
 def _digest(mask: np.ndarray) -> bytes:

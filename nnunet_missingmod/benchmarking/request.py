@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+from nnunet_missingmod.cases.dataset import label_values
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.conventions import Region, brats_regions, dataset_regions, ignore_label
 from nnunet_missingmod.inference.model_files import Fold, ModelFolderError, find_model_folder
-from nnunet_missingmod.inference.predictor import choose_device
 from nnunet_missingmod.modalities import channel_names, compile_pattern
+from nnunet_missingmod.storage import name_problem
+
+if TYPE_CHECKING:
+    import torch
+
+    from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,18 @@ class NamedModel:
 
 @dataclass(frozen=True)
 class Task:
-    """What models must have in common to be compared: modalities, regions, and how label maps are stored."""
+    """What models must have in common to be compared: modalities, regions, and how label maps are stored.
+
+    ``labels`` are all values that a label map may hold. ``reader`` is the name of nnU-Net's reader class in the plans,
+    in which alone models may differ.
+    """
 
     modalities: tuple[str, ...]
     regions: dict[str, Region]
     ignore_label: int | None
     file_ending: str
+    labels: tuple[int, ...]
+    reader: str
 
 
 def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> list[NamedModel]:
@@ -50,13 +60,14 @@ def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> li
         folds: of every model, None for all it has.
 
     Raises:
-        ValueError: two models have one name.
+        ValueError: two models have one name, or a name cannot be that of a folder.
     """
     names: list[str | None] = []
     folders: list[Path] = []
     for each in given:
         before, separator, after = str(each).partition("=")
-        named = bool(separator) and os.sep not in before and not Path(each).exists()
+        # A path that holds a = is one, unless what stands after it is a folder and the whole is not.
+        named = bool(separator) and not Path(each).exists() and (os.sep not in before or Path(after).is_dir())
         names.append(before if named else None)
         folders.append(Path(after if named else each))
     trainers = Counter(folder.resolve().name.split("__")[0] for folder in folders)
@@ -64,37 +75,70 @@ def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> li
         trainer = folder.resolve().name.split("__")[0]
         if names[index] is None:
             names[index] = trainer if trainers[trainer] == 1 else folder.resolve().name
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"Two models are called {twice[0]!r}: give them names, as in A=FOLDER B=FOLDER.")
+    first: dict[str, str] = {}
+    for name in map(str, names):
+        problem = name_problem(name)
+        if problem:
+            raise ValueError(
+                f"The model name {name!r} {problem}, and a folder of predictions is called after it: give another, as "
+                "in A=FOLDER."
+            )
+        # Some file systems do not tell these apart.
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in first:
+            also = "" if first[key] == name else f" and {first[key]!r}, which some disks do not tell apart"
+            raise ValueError(f"Two models are called {name!r}{also}: give them names, as in A=FOLDER B=FOLDER.")
+        first[key] = name
     chosen = None if folds is None else tuple(folds)
     return [NamedModel(str(name), folder, chosen) for name, folder in zip(names, folders, strict=True)]
 
 
-def common_task(dataset_jsons: Mapping[str, Mapping[str, Any]]) -> Task:
-    """Return what the models, given by name with their dataset.json, are evaluated on.
+def task_of(dataset_json: Mapping[str, Any], plans: Mapping[str, Any]) -> Task:
+    """Return what a model is evaluated on: WT, TC and ET where its labels are those of BraTS, else its own regions.
 
-    Regions are WT, TC and ET where the labels are those of BraTS, else those of the dataset.
+    Raises:
+        ValueError: channels or labels of dataset.json are none.
+        KeyError: plans.json or dataset.json lacks an entry.
+    """
+    return Task(
+        channel_names(dataset_json),
+        brats_regions(dataset_json) or dataset_regions(dataset_json),
+        ignore_label(dataset_json),
+        str(dataset_json["file_ending"]),
+        tuple(sorted({0, *label_values(dataset_json)})),
+        str(plans["image_reader_writer"]),
+    )
+
+
+def common_task(tasks: Mapping[str, Task]) -> Task:
+    """Return what the models, given by name with their tasks, are evaluated on.
 
     Raises:
         ValueError: they differ in modalities, labels or file ending, so that their scores are not comparable.
     """
-    tasks = {
-        name: Task(
-            channel_names(content),
-            brats_regions(content) or dataset_regions(content),
-            ignore_label(content),
-            str(content["file_ending"]),
-        )
-        for name, content in dataset_jsons.items()
-    }
     (first, task), *others = tasks.items()
     for name, other in others:
-        if other != task:
+        differences = [
+            f"{what} of {first}: {one}; of {name}: {another}"
+            for (what, one), another in zip(_in_words(task).items(), _in_words(other).values(), strict=True)
+            if one != another
+        ]
+        if differences:
             raise ValueError(
-                f"{first} and {name} cannot be compared: {task} against {other}. Evaluate them one by one."
+                f"{first} and {name} cannot be compared. {'. '.join(differences)}. Evaluate them one by one."
             )
     return task
+
+
+def _in_words(task: Task) -> dict[str, str]:
+    regions = (f"{name} ({'+'.join(map(str, labels))})" for name, labels in task.regions.items())
+    return {
+        "Modalities": ", ".join(task.modalities),
+        "Regions": ", ".join(regions),
+        "Label values": ", ".join(map(str, task.labels)),
+        "Ignored label": "none" if task.ignore_label is None else str(task.ignore_label),
+        "File ending": task.file_ending,
+    }
 
 
 @dataclass(frozen=True)
@@ -107,10 +151,11 @@ class Request:
         images, references: a test folder, or None for the validation cases of the folds.
         checkpoint_name: the file in each fold's folder.
         output: folder of predictions, scores and report.
-        subset_words: see ``choose_subsets``.
+        subset_words: see ``choose_subsets``; empty for every subset.
         convention: name of what empty masks score in the main tables.
         tolerance_mm: of the surface Dice.
         least_size: {region: voxels} for the rule of small regions.
+        label_map: {value in the references: label of the dataset that it stands for}.
         patient_pattern: whose one group is the patient in the name of a case; None if each case is one.
         settings: of the predictions.
         device: where networks run.
@@ -128,6 +173,7 @@ class Request:
     convention: str
     tolerance_mm: float
     least_size: dict[str, int]
+    label_map: dict[int, int]
     patient_pattern: re.Pattern[str] | None
     settings: PredictionSettings
     device: torch.device
@@ -142,9 +188,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         UsageError: they contradict each other, or a value is out of its range.
     """
     try:
-        folds = None if args.folds is None else [_fold(word) for word in args.folds]
-        models = name_models(_folders(args), folds)
-        device = choose_device(args.device)
+        models = name_models(_folders(args), args.folds)
         patient_pattern = None if args.patients is None else compile_pattern(args.patients)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -153,15 +197,21 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         raise UsageError(f"--baseline {args.baseline!r} is none of the models: {', '.join(names)}.")
     if (args.input is None) != (args.references is None):
         raise UsageError("A test folder needs both its images (-i) and their references (-ref).")
-    for folder in (args.input, args.references):
-        if folder is not None and not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}.")
-    if not 0 < args.step_size <= 1:
-        raise UsageError(f"-step_size is above 0 and at most 1, got {args.step_size}.")
-    if args.processes < 1:
-        raise UsageError(f"-np (or --jobs) is 1 or more, got {args.processes}.")
+    refuse_output_within(
+        args.output, [folder for folder in (args.input, args.references, *(m.folder for m in models)) if folder]
+    )
     if not args.tolerance > 0:
         raise UsageError(f"--tolerance is in mm and above 0, got {args.tolerance}.")
+    least_size, label_map = _least_size(args.least_size), _label_map(args.map_labels or ())
+
+    # They import torch, which takes seconds, and wrong usage is said without.
+    from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+    from nnunet_missingmod.inference.predictor import choose_device
+
+    try:
+        device = choose_device(args.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return Request(
         models=tuple(models),
         baseline=args.baseline or names[0],
@@ -169,16 +219,32 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         references=args.references,
         checkpoint_name=args.checkpoint,
         output=args.output,
-        subset_words=tuple(args.subsets),
+        subset_words=tuple(args.subsets or ()),
         convention=args.convention,
         tolerance_mm=args.tolerance,
-        least_size=_least_size(args.least_size),
+        least_size=least_size,
+        label_map=label_map,
         patient_pattern=patient_pattern,
         settings=PredictionSettings(tile_step_size=args.step_size, mirroring=not args.disable_tta),
         device=device,
         jobs=args.processes,
         command=command,
     )
+
+
+def refuse_output_within(output: Path, folders: Iterable[Path]) -> None:
+    """Check that results are not written among images, references or models.
+
+    Raises:
+        UsageError: the output folder is one of the folders, or lies in one.
+    """
+    for folder in folders:
+        if output.resolve().is_relative_to(folder.resolve()):
+            where = "is" if output.resolve() == folder.resolve() else "lies in"
+            raise UsageError(
+                f"-o {output} {where} {folder}, which is read: results must not lie among images, references or "
+                "models. Choose another -o."
+            )
 
 
 def _folders(args: argparse.Namespace) -> list[str | Path]:
@@ -198,12 +264,6 @@ def _folders(args: argparse.Namespace) -> list[str | Path]:
         raise UsageError(str(error)) from error
 
 
-def _fold(word: str) -> Fold:
-    if word != "all" and not word.isdecimal():
-        raise UsageError(f"A fold is a number or all, got {word!r}.")
-    return word if word == "all" else int(word)
-
-
 def _least_size(word: str | None) -> dict[str, int]:
     if word is None:
         return {}
@@ -211,3 +271,15 @@ def _least_size(word: str | None) -> dict[str, int]:
     if not region or not voxels.isdecimal() or int(voxels) < 1:
         raise UsageError(f"--least-size takes REGION=VOXELS, as ET=500, got {word!r}.")
     return {region: int(voxels)}
+
+
+def _label_map(words: Iterable[str]) -> dict[int, int]:
+    mapping: dict[int, int] = {}
+    for word in words:
+        value, separator, label = word.partition("=")
+        if not (separator and value.isdecimal() and label.isdecimal()) or int(value) in mapping:
+            raise UsageError(
+                f"--map-labels takes VALUE=LABEL, as 4=3, once for each value of the references, got {word!r}."
+            )
+        mapping[int(value)] = int(label)
+    return mapping

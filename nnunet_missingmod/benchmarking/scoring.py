@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
+from nnunet_missingmod.benchmarking.references import Reference, read_labels
 from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.evaluation.scores import ScoreRow, score_rows
 from nnunet_missingmod.evaluation.scoring import score_files
@@ -35,26 +37,29 @@ class Scored(NamedTuple):
 
 def score_all(
     predictions: Sequence[ToScore],
-    references: Mapping[str, Path],
+    references: Mapping[str, Reference],
     task: Task,
     *,
+    label_map: Mapping[int, int],
     tolerance_mm: float,
     workers: Workers,
 ) -> Scored:
     """Score predictions, a case at a time; one that cannot be scored is named in the result and costs no other.
 
     Args:
-        references: {case: label map}.
+        references: of each case, checked.
+        label_map: {value in the references: label of the dataset that it stands for}.
         tolerance_mm: of the surface Dice.
     """
     by_case: defaultdict[str, list[ToScore]] = defaultdict(list)
     for prediction in predictions:
         by_case[prediction.case].append(prediction)
-    waiting = [
-        workers.submit(score_case, of_case, references[case], task, tolerance_mm) for case, of_case in by_case.items()
-    ]
+    scoring = workers.in_order(
+        score_case,
+        ((of_case, references[case], task, label_map, tolerance_mm) for case, of_case in by_case.items()),
+    )
     scored = Scored({}, {})
-    for future, of_case in zip(tqdm(waiting, "scoring", disable=None), by_case.values(), strict=True):
+    for of_case, future in zip(tqdm(by_case.values(), "scoring", disable=None), scoring, strict=True):
         try:
             of_this = future.result()
         except Exception as error:  # a worker that was killed, or a label map that no one thought of
@@ -64,15 +69,23 @@ def score_all(
     return scored
 
 
-def score_case(predictions: Sequence[ToScore], reference: Path, task: Task, tolerance_mm: float) -> Scored:
-    """Score the predictions of one case against its reference."""
+def score_case(
+    predictions: Sequence[ToScore],
+    reference: Reference,
+    task: Task,
+    label_map: Mapping[int, int],
+    tolerance_mm: float,
+) -> Scored:
+    """Score the predictions of one case against its reference, all read by the dataset's reader."""
     of_case = score_files(
         {each: each.file for each in predictions},
-        reference,
+        reference.file,
         task.regions,
         case=predictions[0].case,
         ignore_label=task.ignore_label,
         tolerance_mm=tolerance_mm,
+        read=partial(read_labels, reader_name=task.reader, reference=reference),
+        new_labels=label_map,
     )
     rows = {
         each: score_rows(

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
+from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import file_fingerprint, write_text
 
 _RECORDS = "records"
+_LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,21 @@ class PredictionStore:
         return tuple(record["present"]) if record.get("origin") == origin.as_json() else None
 
     def record(self, case: str, origin: Origin, done: Sequence[Subset], *, present: Sequence[str]) -> None:
-        """Record that the predictions of these subsets are complete, and keep the records of usable earlier ones.
+        """Record that the predictions of these subsets are complete, and keep the records of earlier ones.
 
         Args:
             present: names of the modalities that the case has.
         """
-        done = [*done, *self.usable(case, origin, all_subsets(len(self.names)))]
+        earlier = self._read(case)
+        known = earlier.get("predictions", {}) if earlier.get("origin") == origin.as_json() else {}
         content = {
             "case": case,
             "origin": origin.as_json(),
             "present": list(present),
+            # `usable` compares the fingerprints of earlier files, so that they need not be read here.
             "predictions": {
-                subset_name(subset, self.names): file_fingerprint(self.file(case, subset)) for subset in done
+                **known,
+                **{subset_name(subset, self.names): file_fingerprint(self.file(case, subset)) for subset in done},
             },
         }
         write_text(self.folder / _RECORDS / f"{case}.json", json.dumps(content, indent=2, sort_keys=True))
@@ -93,6 +97,9 @@ class PredictionStore:
 
     def _subset_folder(self, subset: Subset) -> str:
         safe_names = [re.sub(r"[^\w.-]", "_", name) for name in self.names]
-        if len({name.casefold() for name in safe_names}) < len(safe_names) or _RECORDS in safe_names:
+        if len("+".join(safe_names).encode()) > _LONGEST_NAME:
+            return f"channels {sum(1 << channel for channel in subset):x}"
+        not_folders = any(name.casefold() == _RECORDS or not name.strip(".") for name in safe_names)
+        if len({name.casefold() for name in safe_names}) < len(safe_names) or not_folders:
             return "-".join(map(str, subset))
         return "+".join(safe_names[channel] for channel in subset)

@@ -1,4 +1,7 @@
-"""nnU-Net's raw datasets: where one lies, what its dataset.json says, which cases it has, complete or not."""
+"""nnU-Net's raw datasets: where one lies, which cases it has, complete or not, and what is wrong beside them.
+
+What dataset.json says is read and checked in ``description``.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_missingmod.cases.description import DatasetError, label_values, planning_problems, read_dataset_json
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, describe_channels, find_cases
-from nnunet_missingmod.errors import UsageError
-from nnunet_missingmod.modalities import channel_names
+from nnunet_missingmod.modalities import channel_names, choose_channel
 
-
-class DatasetError(UsageError):
-    """There is no dataset to work on; the message says what to give."""
+__all__ = [
+    "DatasetError",
+    "dataset_problems",
+    "find_dataset",
+    "find_listed_case",
+    "find_raw_cases",
+    "label_values",
+    "listed_case",
+    "presence_table",
+    "read_dataset_json",
+]
 
 
 def find_dataset(dataset: str) -> Path:
@@ -41,43 +52,6 @@ def find_dataset(dataset: str) -> Path:
     return found[0]
 
 
-def read_dataset_json(folder: Path) -> dict[str, Any]:
-    """Return dataset.json of a raw dataset, which has channels, labels and a file ending.
-
-    Raises:
-        DatasetError: it cannot be read, or lacks one of these.
-    """
-    file = folder / "dataset.json"
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{file} cannot be read: {error}. Give the folder of a raw dataset, its id or its name."
-        ) from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{file} holds a {type(content).__name__}, not the description of a dataset.")
-    missing = [key for key in ("labels", "file_ending") if key not in content]
-    if missing:
-        raise DatasetError(f"{file} has no {', '.join(missing)}.")
-    try:
-        channel_names(content)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{file}: {error}") from error
-    try:
-        label_values(content)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f'{file}: "labels" gives each name a whole number, or the numbers of a region; got {content["labels"]}.'
-        ) from error
-    return content
-
-
-def label_values(dataset_json: Mapping[str, Any]) -> set[int]:
-    """Return all label values: those of regions and the ignore label too."""
-    values = dataset_json["labels"].values()
-    return {int(value) for entry in values for value in (entry if isinstance(entry, list | tuple) else [entry])}
-
-
 def find_raw_cases(
     folder: Path, dataset_json: Mapping[str, Any]
 ) -> tuple[list[tuple[str, CaseFiles]], dict[tuple[str, str], Path]]:
@@ -96,8 +70,8 @@ def find_raw_cases(
         listed = dataset_json.get("dataset") if split == "Tr" else None
         images = folder / f"images{split}"
         if listed:
-            found = [_listed_case(case, files, folder, names, ending) for case, files in listed.items()]
-            labels |= {("Tr", case): _resolved(files["label"], folder) for case, files in listed.items()}
+            found = [listed_case(case, entry, folder, names, file_ending=ending) for case, entry in listed.items()]
+            labels |= {("Tr", case): _resolved(entry["label"], folder) for case, entry in listed.items()}
         else:
             found = find_cases(images, names, ending) if images.is_dir() else []
             of_split = {(split, case.case): folder / f"labels{split}" / f"{case.case}{ending}" for case in found}
@@ -112,17 +86,20 @@ def dataset_problems(
     cases: Sequence[tuple[str, CaseFiles]],
     label_files: Mapping[tuple[str, str], Path],
 ) -> list[str]:
-    """Return what is wrong beside the cases: their number, and label maps without images."""
+    """Return what is wrong beside the cases: what nnU-Net's own commands refuse, and label maps without images."""
     training = [case for split, case in cases if split == "Tr"]
+    problems = [f"dataset.json: {problem}" for problem in planning_problems(folder, dataset_json)]
     if not training:
         expected = describe_channels(channel_names(dataset_json), dataset_json["file_ending"])
-        return [f"{folder / 'imagesTr'} has no training case. Expected per case one or more of: {expected}."]
-    problems = []
-    if dataset_json.get("numTraining") != len(training):
+        return [*problems, f"{folder / 'imagesTr'} has no training case. Expected per case one or more of: {expected}."]
+    number, values = json.dumps(dataset_json.get("numTraining")), sorted(label_values(dataset_json))
+    refused = "nnU-Net's --verify_dataset_integrity refuses that."
+    if number != str(len(training)):
         problems.append(
-            f'dataset.json: "numTraining" is {dataset_json.get("numTraining")}, but there are {len(training)} training '
-            "cases. nnU-Net's --verify_dataset_integrity refuses that."
+            f'dataset.json: "numTraining" is {number}, but there are {len(training)} training cases. {refused}'
         )
+    if values != list(range(len(values))):  # of regions; other labels are not accepted
+        problems.append(f"dataset.json: the labels are {values}, not consecutive. {refused}")
     if "dataset" not in dataset_json and (folder / "labelsTr").is_dir():
         expected_labels = set(label_files.values())
         lonely = [
@@ -153,13 +130,86 @@ def presence_table(rows: Iterable[tuple[str, str, Collection[int | str]]], names
     return table.getvalue()
 
 
-def _listed_case(case: str, files: Mapping[str, Any], folder: Path, names: Sequence[str], ending: str) -> CaseFiles:
-    """A case of the ``"dataset"`` entry of dataset.json, which lists files wherever they lie."""
+def listed_case(
+    case: str, entry: Mapping[str, Any], folder: Path, names: Sequence[str], *, file_ending: str
+) -> CaseFiles:
+    """Return a case of the ``"dataset"`` entry of dataset.json, which lists files of any name, wherever they lie.
+
+    ``"images"`` has the files in channel order, and ``""`` (or null) in the place of an absent one; or it is an object
+    {modality name or channel number: file}. A list of fewer files than there are channels is read by their suffixes.
+
+    Args:
+        entry: ``{"images": ..., "label": file}``.
+        folder: of the raw dataset, to which paths are relative.
+        names: the modality names in channel order.
+    """
+    images = entry["images"]
     try:
-        return CaseFiles(case, assign_channels([_resolved(file, folder) for file in files["images"]], names, ending))
+        if isinstance(images, Mapping):
+            given = {}
+            for name, file in images.items():
+                channel = _listed_channel(case, str(name), names)
+                if channel in given:
+                    raise CaseRefusedError(case, f"{name!r} in dataset.json is {names[channel]} a second time.")
+                given[channel] = file
+        elif len(images) == len(names):
+            given = dict(enumerate(images))
+        else:
+            there = [_resolved(file, folder) for file in images if file]
+            given = assign_channels(there, names, file_ending) if there else {}
     except CaseRefusedError as error:
-        return CaseFiles(case, {}, (error.problem,))
+        listing = f'List {len(names)} files in "images" of dataset.json, in channel order, "" for an absent one.'
+        return CaseFiles(case, {}, (f"{error.problem} {listing}",))
+    files = {channel: _resolved(file, folder) for channel, file in sorted(given.items()) if file}
+    problems = [
+        f'{file} ({names[channel]}), which dataset.json lists, does not exist. Mend the path, or write "" in its place.'
+        for channel, file in files.items()
+        if not file.is_file()
+    ]
+    if not files:
+        problems.append(f"dataset.json lists no image of it. List at least one of: {', '.join(names)}.")
+    return CaseFiles(case, {} if problems else files, tuple(problems))
 
 
-def _resolved(file: str, folder: Path) -> Path:
-    return folder / os.path.expandvars(file)
+def find_listed_case(image_files: Sequence[str], label: str, folder: Path) -> CaseFiles | None:
+    """Return the case of the ``"dataset"`` entry that nnU-Net's preprocessing gives as these files; None if none is.
+
+    nnU-Net knows no names in an object of files: it gives the names in place of the files, and puts them into its copy
+    of dataset.json. So the file is read again.
+
+    Args:
+        image_files, label: as nnU-Net gives them, with the paths of a list made absolute.
+        folder: of the raw dataset.
+
+    Raises:
+        DatasetError: dataset.json cannot be read.
+    """
+    content = read_dataset_json(folder)
+    names, listing = channel_names(content), content.get("dataset", {})
+    wanted = [_resolved(file, folder) for file in (label, *image_files)]
+    found = [  # of an object nnU-Net takes the keys, as this does
+        case
+        for case, entry in listing.items()
+        if wanted == [_resolved(file or "", folder) for file in (entry["label"], *entry["images"])]
+    ]
+    if not found:
+        return None
+    first, *others = found
+    if any(listing[other]["images"] != listing[first]["images"] for other in others):
+        problem = f'case {others[0]!r} has the same label map. List the files of both as "images": [FILE, ...].'
+        return CaseFiles(first, {}, (problem,))
+    return listed_case(first, listing[first], folder, names, file_ending=content["file_ending"])
+
+
+def _listed_channel(case: str, name: str, names: Sequence[str]) -> int:
+    if name not in names and name.isdecimal() and int(name) < len(names):
+        return int(name)
+    try:
+        return choose_channel(name, names)
+    except ValueError as error:
+        raise CaseRefusedError(case, str(error)) from error
+
+
+def _resolved(file: str | Path, folder: Path) -> Path:
+    """Return the path of a file that dataset.json lists, as nnU-Net finds it."""
+    return Path(os.path.abspath(folder / os.path.expandvars(file)))

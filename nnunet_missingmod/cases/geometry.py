@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnunet_missingmod.cases.integrity import HeaderError
+
 # The accepted extent of a voxel, in the file's unit. With other values the resampled image would be far too large.
 _SPACING_RANGE = (1e-6, 1e6)
 # The accepted scale of an axis. An affine into a template's space scales a little; more means a damaged header.
@@ -33,8 +35,8 @@ def check(properties: Mapping[str, Any]) -> None:
     """Check that an image's geometry is possible.
 
     Raises:
-        ValueError: spacing, origin or axes are not finite, a spacing is outside of 1e-6..1e6, axes are degenerate, or
-            the spacing contradicts the axes.
+        HeaderError: origin or axes are not finite, axes are degenerate, or the spacing contradicts the axes.
+        ValueError: the spacing is not finite or outside of 1e-6..1e6, so that nothing can be resampled by it.
     """
     spacing = np.asarray(properties["spacing"], dtype=float)
     if not (
@@ -52,12 +54,12 @@ def check(properties: Mapping[str, Any]) -> None:
     else:
         return
     if not (np.isfinite(axes).all() and np.isfinite(origin).all()):
-        raise ValueError("its position in space is not finite")
+        raise HeaderError("its position in space is not finite")
     scale = np.linalg.norm(axes, axis=0)
     if (scale < _AXIS_SCALE[0]).any() or (scale > _AXIS_SCALE[1]).any():
-        raise ValueError(f"its spacing {_rounded(spacing)} contradicts its axes {_rounded(np.ravel(axes))}")
+        raise HeaderError(f"its spacing {_rounded(spacing)} contradicts its axes {_rounded(np.ravel(axes))}")
     if abs(np.linalg.det(axes / scale)) < _SMALLEST_DETERMINANT:
-        raise ValueError(f"its axes {_rounded(np.ravel(axes))} are degenerate")
+        raise HeaderError(f"its axes {_rounded(np.ravel(axes))} are degenerate")
 
 
 def is_volume(properties: Mapping[str, Any]) -> bool:
@@ -70,20 +72,42 @@ def is_flat(properties: Mapping[str, Any]) -> bool:
     return len(_in_plane_spacing(properties)) == 2
 
 
+def has_vectors(properties: Mapping[str, Any]) -> bool:
+    """Return whether an image that SimpleITK read has several values per voxel; they are its array's last axis."""
+    return "sitk_stuff" in properties and len(properties["spacing"]) == 2
+
+
 def distance_voxels(shape: Sequence[int], first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
     """Return the distance, in voxels, between the positions of the same voxel in two images of the same shape.
 
     It is the largest distance over the eight corners of the volume, in mm, divided by the smallest voxel extent. File
     formats without a position in space (.png, .tif) are compared by their spacing: the largest relative difference
-    times the number of voxels along that axis. The distance between a 2D and a 3D image is infinite.
+    times the number of voxels along that axis. The distance between a 2D and a 3D image is infinite, and so is the
+    distance to a position that is not finite.
     """
     if len(_in_plane_spacing(first)) != len(_in_plane_spacing(second)):
         return float("inf")
     if "sitk_stuff" in first or "nibabel_stuff" in first:
-        apart_mm = np.linalg.norm(_corners_mm(shape, first) - _corners_mm(shape, second), axis=1).max()
-        return float(apart_mm / min(_in_plane_spacing(first)))
-    one, other = np.asarray(first["spacing"], float), np.asarray(second["spacing"], float)
-    return float((np.abs(one - other) / one * np.asarray(shape)).max())
+        one, other = _corners_mm(shape, first), _corners_mm(shape, second)
+        if np.array_equal(one, other, equal_nan=True):
+            return 0.0
+        apart_mm = float(np.linalg.norm(one - other, axis=1).max())
+        return apart_mm / float(min(_in_plane_spacing(first))) if np.isfinite(apart_mm) else float("inf")
+    own, others = np.asarray(first["spacing"], float), np.asarray(second["spacing"], float)
+    return float((np.abs(own - others) / own * np.asarray(shape)).max())
+
+
+def corners_mm(shape: Sequence[int], properties: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the positions (2^D, D) of a volume's corner voxels, in mm to the right, front and top as NIfTI has them.
+
+    Args:
+        shape: of the array that the reader returned, without channels.
+        properties: of a format that has a position in space.
+    """
+    corners = _corners_mm(shape, properties)
+    if "sitk_stuff" in properties:
+        corners[:, :2] *= -1  # ITK's axes point to the left and back
+    return corners
 
 
 def _rounded(values: Iterable[float]) -> tuple[float, ...]:

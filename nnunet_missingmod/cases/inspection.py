@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.dataset import DatasetError, dataset_problems, find_raw_cases, label_values
+from nnunet_missingmod.cases.integrity import is_readable_name
 from nnunet_missingmod.cases.labels import read_label_file
 from nnunet_missingmod.cases.preflight import CaseReader, check_case, check_cases
 from nnunet_missingmod.modalities import channel_names, subset_name
 from nnunet_missingmod.plans_block import resolve
+
+_CASES_IN_MESSAGE = 5
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class InspectedCase:
         blank: those whose file is there but has one value in every voxel.
         unusable: those whose file is there but cannot be read.
         problems: everything that is wrong with its files, each with the fix.
+        in_one_file: whether one file holds all its channels, as an RGB picture does.
     """
 
     split: str
@@ -37,6 +41,7 @@ class InspectedCase:
     blank: tuple[str, ...]
     unusable: tuple[str, ...]
     problems: tuple[str, ...]
+    in_one_file: bool = False
 
 
 def inspect_dataset(
@@ -60,6 +65,10 @@ def inspect_dataset(
     checks = check_cases([case for _, case in given], check_one, processes=processes)
     for (split, case), check in zip(given, checks, strict=True):
         wrong = list(check.problems)
+        wrong += [
+            f"{name} holds the same voxels as {other}. Put the right file in its place, or remove it."
+            for name, other in check.copies.items()
+        ]
         label = label_files.get((split, case.case))
         if label is not None and check.grid is not None:
             try:
@@ -74,15 +83,27 @@ def inspect_dataset(
                 wrong.append(f"The label map {error}. Replace it, or remove the case.")
         present, blank = check.present, check.blank
         unusable = tuple(names[channel] for channel in case.files if names[channel] not in (*present, *blank))
-        inspected.append(InspectedCase(split, case.case, present, blank, unusable, tuple(wrong)))
-    return inspected, problems
+        in_one_file = list(case.files) == [0] and len(present) + len(blank) > 1
+        inspected.append(InspectedCase(split, case.case, present, blank, unusable, tuple(wrong), in_one_file))
+    return inspected, problems + _mixed_forms(inspected)
+
+
+def _mixed_forms(cases: Sequence[InspectedCase]) -> list[str]:
+    """What is wrong if some cases are one file of all channels (RGB), and others a file per modality."""
+    in_one = [case.case for case in cases if case.in_one_file]
+    apart = [case.case for case in cases if not case.in_one_file and case.present]
+    if not in_one or not apart:
+        return []
+    fewer, form = min((in_one, "one file of all channels"), (apart, "a file per modality"), key=lambda one: len(one[0]))
+    shown = ", ".join(fewer[:_CASES_IN_MESSAGE]) + (" and others" if len(fewer) > _CASES_IN_MESSAGE else "")
+    return [f"{len(fewer)} of {len(in_one) + len(apart)} cases are {form}, unlike the others: {shown}. Save all alike."]
 
 
 def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
     """nnU-Net's reader of these files: it tries one, which may be the broken one, and prints what happens."""
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
-    for example in [*map(str, files), None]:
+    for example in [*(str(file) for file in files if is_readable_name(file)), None]:
         with contextlib.suppress(RuntimeError), contextlib.redirect_stderr(io.StringIO()):
             reader: CaseReader = determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)()
             return reader

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_missingmod.cases import geometry
-from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
+from nnunet_missingmod.cases import geometry, nifti
+from nnunet_missingmod.cases.integrity import checked_header, printable, tiff_complaints
 
 _LABELS_IN_MESSAGE = 5
 
@@ -39,6 +39,8 @@ def read_label_file(
     *,
     tolerance_voxels: float | None = None,
     labels: Collection[int] | None = None,
+    nifti_transform: str = "refuse",
+    headers: str = "strict",
 ) -> npt.NDArray[Any]:
     """Return a label map (1, X, Y, Z).
 
@@ -47,29 +49,43 @@ def read_label_file(
         tolerance_voxels: the largest accepted distance between the grids, see ``geometry.distance_voxels``; None
             accepts any distance, as nnU-Net does.
         labels: the accepted values; None accepts any whole number.
+        nifti_transform: ``sform`` or ``qform`` if one of them was trusted for the images, see ``nifti.read_by``. Else
+            the reader chooses; if its choice lies off the images, the tolerance decides.
+        headers: see ``reading.read_files``.
 
     Raises:
         ValueError: the file is missing, truncated or damaged, lies on another grid, or holds other values.
     """
+    described = printable(file)
     if not file.is_file():
-        raise ValueError(f"{file} is not there")
+        raise ValueError(f"{described} is not there")
     try:
-        hidden_nonfinite = count_hidden_nonfinite(file)
+        hidden_nonfinite, _ = checked_header(file, strict=headers == "strict")
         with tiff_complaints() as complaints:
-            segmentation, properties = reader.read_seg(str(file))
+            segmentation, properties, _ = nifti.read_by(
+                reader.read_seg,
+                file,
+                transform="as_read" if nifti_transform == "refuse" else nifti_transform,
+                tolerance_voxels=tolerance_voxels or 0,
+            )
     except Exception as error:  # readers raise whatever their libraries raise
-        raise ValueError(f"{file} cannot be read: {str(error).strip() or type(error).__name__}") from error
+        raise ValueError(f"{described} cannot be read: {str(error).strip() or type(error).__name__}") from error
     if complaints:
-        raise ValueError(f"{file} is damaged: {'; '.join(complaints)}")
+        raise ValueError(f"{described} is damaged: {'; '.join(complaints)}")
     if hidden_nonfinite or not np.array_equal(segmentation, np.rint(segmentation)):
-        raise ValueError(f"{file} holds values that are not whole numbers")
+        raise ValueError(f"{described} holds values that are not whole numbers")
+    if len(segmentation) != 1:
+        raise ValueError(
+            f"{described} holds {len(segmentation)} channels, a label map has one: the numbers of the labels"
+        )
     if segmentation.shape != (1, *grid.shape):
-        raise ValueError(f"{file} has shape {segmentation.shape[1:]}, the images have {tuple(grid.shape)}")
+        raise ValueError(f"{described} has shape {segmentation.shape[1:]}, the images have {tuple(grid.shape)}")
     if tolerance_voxels is not None:
         apart = geometry.distance_voxels(grid.shape, grid.properties, properties)
         if apart > tolerance_voxels:
             raise ValueError(
-                f"{file} lies {apart:.3g} voxels off the images' grid ({geometry.describe(grid.shape, properties)}; "
+                f"{described} lies {apart:.3g} voxels off the images' grid "
+                f"({geometry.describe(grid.shape, properties)}; "
                 f"the images: {geometry.describe(grid.shape, grid.properties)})"
             )
     if labels is not None:
@@ -77,5 +93,5 @@ def read_label_file(
         if others:
             shown = ", ".join(map(str, others[:_LABELS_IN_MESSAGE]))
             shown += " and others" if len(others) > _LABELS_IN_MESSAGE else ""
-            raise ValueError(f"{file} holds {shown}, but the dataset's labels are {sorted(labels)}")
+            raise ValueError(f"{described} holds {shown}, but the dataset's labels are {sorted(labels)}")
     return segmentation

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from nnunet_missingmod.cases.files import CaseFiles
+from nnunet_missingmod.cases.image_file import Image, ImageReader
 from nnunet_missingmod.cases.labels import Grid, LabelReader, read_label_file
-from nnunet_missingmod.cases.reading import Image, ImageReader, judge_channel, read_files
+from nnunet_missingmod.cases.reading import judge_channel, read_files
 from nnunet_missingmod.workers import Workers
 
 
@@ -33,6 +34,7 @@ class CaseCheck:
         blank: names of the modalities whose file has the same value in every voxel.
         nonfinite_zeroed: {name: number of NaN and infinite voxels that will become 0}.
         grid_distance_voxels: {name: distance from the first file's grid} for distances above 0 within the tolerance.
+        copies: {name: other name} of the modalities whose voxels are all those of an earlier one.
         problems: all problems, each with modality and fix; empty if the case can be used.
         grid: of the first file that could be read.
     """
@@ -42,6 +44,7 @@ class CaseCheck:
     blank: tuple[str, ...] = ()
     nonfinite_zeroed: Mapping[str, int] = field(default_factory=dict)
     grid_distance_voxels: Mapping[str, float] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     grid: Grid | None = None
 
@@ -60,7 +63,7 @@ def check_case(
 
     Args:
         names: the J modality names in channel order.
-        choices: ``blank_is_absent``, ``nonfinite`` and ``geometry_tolerance_voxels`` of the ``"missingmod"`` block.
+        choices: the ``choices.FILE_KEYS`` of the ``"missingmod"`` block.
         labels: the accepted values of a previous stage's prediction; None accepts any whole number.
         volumes_only: whether images of two dimensions are refused.
     """
@@ -74,6 +77,8 @@ def check_case(
         file_ending=file_ending,
         geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
         volumes_only=volumes_only,
+        nifti_transform=choices["nifti_transform"],
+        headers=choices["headers"],
     )
     problems += read.problems
     present, blank, zeroed = [], [], {}
@@ -101,13 +106,22 @@ def check_case(
         grid = Grid(read.images[first].shape[1:], read.properties[first])
         if case.previous_stage is not None:
             try:
-                read_label_file(case.previous_stage, reader, grid, labels=labels)
+                read_label_file(case.previous_stage, reader, grid, labels=labels, headers=choices["headers"])
             except ValueError as error:
                 problems.append(
                     f"The previous stage's prediction {error}. Predict this case with the previous stage's model, and "
                     "give that output folder."
                 )
-    return CaseCheck(case, tuple(present), tuple(blank), zeroed, read.distances_voxels, tuple(problems), grid)
+    return CaseCheck(
+        case,
+        tuple(present),
+        tuple(blank),
+        zeroed,
+        read.distances_voxels,
+        read.copies,
+        tuple(problems),
+        grid,
+    )
 
 
 def check_cases(

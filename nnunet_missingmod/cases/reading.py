@@ -7,22 +7,24 @@ prediction use it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from nnunet_missingmod import absence
-from nnunet_missingmod.cases import geometry
+from nnunet_missingmod.cases import geometry, pictures
 from nnunet_missingmod.cases.files import CaseRefusedError, describe_channels
-from nnunet_missingmod.cases.integrity import count_hidden_nonfinite, tiff_complaints
+from nnunet_missingmod.cases.image_file import Image, ImageReader, read_image
+from nnunet_missingmod.cases.integrity import printable
 
 logger = logging.getLogger(__name__)
 
-Image = npt.NDArray[np.float32]
+# Names by which datasets of colour pictures are known, one file of which holds all channels.
+_COLOURS = ({"r", "g", "b"}, {"red", "green", "blue"})
 
 
 class RawCase(NamedTuple):
@@ -34,19 +36,16 @@ class RawCase(NamedTuple):
         replaced: {name: number} of the NaN and infinite voxels that the reader has already replaced by 0.
         distances_voxels: {name: distance} of the modalities whose grid differs from the first file's, within the
             tolerance.
+        headers: {name: what was decided about a header that contradicts itself}.
+        copies: {name: other name} of the modalities whose voxels are all those of an earlier modality.
     """
 
     data: Image
     properties: dict[str, Any]
     replaced: dict[str, int]
     distances_voxels: dict[str, float]
-
-
-class ImageReader(Protocol):
-    """The part of nnU-Net's reader classes that reads images."""
-
-    def read_images(self, image_fnames: Sequence[str]) -> tuple[Image, dict[str, Any]]:
-        """Return the images as channels (C, X, Y, Z) and the properties of the first."""
+    headers: dict[str, str]
+    copies: dict[str, str]
 
 
 class ReadFiles(NamedTuple):
@@ -54,7 +53,7 @@ class ReadFiles(NamedTuple):
 
     Attributes:
         images, properties: {channel: (C, X, Y, Z)} and {channel: nnU-Net's properties} of the files that could be read.
-        replaced, distances_voxels: see ``RawCase``.
+        replaced, distances_voxels, headers, copies: see ``RawCase``.
         problems: sentences that name the file, the modality and the fix; empty if there is no problem.
     """
 
@@ -62,6 +61,8 @@ class ReadFiles(NamedTuple):
     properties: dict[int, dict[str, Any]]
     replaced: dict[str, int]
     distances_voxels: dict[str, float]
+    headers: dict[str, str]
+    copies: dict[str, str]
     problems: list[str]
 
 
@@ -73,6 +74,8 @@ def read_files(
     file_ending: str,
     geometry_tolerance_voxels: float,
     volumes_only: bool = False,
+    nifti_transform: str = "refuse",
+    headers: str = "strict",
 ) -> ReadFiles:
     """Read all readable files of a case, and collect the problems with its files.
 
@@ -83,25 +86,45 @@ def read_files(
         names: the J modality names in channel order.
         geometry_tolerance_voxels: see ``geometry.distance_voxels``.
         volumes_only: whether images of two dimensions are refused, because the network is three-dimensional.
+        nifti_transform: see ``nifti.read_by``.
+        headers: ``strict``, or ``as_read`` to take headers that contradict themselves as the reader does.
     """
-    read = ReadFiles({}, {}, {}, {}, [])
+    read = ReadFiles({}, {}, {}, {}, {}, {}, [])
     for channel, file in files.items():
+        name = names[channel]
         try:
-            read.images[channel], read.properties[channel], hidden = _read_image(file, names[channel], reader)
+            found = read_image(
+                file,
+                name,
+                reader,
+                transform=nifti_transform,
+                strict=headers == "strict",
+                tolerance_voxels=geometry_tolerance_voxels,
+            )
         except ValueError as error:
             read.problems.append(str(error))
             continue
-        if hidden:
-            read.replaced[names[channel]] = hidden
+        read.images[channel], read.properties[channel] = found.image, found.properties
+        if found.hidden_nonfinite:
+            read.replaced[name] = found.hidden_nonfinite
+        if found.decided:
+            read.headers[name] = "; ".join(found.decided)
     if list(files) == [0] and len(read.images.get(0, ())) == len(names) and geometry.is_volume(read.properties[0]):
+        return read
+    if list(read.images) == [0] == list(files) and len(read.images[0]) == 1 and _is_grey_for_colours(files[0], names):
+        read.problems.append(
+            f"{printable(files[0].name)} is a grey picture, but {', '.join(names)} are those of one picture in colour. "
+            "Save it as RGB."
+        )
         return read
     first: int | None = None
     for channel, image in read.images.items():
-        described = f"{files[channel].name} ({names[channel]})"
-        if len(image) != 1:
+        described = f"{printable(files[channel].name)} ({names[channel]})"
+        num_values = image.shape[-1] if geometry.has_vectors(read.properties[channel]) else len(image)
+        if num_values != 1:
             read.problems.append(
-                f"{described} holds {len(image)} channels, one is expected. "
-                f"Save each modality as its own file: {describe_channels(names, file_ending)}."
+                f"{described} holds {num_values} channels, "
+                f"{_fix_of_channels(files[channel], num_values, names, file_ending)}"
             )
             continue
         if not geometry.is_volume(read.properties[channel]):
@@ -118,14 +141,45 @@ def read_files(
         if apart > geometry_tolerance_voxels:
             read.problems.append(
                 f"two modalities lie on different voxel grids ({apart:.3g} voxels apart). "
-                f"{files[first].name} ({names[first]}): {geometry.describe(*one)}; "
+                f"{printable(files[first].name)} ({names[first]}): {geometry.describe(*one)}; "
                 f"{described}: {geometry.describe(*other)}. Resample one onto the other, or, if only the header is "
                 'wrong, raise "geometry_tolerance_voxels" in the plans\' "missingmod" block (predict: '
                 "--geometry-tolerance)."
             )
         elif apart > 0:
             read.distances_voxels[names[channel]] = apart
+    read.copies.update(_copies({names[channel]: image for channel, image in read.images.items()}))
     return read
+
+
+def _is_grey_for_colours(file: Path, names: Sequence[str]) -> bool:
+    """Whether a picture of one channel is given where the channels' names are those of one picture in colour."""
+    folded = [name.casefold() for name in names]
+    are_colours = set(folded) in _COLOURS or (len(names) > 1 and all(name.startswith("rgb_") for name in folded))
+    return are_colours and file.suffix.lower() in pictures.ENDINGS
+
+
+def _fix_of_channels(file: Path, number: int, names: Sequence[str], file_ending: str) -> str:
+    if file.suffix.lower() not in pictures.ENDINGS or number not in (3, 4):
+        return f"one is expected. Save each modality as its own file: {describe_channels(names, file_ending)}."
+    if number == 4 and len(names) == 3:
+        return "a picture in colour has 3. Save it as RGB, without an alpha channel."
+    return (
+        f"a grey picture has one. Save each modality in grey, as its own file: {describe_channels(names, file_ending)}."
+    )
+
+
+def _copies(images: Mapping[str, Image]) -> dict[str, str]:
+    """Return {name: other} of the images whose voxels are all those of an earlier one; blank ones are none."""
+    first: dict[bytes, str] = {}
+    copies = {}
+    for name, image in images.items():
+        digest = hashlib.sha256(repr(image.shape).encode())
+        digest.update(np.ascontiguousarray(image).data)
+        other = first.setdefault(digest.digest(), name)
+        if other != name and image.min() != image.max():
+            copies[name] = other
+    return copies
 
 
 def read_case(
@@ -137,6 +191,8 @@ def read_case(
     file_ending: str,
     geometry_tolerance_voxels: float,
     volumes_only: bool = False,
+    nifti_transform: str = "refuse",
+    headers: str = "strict",
 ) -> RawCase:
     """Read the files of a case into an array (J, X, Y, Z), float32, whose absent channels hold the absence mark.
 
@@ -153,6 +209,8 @@ def read_case(
         file_ending=file_ending,
         geometry_tolerance_voxels=geometry_tolerance_voxels,
         volumes_only=volumes_only,
+        nifti_transform=nifti_transform,
+        headers=headers,
     )
     if read.problems:
         raise CaseRefusedError(case, " ".join(read.problems))
@@ -162,25 +220,11 @@ def read_case(
         data = np.full((len(names), *data.shape[1:]), absence.ABSENT, dtype=np.float32)
         for channel, image in read.images.items():
             data[channel] = image[0]
-    return RawCase(data, read.properties[first], read.replaced, read.distances_voxels)
-
-
-def _read_image(file: Path, name: str, reader: ImageReader) -> tuple[Image, dict[str, Any], int]:
-    try:
-        hidden_nonfinite = count_hidden_nonfinite(file)
-        with tiff_complaints() as complaints:
-            image, properties = reader.read_images([str(file)])
-        if complaints:
-            raise ValueError(f"the file is damaged: {'; '.join(complaints)}")
-        geometry.check(properties)
-        if np.isnan(image).all() or hidden_nonfinite == image.size:
-            raise ValueError("no voxel is finite")
-    except Exception as error:  # readers raise whatever their libraries raise
-        reason = str(error).strip() or type(error).__name__
-        raise ValueError(
-            f"{file} ({name}) cannot be read: {reason}. Replace the file, or remove it to predict without {name}."
-        ) from error
-    return image, properties, hidden_nonfinite
+    for name, other in read.copies.items():
+        logger.warning("Case %r: %s holds the same voxels as %s. Check that it is the right file.", case, name, other)
+    for name, decided in read.headers.items():
+        logger.warning("Case %r: %s: %s.", case, name, decided)
+    return RawCase(data, read.properties[first], read.replaced, read.distances_voxels, read.headers, read.copies)
 
 
 class Judgement(NamedTuple):

@@ -9,10 +9,10 @@ from nnunet_missingmod.commands.options import (
     add_model_options,
     cannot_start,
     check_model_options,
+    filled,
     model_folder,
     print_line,
 )
-from nnunet_missingmod.errors import FailedError
 
 if TYPE_CHECKING:
     from nnunet_missingmod.evaluation.statistics import Interval
@@ -22,25 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``advise``."""
     model = parser.add_argument_group("model (-m, or -d -c -tr)")
     add_model_options(model, help="model folder with the card that evaluate wrote")
-    parser.add_argument("--present", metavar="MODALITY", nargs="+", required=True, help="what there is, as T1 T2")
+    parser.add_argument(
+        "--present", metavar="MODALITY", type=filled, nargs="+", required=True, help="what there is, as T1 T2"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the expected Dice and each further modality's gain."""
+    with cannot_start():
+        check_model_options(args)
+        folder = model_folder(args)
     from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
     from nnunet_missingmod.evaluation.report.text import interval_text
     from nnunet_missingmod.inference.advise import ExpectedAccuracy
     from nnunet_missingmod.modalities import choose_subset
 
     with cannot_start():
-        check_model_options(args)
-        folder = model_folder(args)
-    try:
         card = read_card(folder / FILE_NAME)
-    except ValueError as error:
-        raise FailedError(str(error)) from error
-    with cannot_start():
-        present = choose_subset([part for word in args.present for part in word.split("+")], card.modalities)
+        present = choose_subset(args.present, card.modalities)
     names = [card.modalities[channel] for channel in present]
     print_line(ExpectedAccuracy(card).text(names))
     advice = card.advise(present)

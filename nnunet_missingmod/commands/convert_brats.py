@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnunet_missingmod.commands.options import add_dataset, add_output, add_processes, check_processes, print_line
+from nnunet_missingmod.commands.options import (
+    add_dataset,
+    add_output,
+    add_processes,
+    cannot_start,
+    check_folders,
+    check_processes,
+    filled,
+    path,
+    print_line,
+    raw_folder,
+)
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.modalities import subset_name
+from nnunet_missingmod.storage import check_output, name_problem
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``convert-brats``."""
-    parser.add_argument("folder", type=Path, help="BraTS folder; cases may lie at any depth in it")
+    parser.add_argument("folder", type=path, help="BraTS folder; cases may lie at any depth in it")
     add_dataset(parser, help="number of the nnU-Net dataset, 1 to 999", number=True, required=True)
-    parser.add_argument("--name", default="BraTS", help="name of the nnU-Net dataset (default: BraTS)")
+    parser.add_argument(
+        "--name", type=filled, default="BraTS", help="name of the nnU-Net dataset (default: %(default)s)"
+    )
     add_output(parser, help="folder of raw datasets (default: $nnUNet_raw)")
     parser.add_argument(
         "--test", action="store_true", help="every case is a test case: imagesTs, and labelsTs if it is segmented"
@@ -42,11 +55,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: the arguments, the BraTS folder or the dataset do not allow a start; nothing was written.
     """
+    with cannot_start():
+        check_processes(args.processes)
+        check_folders(args.folder)
+        dataset = _dataset_folder(args)
     from nnunet_missingmod.datasets.brats import convert_folder
     from nnunet_missingmod.datasets.brats_case import CHANNELS, Conversion
 
-    check_processes(args.processes)
-    dataset = _dataset_folder(args)
     conversion = Conversion(dataset, test=args.test, symlink=args.symlink, keep_cavity=args.keep_cavity)
     converted = convert_folder(
         args.folder,
@@ -65,12 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _dataset_folder(args: argparse.Namespace) -> Path:
-    raw = args.output or os.environ.get("nnUNet_raw")  # noqa: SIM112 - the host's name
-    if not raw:
-        raise UsageError("There is no folder to write to: give -o (--output) FOLDER, or set the variable nnUNet_raw.")
+    raw = raw_folder(args)
     if not 1 <= args.dataset <= 999:
         raise UsageError(f"-d is a number from 1 to 999, got {args.dataset}.")
-    dataset = Path(raw) / f"Dataset{args.dataset:03d}_{args.name}"
+    if problem := name_problem(args.name):
+        raise UsageError(f"--name is a part of the dataset folder's name, and {args.name!r} {problem}.")
+    dataset = raw / f"Dataset{args.dataset:03d}_{args.name}"
+    check_output(dataset)
     others = [path.name for path in dataset.parent.glob(f"Dataset{args.dataset:03d}_*") if path.name != dataset.name]
     if others:
         raise UsageError(f"{others[0]} in {raw} has this number already: choose another (-d).")

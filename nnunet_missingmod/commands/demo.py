@@ -8,7 +8,15 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from nnunet_missingmod.commands.options import add_device, add_output, add_processes, check_processes, print_line
+from nnunet_missingmod import host
+from nnunet_missingmod.commands.options import (
+    add_device,
+    add_output,
+    add_processes,
+    cannot_start,
+    check_processes,
+    print_line,
+)
 from nnunet_missingmod.demo.settings import DemoFolder, DemoSettings
 from nnunet_missingmod.errors import FailedError, UsageError
 
@@ -17,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``demo``."""
     defaults = {field.name: field.default for field in fields(DemoSettings)}
     add_output(parser, help="folder of all results (default: %(default)s)", default=Path("nnunet_missingmod_demo"))
-    add_device(parser, default="cpu", choices=("cpu", "cuda", "mps"), help="where networks run")
+    add_device(parser, default="cpu")
     add_processes(parser, default=2, help="processes for phantoms and scores")
     described = {
         "cases": "training cases",
@@ -46,14 +54,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo, or what is left of it.
 
     Raises:
-        UsageError: the folder holds something else.
-        FailedError: nnU-Net does not find this package, a command failed, or the evaluation did.
+        UsageError: a number is out of its range, the folder holds something else or cannot be written to, or nnU-Net
+            does not find this package.
+        FailedError: a command failed, or the evaluation did.
     """
-    from nnunet_missingmod.demo.run import run_demo
-
-    check_processes(args.processes)
     chosen = {field.name: getattr(args, field.name) for field in fields(DemoSettings)}
     settings = DemoSettings(**{**chosen, "size": tuple(args.size)})
+    with cannot_start():
+        check_processes(args.processes)
+        settings.check()
+    from nnunet_missingmod.demo.run import run_demo
+
     try:
         run_demo(
             DemoFolder(args.output.resolve()),
@@ -63,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
             command=shlex.join(["nnunet_missingmod", *sys.argv[1:]]),
             report=print_line,
         )
+    except host.HostError as error:
+        raise UsageError(str(error)) from error
     except UsageError:
         raise
     except ValueError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from nnunet_missingmod.commands.options import (
     add_checkpoint,
@@ -18,32 +17,40 @@ from nnunet_missingmod.commands.options import (
     add_processes,
     add_window_options,
     cannot_start,
+    check_folders,
+    check_processes,
+    named_path,
+    path,
     print_line,
 )
 from nnunet_missingmod.errors import FailedError
+from nnunet_missingmod.storage import check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``evaluate``; those that nnU-Net has too are called as there."""
     models = parser.add_argument_group("models (-m, or -d -c -tr)")
-    models.add_argument("positional", nargs="*", metavar="[NAME=]FOLDER", help="as -m")
+    models.add_argument("positional", nargs="*", metavar="[NAME=]FOLDER", type=named_path, help="as -m")
     add_model_options(models, several=True, help="model folders TRAINER__PLANS__CONFIGURATION, stock or not")
     add_folds(models)
     add_checkpoint(models)
     cases = parser.add_argument_group("cases (default: the validation cases of each fold, predicted by that fold)")
     add_input(cases, help="test images CASE_XXXX, predicted by all folds together")
-    add_option(cases, "-ref", "--references", metavar="FOLDER", type=Path, help="their references CASE")
+    add_option(cases, "-ref", "--references", metavar="FOLDER", type=path, help="their references CASE")
     add_output(parser, help="output folder; continued if it is there", required=True)
     parser.add_argument(
         "--subsets",
         nargs="+",
-        default=["all"],
         metavar="SUBSET",
-        help="all (default), names as T1+T2, or numbers of modalities",
+        help="all (default up to 8 modalities), alone, leave-one-out, full, random:N, numbers of modalities, or names "
+        "as T1+T2",
     )
     parser.add_argument("--baseline", metavar="NAME", help="model that the others are compared with (default: first)")
     parser.add_argument(
-        "--convention", choices=("brats", "nnunet"), default="brats", help="what empty masks score in the main tables"
+        "--convention",
+        choices=("auto", "brats", "diagonal", "nnunet"),
+        default="auto",
+        help="what empty masks score in the main tables (default: brats for its regions, else diagonal)",
     )
     parser.add_argument(
         "--tolerance", type=float, default=1.0, metavar="MM", help="of the surface Dice (default: %(default)s mm)"
@@ -52,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--least-size",
         metavar="REGION=VOXELS",
         help="score a region also with predictions below so many voxels taken back, as ET=500",
+    )
+    parser.add_argument(
+        "--map-labels",
+        nargs="+",
+        metavar="VALUE=LABEL",
+        help="values of the references that stand for other labels, as 4=3 for BraTS up to 2021",
     )
     parser.add_argument(
         "--patients",
@@ -66,11 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 0 if all went well."""
-    from nnunet_missingmod.benchmarking.evaluate import evaluate
+    with cannot_start():
+        check_processes(args.processes)
+        check_folders(args.input, args.references)
+        check_output(args.output)
     from nnunet_missingmod.benchmarking.request import request_of
 
     with cannot_start():
         request = request_of(args, command=shlex.join(["nnunet_missingmod", *sys.argv[1:]]))
+    from nnunet_missingmod.benchmarking.evaluate import evaluate
+
     outcome = evaluate(request)
     for line in outcome.summary:
         print_line(line)

@@ -11,9 +11,11 @@ from nnunet_missingmod.commands.options import (
     add_processes,
     cannot_start,
     check_processes,
+    filled,
     print_line,
 )
 from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.storage import check_output, write_text
 
 TABLE_FILE = "presence.csv"
 REPORT_FILE = "inspection.txt"
@@ -21,7 +23,7 @@ REPORT_FILE = "inspection.txt"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``inspect``."""
-    parser.add_argument("positional", nargs="?", metavar="DATASET", help="as -d")
+    parser.add_argument("positional", nargs="?", metavar="DATASET", type=filled, help="as -d")
     add_dataset(parser, help="id, name (Dataset123_Name), or folder of a raw dataset")
     add_output(parser, help=f"where to save {TABLE_FILE} and {REPORT_FILE} (default: the dataset)")
     add_processes(parser, help="processes that read the files")
@@ -29,18 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect; return 0 if nothing is wrong with the files, 1 if something is."""
-    from nnunet_missingmod.cases.dataset import find_dataset, presence_table, read_dataset_json
-    from nnunet_missingmod.cases.inspection import describe, inspect_dataset
-    from nnunet_missingmod.modalities import channel_names
-    from nnunet_missingmod.storage import write_text
-
     with cannot_start():
         check_processes(args.processes)
-        folder = find_dataset(_dataset(args))
+        dataset = _dataset(args)
+        if args.output is not None:
+            check_output(args.output)
+    from nnunet_missingmod.cases.dataset import find_dataset, presence_table, read_dataset_json
+    from nnunet_missingmod.cases.description import renamed_channels
+    from nnunet_missingmod.cases.inspection import describe, inspect_dataset
+    from nnunet_missingmod.modalities import channel_names
+
+    with cannot_start():
+        folder = find_dataset(dataset)
         dataset_json = read_dataset_json(folder)
         names = channel_names(dataset_json)
     cases, problems = inspect_dataset(folder, dataset_json, processes=args.processes)
-    report = describe(cases, problems, names)
+    renamed = renamed_channels(dataset_json)
+    report = describe(cases, problems, names) + (f"\n\n{renamed}" if renamed else "")
+    print_line(report)
     target: Path = args.output or folder
     try:
         write_text(
@@ -48,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
         )
         write_text(target / REPORT_FILE, report + "\n")
     except OSError as error:
-        raise UsageError(f"Cannot write into {target}: {error}. Give another folder with -o.") from error
-    print_line(report)
-    print_line(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
+        if args.output is not None:
+            raise
+        print_line(f"Not saved: {target} cannot be written to ({error.strerror or error}). Give a folder with -o.")
+    else:
+        print_line(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
     return 1 if problems or any(case.problems for case in cases) else 0
 
 

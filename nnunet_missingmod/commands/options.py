@@ -8,12 +8,37 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from nnunet_missingmod.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reads only options that are declared, and whose complaints are this package's errors."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def _get_option_tuples(self, _option_string: str) -> list[Any]:
+        # What an option may be short for. allow_abbrev leaves -dev for -device, and -device for -d evice.
+        return []
+
+    def print_help(self, file: Any = None) -> None:
+        """Write the help; argparse would be silent about output that cannot be written."""
+        print_line(self.format_help().removesuffix("\n"))
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
 
 
 class Arguments(Protocol):
@@ -45,6 +70,52 @@ def cannot_start() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
+def path(text: str) -> Path:
+    """Read an argument that is a path: an empty one, as of a variable that is not set, is not the current folder."""
+    try:
+        filled(text).encode()
+    except UnicodeEncodeError:  # SimpleITK ends the process over such a path
+        raise argparse.ArgumentTypeError(
+            "it is not UTF-8 in this locale; rename it to plain letters, or set PYTHONUTF8=1 if it is UTF-8"
+        ) from None
+    return Path(text)
+
+
+def named_path(text: str) -> str:
+    """Read an argument ``[NAME=]FOLDER``, which is left as it is."""
+    filled(text.rpartition("=")[2])
+    return text
+
+
+def filled(text: str) -> str:
+    """Read an argument that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return text
+
+
+def _fold(text: str) -> int | str:
+    if text != "all" and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a fold is a number or all, got {text!r}")
+    return text if text == "all" else int(text)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"give auto, cuda, cuda:1, mps or cpu, got {text!r}")
+    return text
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"it is above 0 and at most 1, got {text}")
+    return share
+
+
 def add_option(parser: Arguments, short: str, long: str, *, old: Sequence[str] = (), **more: Any) -> None:
     """Declare an option by its short and its long spelling; the long one, as an identifier, is its name in ``args``.
 
@@ -63,7 +134,7 @@ def add_option(parser: Arguments, short: str, long: str, *, old: Sequence[str] =
 
 def add_input(parser: Arguments, *, help: str) -> None:
     """Declare ``-i``, ``--input``: a folder of images."""
-    add_option(parser, "-i", "--input", metavar="FOLDER", type=Path, help=help)
+    add_option(parser, "-i", "--input", metavar="FOLDER", type=path, help=help)
 
 
 def add_output(
@@ -74,7 +145,19 @@ def add_output(
     default: Path | None = None,
 ) -> None:
     """Declare ``-o``, ``--output``: the folder that is written to."""
-    add_option(parser, "-o", "--output", metavar="FOLDER", type=Path, required=required, default=default, help=help)
+    add_option(parser, "-o", "--output", metavar="FOLDER", type=path, required=required, default=default, help=help)
+
+
+def raw_folder(args: argparse.Namespace) -> Path:
+    """Return the folder of raw datasets: ``-o``, else nnU-Net's variable.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    raw = args.output or os.environ.get("nnUNet_raw")  # noqa: SIM112 - the host's name
+    if not raw:
+        raise UsageError("There is no folder to write to: give -o (--output) FOLDER, or set the variable nnUNet_raw.")
+    return Path(raw)
 
 
 def add_dataset(
@@ -86,7 +169,7 @@ def add_dataset(
     default: int | str | None = None,
 ) -> None:
     """Declare ``-d``, ``--dataset``: a dataset by id or name; with ``number``, the id of one that is made."""
-    more: dict[str, Any] = {"metavar": "DATASET"}
+    more: dict[str, Any] = {"metavar": "DATASET", "type": filled}
     if number:
         more = {"metavar": "ID", "type": int, "old": ["--dataset-id"]}
     add_option(parser, "-d", "--dataset", required=required, default=default, help=help, **more)
@@ -110,16 +193,21 @@ def check_processes(number: int) -> None:
         raise UsageError(f"-np is 1 or more, got {number}.")
 
 
-def add_device(
-    parser: Arguments,
-    *,
-    default: str = "auto",
-    choices: Sequence[str] | None = None,
-    help: str = "auto (the GPU where there is one), cuda, cuda:1, mps, cpu",
-) -> None:
+def check_folders(*folders: Path | None) -> None:
+    """Check that the folders that were given are there.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for folder in folders:
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}.")
+
+
+def add_device(parser: Arguments, *, default: str = "auto") -> None:
     """Declare ``-device``, ``--device``: where networks run."""
-    shown = f"{help} (default: {default})"
-    add_option(parser, "-device", "--device", default=default, choices=choices, help=shown)
+    shown = f"auto (the GPU where there is one), cuda, cuda:1, mps, cpu (default: {default})"
+    add_option(parser, "-device", "--device", metavar="DEVICE", type=_device, default=default, help=shown)
 
 
 def add_model_options(
@@ -136,24 +224,24 @@ def add_model_options(
         help: of ``-m``.
     """
     if several:
-        add_option(parser, "-m", "--model", metavar="[NAME=]FOLDER", nargs="+", action="extend", default=[], help=help)
+        taken: dict[str, Any] = {"type": named_path, "nargs": "+", "action": "extend", "default": []}
+        add_option(parser, "-m", "--model", metavar="[NAME=]FOLDER", help=help, **taken)
     else:
-        add_option(parser, "-m", "--model", metavar="FOLDER", type=Path, help=help)
+        add_option(parser, "-m", "--model", metavar="FOLDER", type=path, help=help)
     add_dataset(parser, help="instead of -m: dataset name or id")
-    add_option(
-        parser, "-c", "--configuration", metavar="CONFIGURATION", help="instead of -m: configuration, as 3d_fullres"
-    )
+    shown = "instead of -m: configuration, as 3d_fullres"
+    add_option(parser, "-c", "--configuration", metavar="CONFIGURATION", type=filled, help=shown)
     add_option(
         parser,
         "-tr",
         "--trainer",
         metavar="TRAINER",
+        type=filled,
         **({"nargs": "+", "action": "extend"} if several else {}),
         help=f"instead of -m: {'one or more trainers' if several else 'trainer'}, as nnUNetTrainerModalityDropout",
     )
-    add_option(
-        parser, "-p", "--plans", metavar="PLANS", default="nnUNetPlans", help="with -d: plans (default: nnUNetPlans)"
-    )
+    shown = "with -d: plans (default: nnUNetPlans)"
+    add_option(parser, "-p", "--plans", metavar="PLANS", type=filled, default="nnUNetPlans", help=shown)
 
 
 def check_model_options(args: argparse.Namespace) -> None:
@@ -190,7 +278,7 @@ def model_folder(args: argparse.Namespace) -> Path:
 
 def add_folds(parser: Arguments, *, help: str = "folds (default: all that are trained)") -> None:
     """Declare ``-f``, ``--folds``."""
-    add_option(parser, "-f", "--folds", metavar="FOLD", nargs="+", help=help)
+    add_option(parser, "-f", "--folds", metavar="FOLD", type=_fold, nargs="+", help=help)
 
 
 def add_checkpoint(parser: Arguments) -> None:
@@ -200,6 +288,7 @@ def add_checkpoint(parser: Arguments) -> None:
         "-chk",
         "--checkpoint",
         metavar="FILE",
+        type=filled,
         default="checkpoint_final.pth",
         help="checkpoint of each fold (default: %(default)s)",
     )
@@ -212,7 +301,7 @@ def add_window_options(parser: Arguments) -> None:
         "-step_size",
         "--step-size",
         metavar="SHARE",
-        type=float,
+        type=_share,
         default=0.5,
         help="step of the sliding window, as a share of the patch (default: %(default)s)",
     )

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
+from concurrent.futures import BrokenExecutor
 
-from nnunet_missingmod.commands.options import add_dataset, add_output, add_processes
+from nnunet_missingmod.commands.options import (
+    add_dataset,
+    add_output,
+    add_processes,
+    cannot_start,
+    check_processes,
+    filled,
+    raw_folder,
+)
 from nnunet_missingmod.errors import FailedError, UsageError
+from nnunet_missingmod.storage import check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``phantom``."""
     add_output(parser, help="folder of raw datasets (default: the variable nnUNet_raw)")
     add_dataset(parser, number=True, default=501, help="id of the dataset (default: 501)")
-    parser.add_argument("--name", default="Phantom", help="name after the number (default: %(default)s)")
+    parser.add_argument("--name", type=filled, default="Phantom", help="name after the number (default: %(default)s)")
     parser.add_argument("--cases", type=int, default=48, metavar="N", help="training cases (default: %(default)s)")
     parser.add_argument("--test-cases", type=int, default=16, metavar="N", help="test cases (default: %(default)s)")
     parser.add_argument(
@@ -35,14 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the dataset."""
+    with cannot_start():
+        check_processes(args.processes)
+        output = raw_folder(args)
+        check_output(output)
     from nnunet_missingmod.demo.phantom_dataset import write_dataset
 
-    output = args.output or os.environ.get("nnUNet_raw")  # noqa: SIM112  nnU-Net spells it so
-    if not output:
-        raise UsageError("There is no place to write to: set the variable nnUNet_raw, or give -o (--output) FOLDER.")
     try:
         write_dataset(
-            Path(output),
+            output,
             dataset_id=args.dataset,
             name=args.name,
             cases=args.cases,
@@ -58,4 +67,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise FailedError(f"The dataset could not be written: {error}. Call again to complete it.") from error
+    except (MemoryError, BrokenExecutor) as error:
+        raise FailedError(
+            "There was too little memory to draw a phantom. Give a smaller --size, a coarser --spacing or fewer "
+            "processes (-np)."
+        ) from error
     return 0

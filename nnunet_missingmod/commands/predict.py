@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_missingmod import plans_block
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.commands.options import (
     add_checkpoint,
@@ -19,13 +21,18 @@ from nnunet_missingmod.commands.options import (
     add_processes,
     add_window_options,
     cannot_start,
+    check_folders,
     check_model_options,
     check_processes,
+    filled,
     model_folder,
+    path,
     print_line,
 )
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.keys import Key
+from nnunet_missingmod.modalities import split_escaped, unescape
+from nnunet_missingmod.storage import check_output, name_problem, write_text
 
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.files import CaseFiles
@@ -39,11 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "--image",
         metavar="NAME=FILE",
+        type=filled,
         action="append",
         default=[],
-        help="one modality of one case, by its channel name; repeat for each that is there",
+        help="one modality of one case, by its channel name (a = in it as \\=); repeat for each that is there",
     )
-    given.add_argument("--case", help="with --image: the case's name (default: what the file names have in common)")
+    given.add_argument(
+        "--case",
+        type=filled,
+        help="with --image: the case's name (default: what the file names have in common, or their folder's name)",
+    )
     add_output(parser, required=True)
     model = parser.add_argument_group("model (-m, or -d -c -tr)")
     add_model_options(model)
@@ -56,11 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-prev_stage_predictions",
         "--prev-stage-predictions",
         metavar="FOLDER",
-        type=Path,
+        type=path,
         help="in a cascade: the first stage's",
     )
     parser.add_argument("--save_probabilities", action="store_true", help="write them too, as nnU-Net does")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what was made from the same files")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace predictions of other cases that have the same name"
+    )
     add_processes(parser, help="processes that check the files")
     add_option(
         parser,
@@ -85,6 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--nonfinite", choices=key["nonfinite"].range.values, help=_help(key["nonfinite"]))
     tolerance = key["geometry_tolerance_voxels"]
     files.add_argument("--geometry-tolerance", type=float, metavar="VOXELS", help=_help(tolerance))
+    for name in ("nifti_transform", "headers"):
+        option = f"--{name.replace('_', '-')}"
+        files.add_argument(option, choices=key[name].range.values, help=_help(key[name]))
     files.add_argument(
         "--blank-is-present", action="store_true", help="a file of one value is an image, not an absent modality"
     )
@@ -97,16 +115,24 @@ def _help(key: Key) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Predict; return 0 if all cases are predicted, 1 if some are not."""
+    with cannot_start():
+        _check_arguments(args)
     from nnunet_missingmod.inference.batch import predict_cases
 
     with cannot_start():
-        _check_arguments(args)
         predictor = _load(args)
-        cases = _collect(args, predictor)
-        _prepare_output(args.output, predictor)
+        every_case = _collect(args, predictor)
+    _write_description(args.output, predictor)
+    cases = every_case[args.part_id :: args.num_parts]
+    if not cases:
+        number = f"{'is' if len(every_case) == 1 else 'are'} {len(every_case)}"
+        print_line(f"No case for this part: there {number}, in {args.num_parts} parts.")
+        return 0
+    if args.image and args.case is None:
+        print_line(f"The case is called {cases[0].case}; --case NAME calls it otherwise.")
     print_line(
-        f"{len(cases)} case{'s' * (len(cases) != 1)}, {predictor.model.trainer} on {', '.join(predictor.modalities)}, "
-        f"fold {'+'.join(map(str, predictor.model.folds))}, on {predictor.device}."
+        f"{len(cases)} case{'s' * (len(cases) != 1)}, {predictor.model.taken_for} on "
+        f"{', '.join(predictor.modalities)}, fold {'+'.join(map(str, predictor.model.folds))}, on {predictor.device}."
     )
     tally = predict_cases(
         predictor,
@@ -114,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         probabilities=args.save_probabilities,
         resume=args.continue_prediction,
+        overwrite=args.overwrite,
         processes=args.processes,
         report=print_line,
     )
@@ -127,64 +154,75 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise UsageError("Give the cases as a folder (-i), or one case as --image NAME=FILE for each modality.")
     if args.case is not None and not args.image:
         raise UsageError("--case names the one case of --image; a folder's cases are named by their files.")
+    plans_block.resolve(_overrides(args))
     check_model_options(args)
-    if not 0 < args.step_size <= 1:
-        raise UsageError(f"-step_size is above 0 and at most 1, got {args.step_size}.")
     check_processes(args.processes)
+    _check_names(args)
     if not 0 <= args.part_id < args.num_parts:
         raise UsageError(f"-part_id goes from 0 to -num_parts - 1 = {args.num_parts - 1}, got {args.part_id}.")
-    if args.input is not None and not args.input.is_dir():
-        raise UsageError(f"There is no folder {args.input}.")
-    if args.input is not None and args.input.resolve() == args.output.resolve():
-        raise UsageError(f"-o must be another folder than -i: predictions in {args.input} would be taken for images.")
-    if args.prev_stage_predictions is not None and not args.prev_stage_predictions.is_dir():
-        raise UsageError(f"There is no folder {args.prev_stage_predictions}.")
+    check_folders(args.input, args.prev_stage_predictions)
+    read = {"-i": args.input, "-prev_stage_predictions": args.prev_stage_predictions, "-m": args.model}
+    for option, folder in read.items():
+        if folder is not None and folder.resolve() == args.output.resolve():
+            raise UsageError(f"-o must be another folder than {option}: the files in {folder} are read.")
+    if args.model is not None:
+        model_folder(args)
+    check_output(args.output)
+
+
+def _check_names(args: argparse.Namespace) -> None:
+    images = _named_images(args)
+    wrong = [pair for pair, (name, file) in zip(args.image, images, strict=True) if not (name and file)]
+    number = Counter(name for name, _ in images)
+    twice = [name for name in number if number[name] > 1]
+    if wrong or twice:
+        raise UsageError(f"--image takes NAME=FILE, once per name; look at: {', '.join(wrong or twice)}.")
+    if args.case is not None and (problem := name_problem(args.case)):
+        raise UsageError(f"--case is the name of a file without folder or ending; {args.case!r} {problem}.")
+
+
+def _named_images(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return name and file of each --image; what lacks an unescaped = has no file."""
+    split = [split_escaped(pair, "=") for pair in args.image]
+    return [(unescape(name), "=".join(file)) for name, *file in split]
 
 
 def _load(args: argparse.Namespace) -> Predictor:
     from nnunet_missingmod.inference.predictor import Predictor
 
-    overrides: dict[str, Any] = {
-        "nonfinite": args.nonfinite,
-        "geometry_tolerance_voxels": args.geometry_tolerance,
-        "blank_is_absent": False if args.blank_is_present else None,
-    }
     return Predictor.from_model_folder(
         model_folder(args),
-        folds=[int(fold) if fold.isdecimal() else fold for fold in args.folds] if args.folds else None,
+        folds=args.folds,
         checkpoint=args.checkpoint,
         device=args.device,
         tile_step_size=args.step_size,
         mirroring=not args.disable_tta,
-        overrides={name: value for name, value in overrides.items() if value is not None},
+        overrides=_overrides(args),
     )
 
 
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "nonfinite": args.nonfinite,
+        "geometry_tolerance_voxels": args.geometry_tolerance,
+        "nifti_transform": args.nifti_transform,
+        "headers": args.headers,
+        "blank_is_absent": False if args.blank_is_present else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _collect(args: argparse.Namespace, predictor: Predictor) -> list[CaseFiles]:
-    """The cases of this process.
+    """The cases, of all parts.
 
     Raises:
         UsageError: there is none, or previous stage and model do not go together.
     """
-    from nnunet_missingmod.cases.files import CaseFiles, describe_channels, find_cases
-    from nnunet_missingmod.inference.predictor import assign_names, common_name
+    from nnunet_missingmod.cases.files import describe_channels, find_cases
 
     names, ending = predictor.modalities, predictor.model.file_ending
     if args.image:
-        pairs = [pair.partition("=") for pair in args.image]
-        wrong = [name for name, separator, file in pairs if not (name and separator and file)]
-        twice = {name for name, _, _ in pairs if [other for other, _, _ in pairs].count(name) > 1}
-        if wrong or twice:
-            raise UsageError(f"--image takes NAME=FILE, once per name; look at: {', '.join(wrong or sorted(twice))}.")
-        files = assign_names({name: file for name, _, file in pairs}, names)
-        name = args.case or common_name(list(files.values()))
-        if Path(name).name != name or name.startswith("."):
-            raise UsageError(f"--case is a file name without folder or leading dot, got {name!r}.")
-        cases = [CaseFiles(name, files)]
-        if (args.output / f"{cases[0].case}{ending}").resolve() in {file.resolve() for file in files.values()}:
-            raise UsageError(
-                f"The prediction would overwrite an image: choose another -o or --case than {cases[0].case}."
-            )
+        cases = [_case_of_images(args, predictor)]
     else:
         try:
             cases = find_cases(args.input, names, ending)
@@ -206,23 +244,39 @@ def _collect(args: argparse.Namespace, predictor: Predictor) -> list[CaseFiles]:
         )
     if stage is not None:
         cases = [replace(case, previous_stage=args.prev_stage_predictions / f"{case.case}{ending}") for case in cases]
-    return cases[args.part_id :: args.num_parts]
+    return cases
 
 
-def _prepare_output(folder: Path, predictor: Predictor) -> None:
-    """Make the output folder, with the plans and dataset.json that nnU-Net's other commands expect in it.
+def _case_of_images(args: argparse.Namespace, predictor: Predictor) -> CaseFiles:
+    """The one case of --image.
 
     Raises:
-        UsageError: it cannot be written to.
+        UsageError: its prediction would take the place of an image, or of another case's prediction.
     """
+    from nnunet_missingmod.cases.files import CaseFiles
+    from nnunet_missingmod.inference.batch import replaced_files
+    from nnunet_missingmod.inference.predictor import assign_names, common_name
+
+    files = assign_names(dict(_named_images(args)), predictor.modalities)
+    name = args.case or common_name(list(files.values()), predictor.modalities)
+    if problem := name_problem(name):
+        raise UsageError(f"The case would be called {name!r}, which {problem}: name it with --case.")
+    target = args.output / f"{name}{predictor.model.file_ending}"
+    if target.resolve() in {file.resolve() for file in files.values()}:
+        raise UsageError(f"The prediction would overwrite an image: choose another -o or --case than {name}.")
+    case = CaseFiles(name, files)
+    others = replaced_files(case, target)
+    if others is not None and not args.overwrite:
+        raise UsageError(
+            f"{target} is the prediction of {', '.join(others) or 'files that are not known'}: name this case with "
+            "--case, choose another -o, or replace it with --overwrite."
+        )
+    return case
+
+
+def _write_description(folder: Path, predictor: Predictor) -> None:
+    """Write what nnU-Net's other commands expect beside predictions: plans.json and dataset.json."""
     import json
 
-    from nnunet_missingmod.storage import write_text
-
-    try:
-        for name, content in (("dataset.json", predictor.model.dataset_json), ("plans.json", predictor.model.plans)):
-            write_text(folder / name, json.dumps(content, indent=4))
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write into {folder}: {error}. Choose another -o, or mend the access rights."
-        ) from error
+    for name, content in (("dataset.json", predictor.model.dataset_json), ("plans.json", predictor.model.plans)):
+        write_text(folder / name, json.dumps(content, indent=4))

@@ -28,7 +28,7 @@ from nnunet_missingmod.datasets.brats_case import (
     find_cases,
 )
 from nnunet_missingmod.errors import UsageError
-from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.storage import read_json_object, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def convert_folder(
 ) -> Converted:
     """Convert every case of a BraTS folder, and write ``dataset.json`` and ``presence.csv``.
 
-    NIfTI files whose names are none of BraTS are passed over and logged.
+    Images whose names say nothing are passed over and logged; a case that lacks something beside one is refused.
 
     Args:
         folder: cases may lie at any depth in it.
@@ -66,13 +66,16 @@ def convert_folder(
         jobs: cases converted at a time.
 
     Raises:
-        UsageError: there is no case, or the dataset has these cases, or others with other labels; nothing was written.
+        UsageError: there is no case, a folder cannot be read, or the dataset has these cases, or others with other
+            labels; nothing was written.
     """
     description = dataset_json(name=name, regions=regions, keep_cavity=conversion.keep_cavity)
     cases, unknown = _find(folder)
     _check_existing(conversion.dataset, description, cases, overwrite=overwrite)
+    told = {file for case in cases.values() if case.lacks for file in case.unknown}
     for file in unknown:
-        logger.warning("%s is passed over: its name is none that BraTS uses.", file)
+        if file not in told:
+            logger.warning("%s is passed over: its name is none that BraTS uses.", file)
     refused = convert_cases(cases.values(), conversion, jobs=jobs)
     if len(refused) == len(cases):
         return Converted(len(cases), refused, {})
@@ -142,7 +145,10 @@ def read_presence(dataset: Path) -> Presence:
 def _find(folder: Path) -> tuple[dict[str, SourceCase], list[Path]]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.")
-    cases, unknown = find_cases(folder)
+    try:
+        cases, unknown = find_cases(folder)
+    except OSError as error:
+        raise UsageError(f"A folder cannot be read: {error}. Mend the access rights, or move it away.") from error
     if not cases:
         raise UsageError(
             f"{folder} holds no BraTS case: expected files such as BraTS20_Training_001_flair.nii.gz or "
@@ -160,7 +166,10 @@ def _check_existing(dataset: Path, description: Mapping[str, Any], cases: Iterab
         )
     file = dataset / "dataset.json"
     if file.exists():
-        former = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            former = read_json_object(file)
+        except ValueError as error:
+            raise UsageError(f"{file} cannot be used: {error}. Mend it, or give another number (-d).") from error
         for key in ("channel_names", "labels", "regions_class_order"):
             if former.get(key) != description.get(key):
                 raise UsageError(

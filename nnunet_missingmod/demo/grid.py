@@ -20,6 +20,9 @@ FILL = 0.88
 DEFAULT_SIZE: Shape = (64, 72, 64)
 # With a smaller side, a tumour core would be one or two voxels.
 SMALLEST_SIDE = 24
+# The brain at 0.4 mm, finer than any scanner's voxels, takes 506 on the longest axis.
+LARGEST_SIDE = 512
+FINEST_MM = 0.01
 # Zero margin on either side of the brain box, as a share of its side: the box then takes 58 % of the canvas.
 CANVAS_MARGIN = 0.1
 # nnU-Net normalises inside the brain only if cropping leaves less than this share of the volume.
@@ -114,6 +117,11 @@ def resolve_grid(
             f"A brain box of {_times(box)} voxels is too coarse for a tumour: "
             f"give a size of at least {SMALLEST_SIDE} on each axis, or a finer spacing."
         )
+    if max(box) > LARGEST_SIDE:
+        raise ValueError(
+            f"A brain box of {' x '.join(map(str, box))} voxels is too large to draw: give a size of at most "
+            f"{LARGEST_SIDE} on each axis, or a coarser spacing."
+        )
     # Rounded up to 0.01 mm, so that the spacing is a short number.
     needed = max(ceil(100 * head / (FILL * n) - 1e-6) / 100 for head, n in zip(HEAD_MM, box, strict=True))
     if spacing is None:
@@ -152,8 +160,8 @@ def _spacing(value: Sequence[float] | float) -> Spacing:
     steps = (value,) * 3 if isinstance(value, int | float) else tuple(value)
     if len(steps) == 1:
         steps = steps * 3
-    if len(steps) != 3 or not all(0 < step < np.inf for step in steps):
-        raise ValueError(f"The spacing takes one or three positive numbers in mm, got {value}.")
+    if len(steps) != 3 or not all(FINEST_MM <= step < np.inf for step in steps):
+        raise ValueError(f"The spacing takes one or three numbers in mm, each at least {FINEST_MM}, got {value}.")
     x, y, z = (float(step) for step in steps)
     return x, y, z
 

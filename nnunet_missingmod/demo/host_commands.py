@@ -77,7 +77,7 @@ def run_command(command: Command, environment: Mapping[str, str]) -> None:
             start_new_session=True,  # so that its workers are stopped with it
         )
     try:
-        with tqdm(total=command.ticks, desc=command.title, mininterval=1) as bar:
+        with tqdm(total=command.ticks, desc=command.title, mininterval=1, disable=None) as bar:
             while (code := process.poll()) is None:
                 bar.update(min(_count_ticks(command, start), command.ticks) - bar.n)
                 time.sleep(_POLL_S)

@@ -23,13 +23,14 @@ from nnunet_missingmod.demo.contrast import MODALITIES
 from nnunet_missingmod.demo.grid import Grid, resolve_grid
 from nnunet_missingmod.demo.phantom import PhantomCase, draw_case
 from nnunet_missingmod.modalities import Subset, all_subsets
-from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.storage import check_output, name_problem, read_json_object, write_text
 
 logger = logging.getLogger(__name__)
 
 FILE_ENDING = ".nii.gz"
 # Increase it whenever a seed gives other cases than before, so that a resumed dataset never mixes two generators.
 GENERATOR_VERSION = 1
+MOST_CASES = 100_000
 TRAINING, TEST = 0, 1
 IMAGES_TR, LABELS_TR = "imagesTr", "labelsTr"
 IMAGES_TS, LABELS_TS, IMAGES_TS_COMPLETE = "imagesTs", "labelsTs", "imagesTs_complete"
@@ -107,23 +108,21 @@ def write_dataset(
 
     Raises:
         ValueError: a number is out of range, another dataset has the same number, or the folder has a dataset with
-            other parameters, or files that this function did not write.
+            other parameters, or files that this function did not write, or cannot be written to.
     """
-    if not 1 <= dataset_id <= 999 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+    if not 1 <= dataset_id <= 999 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name_problem(name):
         raise ValueError(
             f"A dataset has a number from 1 to 999 and a name of letters, digits, _ and -, got {dataset_id}, {name!r}."
         )
-    if cases < 1 or test_cases < 0 or jobs < 1 or seed < 0:
-        raise ValueError(
-            "A dataset takes at least 1 training case, 0 test cases, 1 job and seed 0, "
-            f"got cases {cases}, test cases {test_cases}, jobs {jobs}, seed {seed}."
-        )
-    grid = resolve_grid(size, spacing_mm)
+    if jobs < 1 or seed < 0:
+        raise ValueError(f"A dataset takes at least 1 job and seed 0, got jobs {jobs}, seed {seed}.")
+    grid = check_parameters(cases=cases, test_cases=test_cases, size=size, spacing_mm=spacing_mm)
     parameters = {
         "generator_version": GENERATOR_VERSION, "cases": cases, "test_cases": test_cases, "seed": seed,
         "regions": regions, **asdict(grid),
     }  # fmt: skip
     folder = Path(output) / f"Dataset{dataset_id:03d}_{name}"
+    check_output(folder)
     _claim(folder, parameters, overwrite=overwrite)
     subsets = modalities_of_test_cases(test_cases, len(MODALITIES), seed=seed)
     tasks = [_Task(folder, f"phantom-train-{i + 1:03d}", seed, TRAINING, i, grid, ()) for i in range(cases)]
@@ -132,7 +131,7 @@ def write_dataset(
     if len(missing) < len(tasks):
         logger.info("%d of %d cases are already there.", len(tasks) - len(missing), len(tasks))
     start = time.monotonic()
-    for _ in tqdm(_run(missing, jobs), total=len(missing), desc="phantoms", unit="case"):
+    for _ in tqdm(_run(missing, jobs), total=len(missing), desc="phantoms", unit="case", disable=None):
         pass
     if missing:
         seconds = (time.monotonic() - start) / len(missing)
@@ -141,6 +140,26 @@ def write_dataset(
     write_text(folder / "dataset.json", json.dumps(_dataset_json(name, cases, regions), indent=2) + "\n")
     (folder / PARTIAL).rmdir()
     return folder
+
+
+def check_parameters(
+    *,
+    cases: int,
+    test_cases: int,
+    size: Sequence[int] | None = None,
+    spacing_mm: Sequence[float] | float | None = None,
+) -> Grid:
+    """Return the grid of a dataset's phantoms; the arguments are those of ``write_dataset``.
+
+    Raises:
+        ValueError: a number is out of range, or no phantom is drawn on such a grid.
+    """
+    if cases < 1 or test_cases < 0 or max(cases, test_cases) > MOST_CASES:
+        raise ValueError(
+            f"A dataset takes at least 1 training case and 0 test cases, and at most {MOST_CASES} of each, got "
+            f"{cases} training and {test_cases} test cases."
+        )
+    return resolve_grid(size, spacing_mm)
 
 
 def modalities_of_test_cases(count: int, num_modalities: int, *, seed: int) -> list[Subset]:
@@ -204,7 +223,10 @@ def _claim(folder: Path, parameters: dict[str, Any], *, overwrite: bool) -> None
                 f"{folder} holds files that were not written by this command, and they are never overwritten: "
                 "give another -d or --name."
             )
-        recorded = json.loads(record.read_text())
+        try:
+            recorded = read_json_object(record)
+        except ValueError as error:
+            raise ValueError(f"{record} is not that of phantoms: {error}. Give another -d or --name.") from error
         if recorded != parameters and not overwrite:
             differences = ", ".join(
                 f"{key} {recorded.get(key)} there and {parameters.get(key)} asked for"

@@ -54,6 +54,7 @@ def evaluate_models(
         convention=BRATS.name,
         tolerance_mm=DEFAULT_TOLERANCE_MM,
         least_size={},
+        label_map={},
         patient_pattern=None,
         settings=PredictionSettings(mirroring=False),
         device=choose_device(device),

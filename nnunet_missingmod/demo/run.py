@@ -12,6 +12,7 @@ from pathlib import Path
 from nnunet_missingmod import host, plans_block
 from nnunet_missingmod.demo.host_commands import Command, program, run_command
 from nnunet_missingmod.demo.settings import CONFIGURATION, DATASET_ID, PLANS, SHOWN, TRAINERS, DemoFolder, DemoSettings
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import write_text
 
 _STEPS = 6
@@ -35,19 +36,26 @@ def run_demo(
     Args:
         folder: of everything that is made.
         settings: the demo's parameters.
-        device: as nnU-Net's -device.
+        device: as ``choose_device`` takes it.
         jobs: processes that make phantoms, and that read, write and score in the evaluation.
         command: what was called, for the evaluation's report.
         report: called with each line that says how far the demo is.
 
     Raises:
         HostError: nnU-Net does not find this package.
-        UsageError: the folder holds something else.
+        UsageError: no demo is made with these settings, there is no such device, or the folder holds something else or
+            cannot be written to.
         CommandError: a command or the evaluation failed.
-        ValueError: no phantom is made with these settings.
     """
     if host.unattached():
         raise host.HostError("nnU-Net does not find this package yet. Run: nnunet_missingmod attach")
+    settings.check()
+    from nnunet_missingmod.inference.predictor import choose_device
+
+    try:
+        device = str(choose_device(device))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     began = time.monotonic()
     resumed = folder.claim(settings)
     report(f"{'Going on with' if resumed else 'Starting'} the demo in {folder.root}")
@@ -134,13 +142,13 @@ def _train(folder: DemoFolder, settings: DemoSettings, device: str) -> None:
             continue
         argv = [
             *(program("nnUNetv2_train"), str(DATASET_ID), CONFIGURATION, "0"),
-            *("-tr", trainer, "-p", PLANS, "-device", device),
+            *("-tr", trainer, "-p", PLANS, "-device", device.partition(":")[0]),
         ]
         argv += ["--c"] if any(fold.glob("checkpoint_*.pth")) else []
         command = Command(title, argv, folder.log(trainer), tick="Epoch time", ticks=settings.epochs)
         # With few cores, augmentation workers take from training what they give (the planner, though, fails on 0).
         workers = {"nnUNet_n_proc_DA": "0"} if (os.cpu_count() or 1) <= _FEW_CORES else {}
-        run_command(command, {**folder.environment, **workers})
+        run_command(command, {**folder.environment, **workers, **_visible(device)})
 
 
 def _count_files(images: Path) -> Counter[str]:
@@ -155,8 +163,19 @@ def _predict(folder: DemoFolder, cases: Iterable[str], device: str) -> None:
         return
     argv = [
         *(program("nnUNetv2_predict"), "-i", str(folder.test_images), "-o", str(folder.host_predictions)),
-        *("-d", str(DATASET_ID), "-c", CONFIGURATION, "-f", "0", "-tr", SHOWN, "-p", PLANS, "-device", device),
+        *("-d", str(DATASET_ID), "-c", CONFIGURATION, "-f", "0", "-tr", SHOWN, "-p", PLANS),
+        *("-device", device.partition(":")[0]),
         *("-npp", "1", "-nps", "1", "--disable_tta", "--disable_progress_bar", "--continue_prediction"),
     ]
     log = folder.log(f"predict_{SHOWN}")
-    run_command(Command(TRAINERS[SHOWN], argv, log, tick="Predicting phantom", ticks=to_do), folder.environment)
+    command = Command(TRAINERS[SHOWN], argv, log, tick="Predicting phantom", ticks=to_do)
+    run_command(command, {**folder.environment, **_visible(device)})
+
+
+def _visible(device: str) -> dict[str, str]:
+    """Return the variable that lets nnU-Net's commands, which take no number, see one GPU only."""
+    number = device.partition(":")[2]
+    if not number:
+        return {}
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": seen.split(",")[int(number)] if seen else number}

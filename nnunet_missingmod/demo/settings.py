@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nnunet_missingmod.errors import UsageError
-from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.storage import check_output, read_json_object, write_text
 
 DATASET_ID = 501
 DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
@@ -38,6 +38,25 @@ class DemoSettings:
     epochs: int = 10
     iterations: int = 150
     seed: int = 0
+
+    def check(self) -> None:
+        """Check that a demo can be made with these parameters.
+
+        Raises:
+            UsageError: one is too small, or too large.
+        """
+        # nnU-Net divides the training cases into five folds.
+        least = {"cases": 5, "test_cases": 1, "width": 1, "batch_size": 1, "epochs": 1, "iterations": 1, "seed": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} of the demo is {smallest} or more, got {getattr(self, name)}.")
+        from nnunet_missingmod.demo.phantom_dataset import check_parameters
+
+        try:
+            check_parameters(cases=self.cases, test_cases=self.test_cases, size=self.size)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -105,12 +124,16 @@ class DemoFolder:
         """Record the settings in a new folder; return whether the folder held this very demo already.
 
         Raises:
-            UsageError: the folder holds something else.
+            UsageError: the folder holds something else, or cannot be written to.
         """
         record = self.root / "demo.json"
         wanted = json.loads(json.dumps(asdict(settings)))
+        check_output(self.root)
         if record.exists():
-            found = json.loads(record.read_text(encoding="utf-8"))
+            try:
+                found = read_json_object(record)
+            except ValueError as error:
+                raise UsageError(f"{record} is not that of a demo: {error}. Choose another -o.") from error
             if found != wanted:
                 differing = ", ".join(
                     f"{key} {found.get(key)} there, {wanted.get(key)} asked for"
@@ -119,7 +142,7 @@ class DemoFolder:
                 )
                 raise UsageError(f"{self.root} holds another demo: {differing}. Choose another -o.")
             return True
-        if self.root.exists() and any(self.root.iterdir()):
+        if self.root.is_dir() and any(self.root.iterdir()):
             raise UsageError(f"{self.root} holds other files. Choose an empty or new folder (-o).")
         self.root.mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(wanted))

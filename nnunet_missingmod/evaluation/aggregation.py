@@ -5,19 +5,19 @@ The statistics, the report's tables and the model card are computed from these v
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import comb, isnan
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_missingmod.evaluation.conventions import BRATS, DICE, NSD, Convention, Metric
+from nnunet_missingmod.evaluation.conventions import AUTO, DICE, NSD, Convention, Metric, choose_convention
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
+from nnunet_missingmod.modalities import Subset, all_subsets, by_size, choose_subsets, subset_name
 
 # The column order of the missing-modality literature on BraTS, from RFNet (Ding et al. 2021) on.
 _BRATS_ORDER = (
@@ -51,8 +51,8 @@ class Column:
         return len(self.subsets) == 1 and self.heading == subset_name(self.subsets[0], modalities)
 
 
-def ordered_subsets(modalities: Sequence[str]) -> list[Subset]:
-    """Return every subset of channels in the order of the papers' columns.
+def ordered_subsets(modalities: Sequence[str], *, scored: Collection[Subset] | None = None) -> list[Subset]:
+    """Return every subset of channels in the order of the papers' columns; with ``scored``, only those.
 
     For FLAIR, T1, T1ce and T2 (in any channel order, in upper or lower case) the order is: the single modalities FLAIR,
     T2, T1ce, T1; the pairs; all but T1, all but T1ce, all but T2, all but FLAIR; all four. For other modalities it is
@@ -60,7 +60,10 @@ def ordered_subsets(modalities: Sequence[str]) -> list[Subset]:
     """
     channel = {name.casefold(): position for position, name in enumerate(modalities)}
     if len(modalities) == 4 and set(channel) == set(_BRATS_ORDER[-1]):
-        return [tuple(sorted(channel[name] for name in names)) for names in _BRATS_ORDER]
+        papers = [tuple(sorted(channel[name] for name in names)) for names in _BRATS_ORDER]
+        return [subset for subset in papers if scored is None or subset in scored]
+    if scored is not None:
+        return by_size(scored)
     return all_subsets(len(modalities))
 
 
@@ -69,7 +72,7 @@ def subset_columns(modalities: Sequence[str], *, scored: Collection[Subset] | No
 
     With ``scored``, only those subsets have a column, and the average's heading tells their number.
     """
-    subsets = [subset for subset in ordered_subsets(modalities) if scored is None or subset in scored]
+    subsets = ordered_subsets(modalities, scored=scored)
     single = [Column(subset_name(subset, modalities), (subset,)) for subset in subsets]
     is_complete = len(subsets) == 2 ** len(modalities) - 1
     return (*single, Column("average" if is_complete else f"average of {len(subsets)}", tuple(subsets)))
@@ -81,21 +84,41 @@ def count_columns(modalities: Sequence[str], *, scored: Collection[Subset] | Non
     With ``scored``, a column is left out if one of its subsets was not scored, because it would average other subsets
     than the same column elsewhere.
     """
-    subsets = all_subsets(len(modalities))
-    by_size = [
-        Column(f"{size} of {len(modalities)}", tuple(subset for subset in subsets if len(subset) == size))
-        for size in range(1, len(modalities) + 1)
+    count = len(modalities)
+    subsets = all_subsets(count) if scored is None else by_size(scored)
+    of_size = Counter(map(len, subsets))
+    columns = [
+        Column(f"{size} of {count}", tuple(subset for subset in subsets if len(subset) == size))
+        for size in sorted(of_size)
+        if of_size[size] == comb(count, size)
     ]
-    columns = (*by_size, Column("average", tuple(subsets)))
-    return tuple(column for column in columns if scored is None or set(column.subsets) <= set(scored))
+    if len(subsets) == 2**count - 1:
+        columns.append(Column("average", tuple(subsets)))
+    return tuple(columns)
+
+
+def _named_subset(name: str, modalities: tuple[str, ...]) -> Subset:
+    """Return the channels of a subset from its `subset_name`.
+
+    Raises:
+        ValueError: it is the name of no subset.
+    """
+    try:
+        (subset,) = choose_subsets([name], modalities)
+        is_name = subset_name(subset, modalities) == name
+    except ValueError:
+        is_name = False
+    if not is_name:
+        raise ValueError(f"{name!r} is no subset of {', '.join(modalities)}.")
+    return subset
 
 
 @dataclass(frozen=True)
 class CaseValues:
     """The values of one metric: for each model and region an array (cases, subsets), NaN where no score is defined.
 
-    ``cases`` are sorted. ``subsets`` are in the order of `all_subsets`, models and regions in the order of their first
-    rows.
+    ``cases`` are sorted. ``subsets`` are those of the rows in the order of `all_subsets`, models and regions in the
+    order of their first rows.
     """
 
     metric: Metric
@@ -110,14 +133,18 @@ class CaseValues:
 
     @property
     def scored(self) -> tuple[Subset, ...]:
-        """The subsets for which at least one model has a defined score."""
+        """The subsets for which at least one model has a defined score, or all if none has any."""
         defined = np.any([~np.isnan(array).all(axis=0) for array in self.arrays.values()], axis=0)
-        return tuple(subset for subset, has in zip(self.subsets, defined, strict=True) if has)
+        return tuple(subset for subset, has in zip(self.subsets, defined, strict=True) if has) or self.subsets
 
     def of(self, model: str, regions: Sequence[str], subsets: Sequence[Subset]) -> NDArray[np.float64]:
-        """Return the values of a model as an array (cases, regions times subsets)."""
-        channels = [self.subsets.index(tuple(sorted(subset))) for subset in subsets]
-        return np.concatenate([self.arrays[model, region][:, channels] for region in regions], axis=1)
+        """Return the values of a model as an array (cases, regions times subsets), NaN for a subset without rows."""
+        position = {subset: index for index, subset in enumerate(self.subsets)}
+        channels = [position.get(tuple(sorted(subset)), -1) for subset in subsets]
+        unscored = np.full((len(self.cases), 1), np.nan)
+        return np.concatenate(
+            [np.append(self.arrays[model, region], unscored, axis=1)[:, channels] for region in regions], axis=1
+        )
 
     def difference(
         self, model: str, baseline: str, regions: Sequence[str], subsets: Sequence[Subset]
@@ -127,9 +154,13 @@ class CaseValues:
 
 
 def pool(
-    rows: Iterable[ScoreRow], *, modalities: Sequence[str], metric: Metric = DICE, convention: Convention = BRATS
+    rows: Iterable[ScoreRow],
+    *,
+    modalities: Sequence[str],
+    metric: Metric = DICE,
+    convention: Convention | None = None,
 ) -> CaseValues:
-    """Return the values of every case, each case once.
+    """Return the values of every case, each case once; ``convention`` is by default the one that suits the regions.
 
     The cases of cross-validation folds are pooled. If several folds or seeds of a model scored the same case, as on a
     test set, their defined values are averaged, so that the case is a single observation.
@@ -138,21 +169,27 @@ def pool(
         ValueError: there are no rows, a prediction is scored twice, a subset does not belong to the modalities, or
             surface Dice was computed at different tolerances.
     """
-    channels = {subset_name(subset, modalities): subset for subset in all_subsets(len(modalities))}
+    rows = list(rows)
+    used = choose_convention(AUTO, {row.region for row in rows})[0] if convention is None else convention
+    names = tuple(modalities)
+    subset_of: dict[str, Subset] = {}
     runs: defaultdict[tuple[str, str, str, str], dict[str, float]] = defaultdict(dict)
     models: dict[str, None] = {}
     regions: dict[str, None] = {}
     tolerances = set()
     for row in rows:
-        if row.subset not in channels:
-            raise ValueError(f"{row.case}: {row.subset!r} is no subset of {', '.join(modalities)}.")
+        if row.subset not in subset_of:
+            try:
+                subset_of[row.subset] = _named_subset(row.subset, names)
+            except ValueError as error:
+                raise ValueError(f"{row.case}: {error}") from error
         of_case = runs[row.model, row.region, row.case, row.subset]
         if row.fold in of_case:
             raise ValueError(
                 f"{row.model}, fold {row.fold!r}, {row.case}, {row.subset}, {row.region} is scored twice: keep one of "
                 "the rows, or tell the runs apart by their fold."
             )
-        of_case[row.fold] = convention.value(row, metric)
+        of_case[row.fold] = used.value(row, metric)
         models.setdefault(row.model)
         regions.setdefault(row.region)
         tolerances.add(row.nsd_tolerance_mm)
@@ -163,9 +200,10 @@ def pool(
 
     cases = tuple(sorted({case for _, _, case, _ in runs}))
     positions = {case: index for index, case in enumerate(cases)}
-    columns = {name: index for index, name in enumerate(channels)}
+    subsets = by_size(subset_of.values())
+    columns = {subset_name(subset, names): index for index, subset in enumerate(subsets)}
     arrays: dict[tuple[str, str], NDArray[Any]] = {
-        (model, region): np.full((len(cases), len(columns)), np.nan) for model in models for region in regions
+        (model, region): np.full((len(cases), len(subsets)), np.nan) for model in models for region in regions
     }
     for (model, region, case, subset), of_run in runs.items():
         defined = [value for _, value in sorted(of_run.items()) if not isnan(value)]
@@ -173,12 +211,12 @@ def pool(
             arrays[model, region][positions[case], columns[subset]] = fmean(defined)
     return CaseValues(
         metric=metric,
-        convention=convention,
-        modalities=tuple(modalities),
+        convention=used,
+        modalities=names,
         models=tuple(models),
         regions=tuple(regions),
         cases=cases,
-        subsets=tuple(channels.values()),
+        subsets=tuple(subsets),
         arrays=arrays,
         nsd_tolerance_mm=min(tolerances),
     )

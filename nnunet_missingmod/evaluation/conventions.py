@@ -5,7 +5,8 @@ Scoring takes the regions from here; aggregation takes each row's value by a con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isnan, nan
 from types import MappingProxyType
@@ -17,10 +18,13 @@ MetricName = Literal["dice", "hd95_mm", "nsd"]
 Empty = Literal["diagonal"]
 Region = tuple[int, ...]
 
+_EXAMPLE = '"labels": {"background": 0, "tumour": 1}'
 # The names in BraTS 2017-2021 and 2023+ of label 1 (necrotic core), label 2 (oedema) and label 3 (enhancing tumour).
 _CORE_NAMES = {"ncr", "net", "ncr/net", "netc", "necrosis", "necrotic core"}
 _OEDEMA_NAMES = {"ed", "snfh", "edema", "oedema"}
 _ENHANCING_NAMES = {"et", "enhancing tumor", "enhancing tumour"}
+# Of the three regions, in lower case, with spaces, "tumour" spelled "tumor".
+_BRATS_REGIONS = ({"wt", "whole tumor"}, {"tc", "tumor core"}, {"et", "enhancing tumor"})
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,38 @@ BRATS = Convention(
     # 373.13 mm is the diagonal of a BraTS image, 240 x 240 x 155 mm.
     one_empty=MappingProxyType({"dice": 0.0, "hd95_mm": 373.13, "nsd": 0.0}),
 )
+DIAGONAL = Convention(
+    name="diagonal",
+    both_empty=BRATS.both_empty,
+    one_empty=MappingProxyType({"dice": 0.0, "hd95_mm": "diagonal", "nsd": 0.0}),
+)
 NNUNET = Convention(
     name="nnunet",
     both_empty=MappingProxyType({"dice": nan, "hd95_mm": nan, "nsd": nan}),
     one_empty=MappingProxyType({"dice": 0.0, "hd95_mm": "diagonal", "nsd": 0.0}),
 )
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType({each.name: each for each in (BRATS, NNUNET)})
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType({each.name: each for each in (BRATS, DIAGONAL, NNUNET)})
+AUTO = "auto"
+"""The word for the convention that suits the regions: see `choose_convention`."""
+
+
+def choose_convention(name: str, regions: Iterable[str]) -> tuple[Convention, str]:
+    """Return the convention of that name, and the reason for it in words.
+
+    ``auto`` is ``brats`` if the three regions of BraTS (WT, TC, ET, or their full names) are among ``regions``, else
+    ``diagonal``: the 373.13 mm that BraTS gives to a missed region are the diagonal of its own images.
+
+    Raises:
+        ValueError: there is no convention of that name.
+    """
+    if name == AUTO:
+        plain = {region.casefold().replace("_", " ").replace("tumour", "tumor") for region in regions}
+        if all(plain & names for names in _BRATS_REGIONS):
+            return BRATS, "chosen because the regions are those of BraTS"
+        return DIAGONAL, "chosen because the regions are not those of BraTS (WT, TC, ET)"
+    if name not in CONVENTIONS:
+        raise ValueError(f"There is no convention {name!r}, only {', '.join([AUTO, *CONVENTIONS])}.")
+    return CONVENTIONS[name], "as requested"
 
 
 def dataset_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region]:
@@ -97,18 +127,16 @@ def dataset_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region]:
     determines how nnU-Net writes a prediction as a label map, not how the label map is scored.
 
     Raises:
-        ValueError: there is no foreground, or ``regions_class_order`` is missing or of another length.
+        ValueError: labels are no object of names and whole numbers, there is no foreground, or ``regions_class_order``
+            is missing or of another length.
     """
-    regions: dict[str, Region] = {}
-    for name, value in dataset_json.get("labels", {}).items():
-        region = tuple(int(label) for label in value) if isinstance(value, (list, tuple)) else (int(value),)
-        if name != "ignore" and set(region) != {0}:
-            regions[str(name)] = region
+    named = _named_labels(dataset_json)
+    regions = {name: region for name, region in named.items() if name != "ignore" and set(region) != {0}}
     if not regions:
-        raise ValueError('dataset.json has no foreground: add for example "labels": {"background": 0, "tumour": 1}.')
+        raise ValueError(f"dataset.json has no foreground: add for example {_EXAMPLE}.")
     if any(len(region) > 1 for region in regions.values()):
         order = dataset_json.get("regions_class_order")
-        if order is None or len(order) != len(regions):
+        if not isinstance(order, (list, tuple)) or len(order) != len(regions):
             raise ValueError(
                 f"regions_class_order in dataset.json needs one label for each of {', '.join(regions)}, got {order}."
             )
@@ -122,10 +150,13 @@ def brats_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region] | None:
     SNFH) and of the enhancing tumour (ET), in upper or lower case. Any other foreground label, such as the resection
     cavity, is a region of its own. The result is also None if the dataset declares regions itself; then use
     `dataset_regions`.
+
+    Raises:
+        ValueError: labels are no object of names and whole numbers.
     """
-    labels = dataset_json.get("labels", {})
-    plain = {int(value): str(name) for name, value in labels.items() if not isinstance(value, (list, tuple))}
-    if len(plain) != len(labels):
+    named = _named_labels(dataset_json)
+    plain = {region[0]: name for name, region in named.items() if _is_plain(dataset_json["labels"][name])}
+    if len(plain) != len(named):
         return None
     expected = {1: _CORE_NAMES, 2: _OEDEMA_NAMES, 3: _ENHANCING_NAMES}
     if any(plain.get(label, "").casefold() not in names for label, names in expected.items()):
@@ -138,11 +169,48 @@ def ignore_label(dataset_json: Mapping[str, Any]) -> int | None:
     """Return the label whose voxels are not scored, or None if the dataset has none.
 
     Raises:
-        ValueError: it is not a single label.
+        ValueError: it is not a single label, or labels are no object of names and whole numbers.
     """
-    value = dataset_json.get("labels", {}).get("ignore")
-    if value is None:
+    named = _named_labels(dataset_json)
+    if "ignore" not in named:
         return None
-    if isinstance(value, (list, tuple)):
+    value = dataset_json["labels"]["ignore"]
+    if not _is_plain(value):
         raise ValueError(f"The ignore label in dataset.json is a single label, got {value}.")
-    return int(value)
+    return named["ignore"][0]
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether an entry of ``labels`` is a label, and not a region of several."""
+    return not isinstance(value, (list, tuple))
+
+
+def _named_labels(dataset_json: Mapping[str, Any]) -> dict[str, Region]:
+    """Return the entry ``labels`` of a ``dataset.json`` as {name: its labels}.
+
+    Raises:
+        ValueError: it is missing or no object, is turned round (labels as keys, as in nnU-Net v1), or gives a name
+            something else than whole numbers from 0.
+    """
+    labels = dataset_json.get("labels")
+    if not isinstance(labels, Mapping):
+        raise ValueError(f'"labels" in dataset.json must be as {_EXAMPLE}, got {labels!r}.')
+    if labels and all(str(name).isdecimal() and isinstance(value, str) for name, value in labels.items()):
+        turned = json.dumps({value: int(name) for name, value in labels.items()}, ensure_ascii=False)
+        raise ValueError(f'"labels" in dataset.json has names and numbers exchanged: write "labels": {turned}.')
+    named: dict[str, Region] = {}
+    for name, value in labels.items():
+        given = [value] if _is_plain(value) else list(value)
+        if not given or not all(_is_label(label) for label in given):
+            raise ValueError(
+                f'"labels" in dataset.json gives {name!r} the value {value!r}: it must be a whole number from 0, or a '
+                f"list of them, as {_EXAMPLE}."
+            )
+        named[str(name)] = tuple(int(label) for label in given)
+    return named
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isdecimal()
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and value == value // 1

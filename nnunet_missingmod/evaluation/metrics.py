@@ -83,6 +83,17 @@ def region_dice(
     }
 
 
+def bounding_box(mask: Mask) -> NDArray[np.int64]:
+    """Return the first index and one past the last of the true voxels along each axis; zeros if there are none."""
+    if not mask.any():
+        return np.zeros((2, mask.ndim), np.int64)
+    spans = []
+    for axis in range(mask.ndim):
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        spans.append((inside[0], inside[-1] + 1))
+    return np.array(spans, np.int64).T
+
+
 class Surface:
     """The surface of one mask as points in mm, indexed for a search of nearest points."""
 

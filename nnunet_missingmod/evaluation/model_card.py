@@ -7,22 +7,29 @@ modalities, `ModelCard.expected` returns the accuracy, and `ModelCard.advise` th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite, isnan, nan
+from itertools import chain, combinations
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.evaluation.aggregation import pool
-from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention
+from nnunet_missingmod.evaluation.conventions import DICE, Convention
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval
-from nnunet_missingmod.modalities import Subset, all_subsets, subset_name
+from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import write_text
 
 FILE_NAME = "missingmod_card.json"
 FORMAT = "nnunet_missingmod model card"
 VERSION = 1
+# With more modalities than these, a card is not filled up with undefined numbers for subsets that were not scored.
+_MOST_WITH_GAPS = 8
+_LARGEST = 1e12
+_shortened = reprlib.Repr()
+_shortened.maxstring = _shortened.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,11 @@ class ModelCard:
         return sorted(advice, key=lambda each: (isnan(each.gain.mean), -each.gain.mean))
 
     def _channels(self, subset: Sequence[int] | Sequence[str]) -> Subset:
-        folded = {name.casefold(): channel for channel, name in enumerate(self.modalities)}
+        exact = {name: channel for channel, name in enumerate(self.modalities)}
+        folded = {name.casefold(): channel for name, channel in exact.items()}
         channels = set()
         for given in subset:
-            channel = folded.get(given.casefold()) if isinstance(given, str) else given
+            channel = exact.get(given, folded.get(given.casefold())) if isinstance(given, str) else given
             if channel is None or not 0 <= channel < len(self.modalities):
                 raise ValueError(f"The model has no modality {given!r}; it has {', '.join(self.modalities)}.")
             channels.add(channel)
@@ -103,7 +111,7 @@ def make_card(
     *,
     modalities: Sequence[str],
     regions: Sequence[str] | None = None,
-    convention: Convention = BRATS,
+    convention: Convention | None = None,
     bootstrap: Bootstrap | None = None,
     patients: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -113,10 +121,12 @@ def make_card(
     Args:
         regions: those that the mean averages, by default all.
         patients: maps cases to patients; a case that it does not name is its own patient.
+        convention: by default the one that suits the regions, see `choose_convention`.
         provenance: JSON values.
 
     Raises:
-        ValueError: the rows belong to several models, a region has no rows, or as for `pool`.
+        ValueError: the rows belong to several models, a region has no rows, some of the subsets of more than eight
+            modalities have none, or as for `pool`.
     """
     values = pool(rows, modalities=modalities, metric=DICE, convention=convention)
     if len(values.models) != 1:
@@ -126,12 +136,17 @@ def make_card(
     unknown = [region for region in counted if region not in values.regions]
     if unknown:
         raise ValueError(f"{unknown[0]!r} has no score rows; the regions are {', '.join(values.regions)}.")
+    if len(modalities) > _MOST_WITH_GAPS and len(values.subsets) < 2 ** len(modalities) - 1:
+        raise ValueError(
+            f"A card of {len(modalities)} modalities needs the scores of every subset: {len(values.subsets)} of "
+            f"{2 ** len(modalities) - 1} were scored."
+        )
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
     owners = [(patients or {}).get(case, case) for case in values.cases]
 
     subsets: dict[str, Expected] = {}
     gains: dict[str, dict[str, Interval]] = {}
-    for subset in values.subsets:
+    for subset in _each_subset(len(modalities)):
         name = subset_name(subset, modalities)
         scores = values.of(model, counted, [subset])
         of_region = {region: bootstrap.interval(values.of(model, [region], [subset]), owners) for region in counted}
@@ -145,8 +160,8 @@ def make_card(
         model=model,
         modalities=tuple(modalities),
         regions=counted,
-        convention=convention.name,
-        convention_text=convention.text(DICE),
+        convention=values.convention.name,
+        convention_text=values.convention.text(DICE),
         confidence=bootstrap.confidence,
         cases=values.cases,
         subsets=subsets,
@@ -156,6 +171,11 @@ def make_card(
             **(provenance or {}),
         },
     )
+
+
+def _each_subset(modalities: int) -> Iterator[Subset]:
+    """Go through the subsets in the order of `all_subsets`, without listing them."""
+    return chain.from_iterable(combinations(range(modalities), size) for size in range(1, modalities + 1))
 
 
 def write_card(card: ModelCard, path: Path) -> None:
@@ -192,6 +212,10 @@ def read_card(path: Path) -> ModelCard:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: evaluate the model first, which writes it.") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder, not a model card: remove it and evaluate the model.") from None
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read as JSON: it is nested too deeply. Evaluate the model again.") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}.") from error
     try:
@@ -207,7 +231,7 @@ class _ImpossibleError(Exception):
 def _card_of(content: Any) -> ModelCard:
     top = _Fields(content, "the file")
     if top.text("format") != FORMAT:
-        raise _ImpossibleError(f"its format is {content['format']!r} and not {FORMAT!r}")
+        raise _ImpossibleError(f"its format is {_shortened.repr(content['format'])} and not {FORMAT!r}")
     if top.number("version") > VERSION:
         raise _ImpossibleError(f"its version is {content['version']}, this package reads up to {VERSION}")
     modalities, regions = top.texts("modalities"), top.texts("regions")
@@ -215,7 +239,7 @@ def _card_of(content: Any) -> ModelCard:
     by_name = top.mapping("subsets")
     subsets: dict[str, Expected] = {}
     gains: dict[str, dict[str, Interval]] = {}
-    for subset in all_subsets(len(modalities)):
+    for subset in _each_subset(len(modalities)):
         name = subset_name(subset, modalities)
         of_subset = _Fields(_Fields(by_name, "subsets").mapping(name), name)
         of_region = _Fields(of_subset.mapping("regions"), f"{name}, regions")
@@ -253,17 +277,17 @@ class _Fields:
     def _value(self, key: str, kind: type | tuple[type, ...], word: str) -> Any:
         value = self._content.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise _ImpossibleError(f"{key!r} of {self._place} is {value!r} and not {word}")
+            raise _ImpossibleError(f"{key!r} of {self._place} is {_shortened.repr(value)} and not {word}")
         return value
 
     def text(self, key: str) -> str:
         return str(self._value(key, str, "a text"))
 
     def number(self, key: str) -> float:
-        value = float(self._value(key, (int, float), "a number"))
-        if not isfinite(value):
-            raise _ImpossibleError(f"{key!r} of {self._place} is {value}")
-        return value
+        value = self._value(key, (int, float), "a number")
+        if not -_LARGEST <= value <= _LARGEST:
+            raise _ImpossibleError(f"{key!r} of {self._place} is {_shortened.repr(value)}, which is out of range")
+        return float(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
         values = self._value(key, list, "a list")
@@ -283,5 +307,6 @@ class _Fields:
             for end in ("mean", "low", "high")
         )
         if any(value < least or value > 1 for value in (mean, low, high)) or low > high:
-            raise _ImpossibleError(f"{key!r} of {self._place} is {self._content[key]}, outside of {least:g}..1")
+            found = _shortened.repr(self._content[key])
+            raise _ImpossibleError(f"{key!r} of {self._place} is {found}, outside of {least:g}..1")
         return Interval(mean, low, high, int(of_interval.number("count")))

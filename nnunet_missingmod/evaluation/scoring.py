@@ -3,110 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from nnunet_missingmod.evaluation.label_maps import LabelFile as LabelFile
+from nnunet_missingmod.evaluation.label_maps import ReadLabels, check_same_grid, read_label_map, relabelled
+from nnunet_missingmod.evaluation.label_maps import as_label_map as as_label_map
 from nnunet_missingmod.evaluation.metrics import (
     DEFAULT_TOLERANCE_MM,
     LabelMap,
     Mask,
     Surface,
+    bounding_box,
     dice,
     region_mask,
     surface_scores,
 )
-
-# Relative: NIfTI headers hold float32, and writers round differently.
-_SPACING_TOLERANCE = 1e-3
-# Of direction cosines: an oblique scan may be off by rounding, a flipped or swapped axis is off by one.
-_DIRECTION_TOLERANCE = 0.1
-
-
-@dataclass(frozen=True)
-class LabelFile:
-    """A label map (integers, axes as SimpleITK gives them: Z Y X) with its voxel spacing in the same order.
-
-    ``direction`` holds the direction cosines as SimpleITK gives them, or None if they are not known.
-    """
-
-    labels: NDArray[Any]
-    spacing_mm: tuple[float, ...]
-    direction: tuple[float, ...] | None = None
-
-
-def as_label_map(image: sitk.Image, *, source: Path) -> NDArray[Any]:
-    """Return the voxels of an image as integers.
-
-    Raises:
-        ValueError: a voxel is not a whole number, as in a map of probabilities.
-    """
-    voxels = sitk.GetArrayFromImage(image)
-    if np.issubdtype(voxels.dtype, np.integer):
-        return voxels
-    with np.errstate(invalid="ignore"):
-        labels = np.nan_to_num(voxels).astype(np.int64)
-    if not np.array_equal(labels, voxels):
-        raise ValueError(f"{source} is no label map: it holds values that are not whole numbers.")
-    return labels
-
-
-def read_image(path: Path) -> sitk.Image:
-    """Read an image file.
-
-    Raises:
-        ValueError: the file is missing or unreadable.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist.")
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} cannot be read as an image.") from error
-
-
-def read_label_map(path: Path) -> LabelFile:
-    """Read a label map.
-
-    Raises:
-        ValueError: the file is missing or unreadable, or holds values that are not whole numbers.
-    """
-    image = read_image(path)
-    return LabelFile(as_label_map(image, source=path), tuple(reversed(image.GetSpacing())), image.GetDirection())
-
-
-def check_same_grid(prediction: LabelFile, reference: LabelFile, *, case: str) -> None:
-    """Refuse two label maps that do not lie on one grid; spacing may differ by a thousandth, directions by rounding.
-
-    Raises:
-        ValueError: shape, spacing or direction differs; both are named.
-    """
-    if prediction.labels.shape != reference.labels.shape:
-        raise ValueError(
-            f"{case}: the prediction has shape {prediction.labels.shape}, the reference {reference.labels.shape}: "
-            "predictions are scored on the original geometry, export them to it."
-        )
-    if not np.allclose(prediction.spacing_mm, reference.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0):
-        raise ValueError(
-            f"{case}: the prediction has spacing {prediction.spacing_mm} mm, the reference {reference.spacing_mm} mm: "
-            "predictions are scored on the original geometry, export them to it."
-        )
-    if prediction.direction is None or reference.direction is None:
-        return
-    if not np.allclose(prediction.direction, reference.direction, rtol=0, atol=_DIRECTION_TOLERANCE):
-        raise ValueError(
-            f"{case}: the prediction's axes point along {_rounded(prediction.direction)}, the reference's along "
-            f"{_rounded(reference.direction)}: one of them is flipped or lost its header. Write the prediction with "
-            "the header of the case's images."
-        )
-
-
-def _rounded(direction: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(cosine, 2) + 0.0 for cosine in direction)
 
 
 @dataclass(frozen=True)
@@ -226,6 +142,8 @@ def score_files(
     case: str,
     ignore_label: int | None = None,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    read: ReadLabels | None = None,
+    new_labels: Mapping[int, int] | None = None,
 ) -> CaseScores[Key]:
     """Score files of one case against its reference, which is read and prepared once.
 
@@ -239,12 +157,17 @@ def score_files(
         case: its name, for messages.
         ignore_label: voxels at which the reference holds it do not count.
         tolerance_mm: of the surface Dice.
+        read: reads a label map, and raises ValueError where it cannot; by default `read_label_map`. A dataset with a
+            reader of its own is read by it, see `label_file_of`.
+        new_labels: {label in the reference's file: label of the dataset}, as {4: 3} for an older numbering of BraTS.
 
     Raises:
         ValueError: there are no regions, or the tolerance is negative.
     """
+    read = read_label_map if read is None else read
     try:
-        expected = read_label_map(reference)
+        expected = read(reference)
+        expected = replace(expected, labels=relabelled(expected.labels, new_labels or {}))
     except ValueError as error:
         return CaseScores({}, dict.fromkeys(predictions, f"its reference: {error}"))
     scorer = CaseScorer(
@@ -254,24 +177,13 @@ def score_files(
     refused: dict[Key, str] = {}
     for key, file in predictions.items():
         try:
-            found = read_label_map(file)
+            found = read(file)
             check_same_grid(found, expected, case=case)
         except ValueError as error:
             refused[key] = str(error)
         else:
             scores[key] = scorer.score(found.labels)
     return CaseScores(scores, refused)
-
-
-def bounding_box(mask: Mask) -> NDArray[np.int64]:
-    """Return the first index and one past the last of the true voxels along each axis; zeros if there are none."""
-    if not mask.any():
-        return np.zeros((2, mask.ndim), np.int64)
-    spans = []
-    for axis in range(mask.ndim):
-        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        spans.append((inside[0], inside[-1] + 1))
-    return np.array(spans, np.int64).T
 
 
 def _union(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

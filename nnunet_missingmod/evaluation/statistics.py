@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
+from nnunet_missingmod.modalities import Subset
 
 # A smaller difference counts as zero: it is a rounding error (of a mean over seeds, for example).
 _ZERO = 1e-9
@@ -115,11 +116,12 @@ def _weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Model minus baseline in one region and column.
+    """Model minus baseline in one region and column, which averages ``subsets``.
 
     ``wins``, ``ties`` and ``losses`` count the patients for which the model is better, equal or worse; for HD95 a lower
-    value is better. ``p`` comes from `paired_wilcoxon`, and ``p_holm`` is ``p`` corrected as in `compare`; both are NaN
-    without patients. ``rank_sum`` is the sum of the signed ranks; its sign is the direction of the test.
+    value is better. ``p`` comes from `paired_wilcoxon`, and ``p_holm`` is ``p`` corrected for the ``tests`` of its
+    ``family``, as in `compare`; both are NaN without patients. ``rank_sum`` is the sum of the signed ranks; its sign is
+    the direction of the test.
     """
 
     model: str
@@ -133,6 +135,9 @@ class Comparison:
     rank_sum: float
     p: float
     p_holm: float
+    subsets: tuple[Subset, ...] = ()
+    family: str = ""
+    tests: int = 0
 
 
 def paired_wilcoxon(differences: NDArray[Any]) -> float:
@@ -196,8 +201,12 @@ def compare(
     A test has one difference per patient: the mean over all defined differences of its cases in the region and column.
     Holm's correction treats four families of tests separately: single regions in columns of one subset, single regions
     in columns that average subsets, averaged regions in columns of one subset, and averaged regions in columns that
-    average subsets. ``regions`` groups regions, as in {"mean": ("WT", "TC", "ET")}; by default each region is a group
-    of its own. ``patients`` maps cases to patients; a case that it does not name is its own patient.
+    average subsets. Columns of the same subsets are one test, whatever their headings, and so are groups of the same
+    regions; it is counted once. What is shown in several tables has to be compared by one call, since a family is what
+    one call compares.
+
+    ``regions`` groups regions, as in {"mean": ("WT", "TC", "ET")}; by default each region is a group of its own.
+    ``patients`` maps cases to patients; a case that it does not name is its own patient.
 
     Raises:
         ValueError: a model has no rows.
@@ -208,33 +217,71 @@ def compare(
     owners = [(patients or {}).get(case, case) for case in values.cases]
     groups = {region: (region,) for region in values.regions} if regions is None else regions
     sign = 1.0 if values.metric.higher_is_better else -1.0
-    found: list[Comparison] = []
-    families: defaultdict[tuple[bool, bool], list[int]] = defaultdict(list)
-    for region, members in groups.items():
-        for column in columns:
-            paired = values.difference(model, baseline, members, column.subsets)
-            per_patient = _per_patient(paired, owners)
-            families[len(members) == 1, len(column.subsets) == 1].append(len(found))
-            found.append(
-                Comparison(
-                    model=model,
-                    baseline=baseline,
-                    region=region,
-                    heading=column.heading,
-                    difference=bootstrap.interval(paired, owners),
-                    wins=int(np.count_nonzero(sign * per_patient >= _ZERO)),
-                    ties=int(np.count_nonzero(np.abs(per_patient) < _ZERO)),
-                    losses=int(np.count_nonzero(sign * per_patient <= -_ZERO)),
-                    rank_sum=signed_rank_sum(per_patient),
-                    p=paired_wilcoxon(per_patient),
-                    p_holm=nan,
-                )
-            )
-    for members_of_family in families.values():
-        corrected = holm([found[index].p for index in members_of_family])
-        for index, p in zip(members_of_family, corrected, strict=True):
-            found[index] = replace(found[index], p_holm=p)
-    return found
+    shown = [(region, frozenset(members), column) for region, members in groups.items() for column in columns]
+    tested: dict[tuple[frozenset[str], frozenset[Subset]], Comparison] = {}
+    families: defaultdict[str, list[tuple[frozenset[str], frozenset[Subset]]]] = defaultdict(list)
+    for region, members, column in shown:
+        key = members, frozenset(column.subsets)
+        if key in tested:
+            continue
+        paired = values.difference(model, baseline, groups[region], column.subsets)
+        per_patient = _per_patient(paired, owners)
+        family = f"{_kind(len(key[1]), 'subset')} in {_kind(len(members), 'region')}"
+        families[family].append(key)
+        tested[key] = Comparison(
+            model=model,
+            baseline=baseline,
+            region=region,
+            heading=column.heading,
+            difference=bootstrap.interval(paired, owners),
+            wins=int(np.count_nonzero(sign * per_patient >= _ZERO)),
+            ties=int(np.count_nonzero(np.abs(per_patient) < _ZERO)),
+            losses=int(np.count_nonzero(sign * per_patient <= -_ZERO)),
+            rank_sum=signed_rank_sum(per_patient),
+            p=paired_wilcoxon(per_patient),
+            p_holm=nan,
+            subsets=column.subsets,
+            family=family,
+        )
+    for keys in families.values():
+        corrected = holm([tested[key].p for key in keys])
+        counted = sum(not isnan(p) for p in corrected)
+        for key, p in zip(keys, corrected, strict=True):
+            tested[key] = replace(tested[key], p_holm=p, tests=counted)
+    return [
+        replace(tested[members, frozenset(column.subsets)], region=region, heading=column.heading)
+        for region, members, column in shown
+    ]
+
+
+def compare_pairs(
+    values: CaseValues,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    columns: Sequence[Column],
+    bootstrap: Bootstrap,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> list[Comparison]:
+    """Compare the models of each pair (model, baseline) by `compare`, each pair with families of its own."""
+    return [
+        each
+        for model, baseline in pairs
+        for each in compare(
+            values,
+            model=model,
+            baseline=baseline,
+            columns=columns,
+            bootstrap=bootstrap,
+            regions=regions,
+            patients=patients,
+        )
+    ]
+
+
+def _kind(count: int, of_what: str) -> str:
+    """Return half of a family's name: ``"single subsets"`` or ``"averages over subsets"``."""
+    return f"single {of_what}s" if count == 1 else f"averages over {of_what}s"
 
 
 def _per_patient(paired: NDArray[Any], owners: Sequence[str]) -> NDArray[np.float64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,15 @@ class ExpectedAccuracy:
         cannot be read. Then a warning is logged, because a prediction is useful without an expected accuracy.
         """
         file = Path(model.folder) / FILE_NAME
-        if not file.is_file():
+        if not os.path.lexists(file):
             return None
         try:
             card = read_card(file)
         except ValueError as error:
             logger.warning("%s", error)
             return None
-        measured = card.provenance.get("weights", {})
+        weights = card.provenance.get("weights")
+        measured = weights if isinstance(weights, Mapping) else {}
         if card.modalities != model.modalities or any(
             measured.get(fold) != fingerprint for fold, fingerprint in model.fold_fingerprints.items()
         ):

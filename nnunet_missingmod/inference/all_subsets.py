@@ -23,6 +23,7 @@ from torch import nn
 
 from nnunet_missingmod import absence
 from nnunet_missingmod.modalities import Subset, channel_names
+from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.fusion import MeanFusion
 from nnunet_missingmod.networks.parallel import ParallelNetwork
@@ -126,7 +127,7 @@ class SubsetStack(nn.Module):
     so they work on all subsets at once.
 
     Args:
-        network: one that reads the absence mark; neither compiled nor wrapped for distributed training.
+        network: one that reads the absence mark; it is used as it is, not compiled.
         num_modalities: J.
 
     Attributes:
@@ -136,7 +137,7 @@ class SubsetStack(nn.Module):
 
     def __init__(self, network: nn.Module, num_modalities: int) -> None:
         super().__init__()
-        self.network = network
+        self.network = unwrapped(network)
         self.num_modalities = num_modalities
         self.subsets: Sequence[Subset] = ()
 
@@ -196,7 +197,6 @@ class SubsetPredictor(nnUNetPredictor):
         """Initialise as nnU-Net does, with the network of stacked subsets."""
         super().manual_initialization(network, plans_manager, *args, **kwargs)
         self.num_heads = int(self.label_manager.num_segmentation_heads)
-        # Not compiled, because SubsetStack must know the network's class.
         self.network = SubsetStack(network, len(channel_names(self.dataset_json)))
 
     def predict_logits_of_subsets(

@@ -15,8 +15,10 @@ from typing import Any
 
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
 from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
+from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.prediction import SIDECAR_ENDING
 from nnunet_missingmod.inference.predictor import Predictor
+from nnunet_missingmod.storage import read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ def append_row(file: Path, row: Mapping[str, Any]) -> None:
     Raises:
         OSError: the row could not be written as a whole.
     """
-    content = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    # A file name that is not UTF-8 is written as JSON's own escapes.
+    content = (json.dumps(row, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     with file.open("a+b", buffering=0) as stream:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
@@ -51,6 +54,7 @@ def predict_cases(
     *,
     probabilities: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     processes: int = 1,
     report: Callable[[str], object] = logger.info,
 ) -> Counter[str]:
@@ -61,6 +65,7 @@ def predict_cases(
             ``predictions.jsonl``.
         probabilities: whether to write them too.
         resume: whether to keep the predictions that were made from the same files, model and choices.
+        overwrite: whether a prediction of another case that has the same name is replaced.
         processes: how many read the files for the check.
         report: is called with a line on each case, as soon as it is known what became of it.
 
@@ -71,8 +76,11 @@ def predict_cases(
     run = _Run(predictor, output, probabilities=probabilities, total=len(cases), report=report)
     remaining = []
     for case in cases:
+        others = None if overwrite else replaced_files(case, run.target(case))
         if resume and run.is_made(case):
             run.record(case, {"status": "kept"})
+        elif others:
+            run.record(case, {"status": "refused", "error": _of_another_case(run.target(case), others)})
         else:
             remaining.append(case)
     check_one = partial(
@@ -135,6 +143,8 @@ class _Run:
                 "blank": list(prediction.report["blank"]),
                 "nonfinite_zeroed": dict(prediction.report["nonfinite_zeroed"]),
                 "grid_distance_voxels": dict(prediction.report["grid_distance_voxels"]),
+                "headers": dict(prediction.report["headers"]),
+                "copies": dict(prediction.report["copies"]),
                 "expected_dice": prediction.expected_dice,
                 "seconds": round(time.perf_counter() - started, 3),
             }
@@ -151,7 +161,8 @@ class _Run:
     def record(self, case: CaseFiles, row: Row) -> None:
         """Append the row of a case and report its line."""
         status = row["status"]
-        if status in ("refused", "failed") and self.target(case).exists():
+        target = self.target(case)
+        if status in ("refused", "failed") and target.exists() and not replaced_files(case, target):
             row = {**row, "error": f"{row['error']} (An earlier prediction of it is still in the output folder.)"}
         try:
             append_row(self.output / STATUS_FILE, self.completed(case, row))
@@ -170,7 +181,10 @@ class _Run:
         without = f" (without {', '.join(row['absent'])})" if row["absent"] else ""
         expected = self.predictor.expected
         dice = f" {expected.text(row['present'])}." if expected else ""
-        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}"
+        doubts = [f"{name} holds the same voxels as {other}" for name, other in row["copies"].items()]
+        doubts += [f"{name}: {decided}" for name, decided in row["headers"].items()]
+        warning = f" WARNING: {'. '.join(doubts)}." if doubts else ""
+        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}{warning}"
 
     def completed(self, case: CaseFiles, row: Row) -> Row:
         """The row with what is known of every case."""
@@ -197,8 +211,7 @@ class _Run:
 
     def file_choices(self) -> Row:
         """How files are treated, and which of these choices were overridden for this run."""
-        chosen = {name: self.predictor.choices[name] for name in ("nonfinite", "blank_is_absent")}
-        chosen["geometry_tolerance_voxels"] = self.predictor.choices["geometry_tolerance_voxels"]
+        chosen = {key.name: self.predictor.choices[key.name] for key in FILE_KEYS}
         return {**chosen, "overridden": sorted(self.predictor.overrides)}
 
     def target(self, case: CaseFiles) -> Path:
@@ -211,12 +224,38 @@ class _Run:
         made = [self.target(case), *([self.output / f"{case.case}.npz"] if self.probabilities else [])]
         try:
             made_from = json.loads(sidecar.read_text(encoding="utf-8"))["made_from"]
+            # A choice that there was not yet was as its default is.
+            made_from["choices"] = {key.name: key.default for key in FILE_KEYS} | made_from["choices"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return made_from == json.loads(json.dumps(self.made_from(case))) and all(file.is_file() for file in made)
 
 
+def replaced_files(case: CaseFiles, target: Path) -> list[str] | None:
+    """Return which files of another case the prediction that is at ``target`` already was made from.
+
+    It is another case's if it was made from none of the case's files. None if there is no prediction or it is the
+    case's own; an empty list if there is one of which nothing is known.
+    """
+    if not target.exists():
+        return None
+    try:
+        sidecar = read_json_object(target.with_name(f"{case.case}{SIDECAR_ENDING}"))
+        made_from = [str(identity["file"]) for identity in sidecar["made_from"]["files"].values()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+    own = {file.resolve() for file in case.files.values()}
+    return None if any(Path(file).resolve() in own for file in made_from) else made_from
+
+
+def _of_another_case(target: Path, files: Sequence[str]) -> str:
+    return (
+        f"{target} is the prediction of {', '.join(files)}: choose another output folder, or replace it (--overwrite)."
+    )
+
+
 def _identity(file: Path) -> Row:
+    file = file.absolute()
     try:
         stat = file.stat()
     except OSError:  # checked, and refused, elsewhere

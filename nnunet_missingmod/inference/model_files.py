@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+from nnunet_missingmod.cases.description import check_dataset_json
+from nnunet_missingmod.storage import read_json_object
 
 FINAL = "checkpoint_final.pth"
 BEST = "checkpoint_best.pth"
@@ -64,13 +66,18 @@ def read_model_json(folder: Path, name: str) -> dict[str, Any]:
     """Return ``plans.json`` or ``dataset.json`` of a model folder.
 
     Raises:
-        ModelFolderError: the file cannot be read.
+        ModelFolderError: the file cannot be read, or does not describe a dataset.
     """
     try:
-        content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = read_json_object(folder / name)
+    except ValueError as error:
         raise ModelFolderError(
             f"{folder} is not a model folder of nnU-Net: {name} cannot be read ({error}). Give the folder "
             "TRAINER__PLANS__CONFIGURATION in nnUNet_results, not one of its folds."
         ) from error
+    if name == "dataset.json":
+        try:
+            check_dataset_json(content)
+        except ValueError as error:
+            raise ModelFolderError(f"The model cannot be used: {folder / name}: {error}") from error
     return content

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -23,14 +23,25 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.inference.model_files import FINAL, Fold, ModelFolderError, choose_folds, read_model_json
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.plans_block import BLOCK
 from nnunet_missingmod.storage import fingerprint
-from nnunet_missingmod.training.checkpoints import CheckpointError, TornCheckpointError, find_trainer, read_checkpoint
+from nnunet_missingmod.training.checkpoints import (
+    CheckpointError,
+    TornCheckpointError,
+    find_trainer,
+    is_ours,
+    read_checkpoint,
+)
 from nnunet_missingmod.training.trainer import PREPROCESSOR, MissingModTrainer
 
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
+
+# For whoever changes the settings of cuDNN, which are those of the whole process.
+CUDNN_LOCK = Lock()
 
 Predictor = TypeVar("Predictor", bound=nnUNetPredictor)
 
@@ -46,6 +57,7 @@ class ModelFolder:
         plans: the folder's, with the configuration's preprocessor replaced by this package's.
         dataset_json: the folder's.
         trainer, configuration: their names in the checkpoint.
+        is_ours: whether a trainer of this package, or one derived from it, trained the model.
         modalities: their names in channel order.
         weights: the network weights of each fold, on the CPU.
         mirroring_axes: the axes that the training allows, or None.
@@ -58,9 +70,18 @@ class ModelFolder:
     dataset_json: dict[str, Any] = field(repr=False)
     trainer: str
     configuration: str
+    is_ours: bool
     modalities: tuple[str, ...]
     weights: tuple[dict[str, Any], ...] = field(repr=False)
     mirroring_axes: tuple[int, ...] | None
+
+    @property
+    def taken_for(self) -> str:
+        """The trainer, and what is done about absent modalities if it is none of this package."""
+        if self.is_ours:
+            return self.trainer
+        other = f', not this package\'s, as its plans have no "{BLOCK}" block' if self.trainer in CLASS_TABLE else ""
+        return f"{self.trainer} (stock nnU-Net{other}: zeros in place of absent modalities)"
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -119,7 +140,7 @@ def open_model_folder(
     folder = Path(folder)
     dataset_json, plans = (read_model_json(folder, name) for name in ("dataset.json", "plans.json"))
     chosen = choose_folds(folder, folds, checkpoint_name)
-    heads: set[tuple[str, str]] = set()
+    heads: set[tuple[str, str, bool]] = set()
     weights: list[dict[str, Any]] = []
     mirroring_axes: tuple[int, ...] | None = None
     for fold in chosen:
@@ -129,13 +150,16 @@ def open_model_folder(
             # What holds more than weights, or is none of nnU-Net's, is not mended by training.
             fix = " Train this fold again." if isinstance(error, TornCheckpointError) else ""
             raise ModelFolderError(f"Model {folder}, fold {fold}: {error}{fix}") from error
-        heads.add((str(checkpoint["trainer_name"]), str(checkpoint["init_args"]["configuration"])))
+        configuration = str(checkpoint["init_args"]["configuration"])
+        plans = _with_preprocessor(plans, configuration, folder)
+        resolved = PlansManager(plans).get_configuration(configuration).configuration
+        heads.add((str(checkpoint["trainer_name"]), configuration, is_ours(checkpoint, resolved)))
         axes = checkpoint.get("inference_allowed_mirroring_axes")
         mirroring_axes = mirroring_axes if weights else None if axes is None else tuple(int(axis) for axis in axes)
         weights.append(checkpoint["network_weights"])
     if len(heads) > 1:
         raise ModelFolderError(f"The folds of {folder} were trained differently: {sorted(heads)}.")
-    ((trainer, configuration),) = heads
+    ((trainer, configuration, ours),) = heads
     try:
         modalities = channel_names(dataset_json)
     except ValueError as error:
@@ -144,10 +168,11 @@ def open_model_folder(
         folder=folder,
         folds=chosen,
         checkpoint_name=checkpoint_name,
-        plans=_with_preprocessor(plans, configuration, folder),
+        plans=plans,
         dataset_json=dataset_json,
         trainer=trainer,
         configuration=configuration,
+        is_ours=ours,
         modalities=modalities,
         weights=tuple(weights),
         mirroring_axes=mirroring_axes,
@@ -177,7 +202,7 @@ def load_predictor(
         ModelFolderError: the trainer is not installed, or the weights do not fit the plans.
     """
     try:
-        trainer = find_trainer(model.trainer)
+        trainer = find_trainer(model.trainer, ours=model.is_ours)
         network = trainer.build_network_architecture(
             model.plans_manager,
             model.configuration_manager,
@@ -191,15 +216,19 @@ def load_predictor(
         raise ModelFolderError(f"The network of {model.folder} cannot be built: {error}") from error
     if not issubclass(trainer, MissingModTrainer):
         network = fill_absent_channels(network)
-    # On other devices than CUDA the constructor prints a message that cannot be switched off.
-    with contextlib.redirect_stdout(io.StringIO()):
+    # Built for CUDA, it does not print that it is built for something else, which cannot be switched off; redirecting
+    # the output would hide what other threads print. It changes a setting of the whole process, which is set back.
+    with CUDNN_LOCK:
+        before = torch.backends.cudnn.benchmark
         predictor = kind(
             tile_step_size=tile_step_size,
             use_mirroring=use_mirroring,
             perform_everything_on_device=device.type == "cuda",
-            device=device,
+            device=torch.device("cuda"),
             allow_tqdm=show_progress,
         )
+        torch.backends.cudnn.benchmark = before
+    predictor.device = device
     predictor.manual_initialization(
         network,
         model.plans_manager,
@@ -231,14 +260,14 @@ def plans_errors_explained(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Replace errors that nnU-Net raises for incomplete plans by one that names the model folder and the fix.
 
     Raises:
-        ModelFolderError: in place of KeyError, IndexError, TypeError, AttributeError, AssertionError or ImportError. A
-            ValueError passes unchanged.
+        ModelFolderError: in place of whatever nnU-Net raises. A ValueError, which says what is wrong, passes unchanged;
+            so do an OSError and an error for want of memory, for which the files are not to blame.
     """
     try:
         yield
-    except ValueError:
+    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError):
         raise
-    except (KeyError, IndexError, TypeError, AttributeError, AssertionError, ImportError) as error:
+    except Exception as error:
         raise ModelFolderError(
             f"plans.json or dataset.json of {folder} cannot be used ({type(error).__name__}: {error}). Restore what "
             "the training wrote."

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from batchgenerators.utilities.file_and_folder_operations import save_pickle
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from nnunet_missingmod.cases.integrity import check_name
+from nnunet_missingmod.storage import moved_when_complete
 
 SIDECAR_ENDING = ".missingmod.json"
 
@@ -34,7 +36,8 @@ class Prediction:
             ``GetArrayFromImage``. A 2D image is (1, Y, X).
         probabilities: (classes or regions, X, Y, Z), or None if they were not requested.
         present: names of the modalities from which it was predicted.
-        report: how the files were treated: ``present``, ``blank``, ``nonfinite_zeroed`` and ``grid_distance_voxels``.
+        report: how the files were treated: ``present``, ``blank``, ``nonfinite_zeroed``, ``grid_distance_voxels``,
+            ``headers`` (what was decided about them) and ``copies`` (modalities of the same voxels).
         expected_dice: the Dice that the model's card gives for these modalities, or None if the model has no card.
         properties: of the first file, as nnU-Net's reader returned them.
         reader: nnU-Net's reader and writer for the model's file format.
@@ -101,11 +104,12 @@ class Prediction:
                 save_pickle(self.properties, str(folder / f"{stem}.pkl"))
             if sidecar is not None:
                 text = json.dumps(sidecar, ensure_ascii=False, indent=2) + "\n"
-                (folder / beside.name).write_text(text, encoding="utf-8")
+                (folder / beside.name).write_bytes(text.encode(errors="backslashreplace"))
             self._write_checked(folder / path.name)
 
     def _write_checked(self, path: Path) -> None:
         try:
+            check_name(path)
             self.reader.write_seg(self.array, str(path), self.properties)
             written = self.reader.read_seg(str(path))[0][0]
         except OSError:
@@ -121,19 +125,13 @@ class Prediction:
 def _all_or_nothing(path: Path, *, sidecar: Path) -> Iterator[Path]:
     """Yield a temporary folder next to ``path``; if the block ends without an error, its files move there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent / f".{uuid.uuid4().hex[:12]}"
     try:
-        folder.mkdir()
-        yield folder
-        # A kill from here on may leave a segmentation without its sidecar, but never with that of an older one.
-        sidecar.unlink(missing_ok=True)
-        last = [path.name, sidecar.name]
-        for file in sorted(folder.iterdir(), key=lambda file: (file.name in last, file.name == sidecar.name)):
-            os.replace(file, path.parent / file.name)
+        with moved_when_complete(path.parent, last=[path.name, sidecar.name]) as folder:
+            yield folder
+            # A kill from here on may leave a segmentation without its sidecar, but never with that of an older one.
+            sidecar.unlink(missing_ok=True)
     except OSError as error:
         raise _with_free_space(error, path) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_free_space(error: OSError, path: Path) -> OSError:

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
 from nnunet_missingmod.inference.model_files import FINAL, Fold
 from nnunet_missingmod.inference.model_folder import (
+    CUDNN_LOCK,
     ModelFolder,
     check_plans_are_complete,
     load_predictor,
@@ -37,6 +36,9 @@ from nnunet_missingmod.inference.model_folder import (
 )
 from nnunet_missingmod.inference.prediction import Prediction
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
+
+# Shorter starts of file names (t, T1, p1) are those of other patients' files too.
+_SHORTEST_NAME = 3
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -84,15 +86,31 @@ def assign_names(images: Mapping[str, str | os.PathLike[str]], names: Sequence[s
     return dict(sorted(files.items()))
 
 
-def common_name(files: Sequence[Path]) -> str:
-    """Return a case name: the common start of the file names, up to a separator; ``"case"`` if there is none."""
-    stems = [re.sub(r"_[0-9]{4}$", "", file.name.split(".")[0]) for file in files]
-    shared = "".join(
-        letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*stems, strict=False))
-    )
-    if any(stem != shared for stem in stems):
-        shared = re.split(r"[_\-. ][^_\-. ]*$", shared)[0]
-    return shared or "case"
+def common_name(files: Sequence[Path], names: Sequence[str] = ()) -> str:
+    """Return a name for the case of some files that tells it from other patients' cases.
+
+    It is what the file names have in common, up to a separator. If that is short, a modality's name or the start of
+    UIDs, which other patients' files have as well, it is the name of the folder that holds the files.
+
+    Args:
+        files: of the case.
+        names: of the model's modalities.
+    """
+    plain = [re.sub(r"(\.nii|\.gipl)?\.[a-zA-Z]\w*$", "", file.name) for file in files]
+    stems = [re.sub(r"_[0-9]{4}$", "", stem) for stem in plain]
+    shared = os.path.commonprefix(stems)  # noqa: RUF071 - letter by letter is meant
+    if any(re.match(r"[^_\-. ]", stem[len(shared) :]) for stem in stems):
+        # The last word is that of a modality, T1 or T1ce, though its start is shared.
+        shared = re.sub(r"(^|[_\-. ])[^_\-. ]*$", "", shared)
+        is_of_one_case = re.fullmatch(r"[0-9]+(\.[0-9]+)+", shared) is None
+    else:
+        is_told_by_folder = len(set(plain)) < len(plain) or shared.casefold() in [name.casefold() for name in names]
+        is_of_one_case = stems != plain or not is_told_by_folder
+    is_short = len(shared) < _SHORTEST_NAME and stems == plain
+    if shared and is_of_one_case and not is_short:
+        return shared
+    folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    return folder.name or shared or "case"
 
 
 class Predictor:
@@ -104,8 +122,7 @@ class Predictor:
     Args:
         model: as ``open_model_folder`` returns it.
         host: nnU-Net's predictor, initialised with that model.
-        overrides: values that replace the model's own of ``nonfinite``, ``geometry_tolerance_voxels`` and
-            ``blank_is_absent``.
+        overrides: values that replace the model's own of ``choices.FILE_KEYS``.
 
     Attributes:
         choices: the model's, with the overrides.
@@ -155,8 +172,7 @@ class Predictor:
             tile_step_size: step of the sliding window as a share of the patch.
             mirroring: whether predictions of mirrored images are averaged, along the axes that the training allows.
             show_progress: show a progress bar of the sliding window.
-            overrides: values that replace the model's own of ``nonfinite``, ``geometry_tolerance_voxels`` and
-                ``blank_is_absent``.
+            overrides: values that replace the model's own of ``choices.FILE_KEYS``.
 
         Raises:
             ModelFolderError: the folder is incomplete or damaged, a checkpoint contains code, or weights and plans do
@@ -206,7 +222,7 @@ class Predictor:
 
         Args:
             images: {modality name: file} of the present modalities, ``{"T1": "a.nii.gz", "FLAIR": "b.nii.gz"}``.
-            case: its name, for messages; by default the common start of the file names.
+            case: its name, for messages; by default as `common_name` calls it.
             probabilities: whether the result has probabilities too.
             previous_stage: in a cascade, the previous stage's prediction.
 
@@ -217,7 +233,7 @@ class Predictor:
         files = assign_names(images, self.modalities)
         return self.predict_files(
             files,
-            case=case or common_name(list(files.values())),
+            case=case or common_name(list(files.values()), self.modalities),
             probabilities=probabilities,
             previous_stage=Path(previous_stage) if previous_stage is not None else None,
         )
@@ -233,7 +249,7 @@ class Predictor:
         self._check_previous_stage(case, previous_stage)
         self._check_tiff_names(case, files)
         manager, configuration = self.model.plans_manager, self._configuration
-        with _output_silenced_and_threads_restored():
+        with _threads_restored(), _TIMED_ALGORITHMS.in_use() if self.device.type == "cuda" else nullcontext():
             data, seg, properties = self._preprocessor.run_assigned_case(
                 files,
                 str(previous_stage) if previous_stage is not None else None,
@@ -288,12 +304,38 @@ class Predictor:
             )
 
 
-@contextlib.contextmanager
-def _output_silenced_and_threads_restored() -> Iterator[None]:
-    """Suppress nnU-Net's output, and restore torch's number of threads, which nnU-Net does not after an error."""
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    """Restore torch's number of threads, which nnU-Net does not after an error."""
     threads = torch.get_num_threads()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
+
+
+class _TimedAlgorithms:
+    """Lets cuDNN choose its algorithms by timing, as nnU-Net does, while any thread of the process predicts."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._before = False
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have it so in the block; the last one to leave its block sets it back."""
+        with CUDNN_LOCK:
+            if not self._users:
+                self._before = torch.backends.cudnn.benchmark
+                torch.backends.cudnn.benchmark = True
+            self._users += 1
+        try:
+            yield
+        finally:
+            with CUDNN_LOCK:
+                self._users -= 1
+                if not self._users:
+                    torch.backends.cudnn.benchmark = self._before
+
+
+_TIMED_ALGORITHMS = _TimedAlgorithms()

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from nnunet_missingmod import absence
 
@@ -79,3 +81,14 @@ def fill_absent_channels(network: nn.Module) -> nn.Module:
     """
     network.register_forward_pre_hook(AbsentChannelFill())
     return network
+
+
+def unwrapped(network: Any) -> Any:
+    """Return the network itself: neither compiled by ``torch.compile`` nor wrapped for several devices."""
+    while True:
+        if isinstance(network, OptimizedModule):
+            network = network._orig_mod
+        elif isinstance(network, DistributedDataParallel | DataParallel):
+            network = network.module
+        else:
+            return network

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod import absence
-from nnunet_missingmod.networks.backbone import Backbone, Logits
+from nnunet_missingmod.networks.backbone import Backbone, Logits, unwrapped
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 
 
@@ -106,14 +106,14 @@ def forward_with_encoder_features(
     """Return the logits and, per level, full resolution first, the features (B, C_k, *spatial_k) that the decoder gets.
 
     Args:
-        network: one of this package's, or any U-Net with ``encoder`` and ``decoder``, stock nnU-Net's included; neither
-            compiled nor wrapped for distributed training.
+        network: one of this package's, or any U-Net with ``encoder`` and ``decoder``, stock nnU-Net's included.
         x: (B, J + E, *spatial), absent modalities marked. A stock network gets zeros in their place.
         present: (B, J) bool, only for networks of this package; by default all modalities that are not marked.
 
     Raises:
         ValueError: the network has no encoder and decoder, or ``present`` is given with a stock network.
     """
+    network = unwrapped(network)
     if isinstance(network, MultimodalNetwork):
         logits, features = network(x, present, return_features=True)
         return logits, features.encoder
@@ -126,6 +126,7 @@ def forward_with_encoder_features(
 
 def encoder_features(network: nn.Module, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
     """Return the second item of ``forward_with_encoder_features`` without running the decoder."""
+    network = unwrapped(network)
     if isinstance(network, MultimodalNetwork):
         return network.encoder_features(x, present)
     if present is not None:

@@ -1,6 +1,7 @@
-"""Instance normalisation whose affine parameters depend on a row's modality, or on which modalities are absent.
+"""Normalisation whose affine parameters depend on a row's modality, or on which modalities are absent.
 
-The networks replace the backbone's instance normalisations by it. A backbone passes a single tensor from layer to
+The networks replace the backbone's instance normalisations by it; with a set for each modality, group normalisations
+too, which RDL's reference network has. A backbone passes a single tensor from layer to
 layer, so its layers cannot get the modalities as an argument: they read them from a ``Condition``, which the network
 around the backbone sets before it runs the backbone.
 
@@ -62,8 +63,15 @@ def per_sample_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.
     return functional.instance_norm(flat, weight=weight.flatten(), bias=bias.flatten(), eps=eps).reshape(x.shape)
 
 
-def replace_instance_norms(module: nn.Module, build: Callable[[_InstanceNorm], nn.Module]) -> None:
+def replace_instance_norms(
+    module: nn.Module,
+    build: Callable[[_InstanceNorm], nn.Module],
+    *,
+    build_group: Callable[[nn.GroupNorm], nn.Module] | None = None,
+) -> None:
     """Replace every affine instance normalisation ``layer`` below ``module`` by ``build(layer)``, in place.
+
+    Group normalisations are replaced by ``build_group(layer)`` where it is given.
 
     A layer that is registered under several names (as in ``dynamic_network_architectures``) is built once and stays
     one layer. Instance normalisations without affine parameters stay as they are.
@@ -74,6 +82,9 @@ def replace_instance_norms(module: nn.Module, build: Callable[[_InstanceNorm], n
     built: dict[nn.Module, nn.Module] = {}
     for name, parent in list(module.named_modules()):
         for child_name, child in list(parent.named_children()):
+            if isinstance(child, nn.GroupNorm) and child.affine and build_group is not None:
+                built[child] = build_group(child)
+                continue
             if isinstance(child, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)) or (
                 isinstance(child, _InstanceNorm) and child.track_running_stats
             ):
@@ -121,14 +132,45 @@ class ModalityInstanceNorm(nn.Module):
         return f"modalities={self.weight.shape[0]}, channels={self.weight.shape[1]}, eps={self.eps}"
 
 
+class ModalityGroupNorm(nn.Module):
+    """Group normalisation with J sets of affine parameters, as `ModalityInstanceNorm`."""
+
+    def __init__(self, original: nn.GroupNorm, num_modalities: int, modality: Condition) -> None:
+        super().__init__()
+        self.eps = original.eps
+        self.num_groups = original.num_groups
+        self.modality = modality
+        self.weight = nn.Parameter(original.weight.detach().repeat(num_modalities, 1))  # (J, C)
+        self.bias = nn.Parameter(original.bias.detach().repeat(num_modalities, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, *spatial)."""
+        index = self.modality.get()
+        shape = (*x.shape[:2], *[1] * (x.ndim - 2))
+        weight, bias = (part.index_select(0, index).reshape(shape) for part in (self.weight, self.bias))
+        normalised = functional.group_norm(x, self.num_groups, eps=self.eps)
+        return normalised * weight.to(normalised.dtype) + bias.to(normalised.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the sizes for ``print(network)``."""
+        return f"modalities={self.weight.shape[0]}, channels={self.weight.shape[1]}, groups={self.num_groups}"
+
+
 def use_modality_norms(module: nn.Module, num_modalities: int) -> Condition:
-    """Replace the instance normalisations below ``module`` by `ModalityInstanceNorm`, and return their condition.
+    """Replace the normalisations below ``module`` by ones with a set of affine parameters per modality.
+
+    Returns:
+        The condition that tells them the modality of each row.
 
     Raises:
-        ValueError: ``module`` uses another normalisation than instance normalisation.
+        ValueError: ``module`` uses another normalisation than instance or group normalisation.
     """
     modality = Condition()
-    replace_instance_norms(module, lambda original: ModalityInstanceNorm(original, num_modalities, modality))
+    replace_instance_norms(
+        module,
+        lambda original: ModalityInstanceNorm(original, num_modalities, modality),
+        build_group=lambda original: ModalityGroupNorm(original, num_modalities, modality),
+    )
     return modality
 
 

@@ -20,17 +20,21 @@ import numpy as np
 import numpy.typing as npt
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from tqdm import tqdm
 
-from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels
+from nnunet_missingmod.cases.dataset import find_raw_cases
+from nnunet_missingmod.cases.description import check_for_planning, read_dataset_json
+from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels
+from nnunet_missingmod.cases.integrity import check_name, is_readable_name
 from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.storage import write_text
 
-# Any distance between grids is accepted, because the tolerance is in the plans, which do not exist yet; preprocessing
-# checks it. Images of different shapes are refused here too.
+# Any distance between grids and any header is accepted, because the choices are in the plans, which do not exist yet;
+# preprocessing checks them. Images of different shapes are refused here too.
 _ANY_GRID = sys.float_info.max
 _PERCENTILES = (0.5, 50.0, 99.5)  # nnU-Net's
 
@@ -54,8 +58,8 @@ class CaseFingerprint(NamedTuple):
 
 
 def analyse_case(
-    image_files: Sequence[str],
-    segmentation_file: str,
+    image_files: Sequence[str] | Mapping[int, Path],
+    segmentation_file: str | Path,
     *,
     case: str,
     names: Sequence[str],
@@ -69,7 +73,7 @@ def analyse_case(
     as 0 here; preprocessing refuses them unless the plans say otherwise.
 
     Args:
-        image_files: the files of the modalities that the case has, each with its channel suffix.
+        image_files: the files of the modalities that the case has, as {channel: file} or each with its channel suffix.
         names: the J modality names in channel order.
         reader_class: nnU-Net's reader class.
         num_samples: number of foreground voxels to draw per channel, with replacement, as nnU-Net does.
@@ -79,18 +83,20 @@ def analyse_case(
     """
     reader = reader_class()
     raw = read_case(
-        assign_channels(image_files, names, file_ending),
+        image_files if isinstance(image_files, Mapping) else assign_channels(image_files, names, file_ending),
         names,
         reader,
         case=case,
         file_ending=file_ending,
         geometry_tolerance_voxels=_ANY_GRID,
+        headers="as_read",
     )
     present, _ = judge_channels(
         raw.data, names, case=case, blank_is_absent=True, nonfinite="zero", replaced=raw.replaced
     )
     try:
-        segmentation, _ = reader.read_seg(segmentation_file)
+        check_name(segmentation_file)
+        segmentation, _ = reader.read_seg(str(segmentation_file))
     except Exception as error:  # readers raise whatever their libraries raise
         raise CaseRefusedError(case, f"the segmentation {segmentation_file} cannot be read: {error}") from error
     if segmentation.shape[1:] != raw.data.shape[1:]:
@@ -153,7 +159,15 @@ def _statistics(intensities: npt.NDArray[np.floating[Any]], name: str) -> dict[s
 
 
 class FingerprintExtractor(DatasetFingerprintExtractor):
-    """nnU-Net's fingerprint extractor for datasets whose cases may lack files."""
+    """nnU-Net's fingerprint extractor for datasets whose cases may lack files.
+
+    Raises:
+        DatasetError: dataset.json cannot be planned from; the message has the right form.
+    """
+
+    def __init__(self, dataset_name_or_id: str | int, *args: Any, **kwargs: Any) -> None:
+        check_for_planning(Path(str(nnUNet_raw), maybe_convert_to_dataset_name(dataset_name_or_id)))
+        super().__init__(dataset_name_or_id, *args, **kwargs)
 
     def run(self, overwrite_existing: bool = False) -> dict[str, Any]:
         """Return the dataset's fingerprint and write it to ``dataset_fingerprint.json``, if it is not there yet.
@@ -173,23 +187,30 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
         return fingerprint
 
     def _analyse_all(self, names: Sequence[str]) -> list[CaseFingerprint]:
-        if not self.dataset:
+        folder = Path(self.input_folder)
+        # Read again, because nnU-Net writes into its copy where it looks for the files that are listed.
+        given, labels = find_raw_cases(folder, read_dataset_json(folder))
+        training = [case for split, case in given if split == "Tr"]
+        files = [file for case in training for file in case.files.values()]
+        if not files:
             raise ValueError(
                 f"{self.input_folder} has no training cases: expected files such as "
                 f"imagesTr/CASE_0000{self.dataset_json['file_ending']}."
+                + "".join(f"\nCase {case.case!r}: {' '.join(case.problems)}" for case in training)
             )
-        first = next(iter(self.dataset.values()))
+        example = next((str(file) for file in files if is_readable_name(file)), None)
         shared = {
             "names": names,
             "file_ending": self.dataset_json["file_ending"],
-            "reader_class": determine_reader_writer_from_dataset_json(self.dataset_json, first["images"][0]),
-            "num_samples": int(self.num_foreground_voxels_for_intensitystats // len(self.dataset)),
+            "reader_class": determine_reader_writer_from_dataset_json(self.dataset_json, example),
+            "num_samples": int(self.num_foreground_voxels_for_intensitystats // len(training)),
         }
+        jobs = [(case, labels["Tr", case.case], shared) for case in training]
         cases, refused = [], []
         for outcome in tqdm(
-            self._outcomes(shared),
+            self._outcomes(jobs),
             desc="Extracting dataset fingerprint",
-            total=len(self.dataset),
+            total=len(jobs),
             disable=not self.show_progress_bar,
         ):
             if isinstance(outcome, CaseRefusedError):
@@ -198,11 +219,10 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
                 cases.append(outcome)
         if refused:
             listed = "\n".join(refused)
-            raise ValueError(f"{len(refused)} of {len(self.dataset)} training cases were refused:\n{listed}")
+            raise ValueError(f"{len(refused)} of {len(jobs)} training cases were refused:\n{listed}")
         return cases
 
-    def _outcomes(self, shared: Mapping[str, Any]) -> Iterator[CaseFingerprint | CaseRefusedError]:
-        jobs = [{"case": str(case), **files, **shared} for case, files in self.dataset.items()]
+    def _outcomes(self, jobs: Sequence[_Job]) -> Iterator[CaseFingerprint | CaseRefusedError]:
         if self.num_processes <= 1:
             yield from map(_attempt, jobs)
             return
@@ -215,9 +235,14 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
             ) from error
 
 
-def _attempt(job: dict[str, Any]) -> CaseFingerprint | CaseRefusedError:
-    images, label = job.pop("images"), job.pop("label")
+_Job = tuple[CaseFiles, Path, Mapping[str, Any]]
+
+
+def _attempt(job: _Job) -> CaseFingerprint | CaseRefusedError:
+    case, label, shared = job
+    if case.problems:
+        return CaseRefusedError(case.case, " ".join(case.problems))
     try:
-        return analyse_case(images, label, **job)
+        return analyse_case(case.files, label, case=case.case, **shared)
     except CaseRefusedError as refusal:
         return refusal

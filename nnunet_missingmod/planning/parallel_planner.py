@@ -17,10 +17,15 @@ from typing import Any
 
 import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
-from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
+from nnunet_missingmod.cases.dataset import find_raw_cases
+from nnunet_missingmod.cases.description import check_for_planning, read_dataset_json
+from nnunet_missingmod.cases.integrity import is_readable_name
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.parallel import ParallelNetwork
@@ -130,6 +135,7 @@ class ParallelPlanner(ExperimentPlanner):
         overwrite_target_spacing: list[float] | tuple[float, ...] | None = None,
         suppress_transpose: bool = False,
     ) -> None:
+        check_for_planning(Path(str(nnUNet_raw), maybe_convert_to_dataset_name(dataset_name_or_id)))
         target = {} if gpu_memory_target_in_gb is None else {"gpu_memory_target_in_gb": gpu_memory_target_in_gb}
         super().__init__(
             dataset_name_or_id,
@@ -143,6 +149,14 @@ class ParallelPlanner(ExperimentPlanner):
         self.UNet_base_num_features = parallel_width(self.UNet_base_num_features, self.num_modalities)
         if self.preprocessor_name == _HOST_PREPROCESSOR and self._lacks_files():
             self.preprocessor_name = _OUR_PREPROCESSOR
+
+    def determine_reader_writer(self) -> Any:
+        """Return nnU-Net's reader of the images, tried on one that exists: the first case may lack its first."""
+        folder = Path(self.raw_dataset_folder)
+        given, _ = find_raw_cases(folder, read_dataset_json(folder))
+        files = [file for split, case in given if split == "Tr" for file in case.files.values()]
+        example = next((str(file) for file in files if is_readable_name(file)), None)
+        return determine_reader_writer_from_dataset_json(self.dataset_json, example)
 
     def static_estimate_VRAM_usage(  # noqa: N802 - the host's name
         self,
@@ -214,6 +228,9 @@ class ParallelPlanner(ExperimentPlanner):
         return plan if shared is None else {**plan, "data_identifier": shared}
 
     def _lacks_files(self) -> bool:
-        """Return whether a training case lacks a modality's file; one file for all channels (RGB) is complete."""
+        """Return whether nnU-Net's list of a training case's files is incomplete; one for all channels (RGB) is not."""
         counts = {len(case["images"]) for case in self.dataset.values()}
-        return counts not in ({self.num_modalities}, {1})
+        is_listed = "dataset" in self.dataset_json  # where "" or a name stands for a file
+        return counts not in ({self.num_modalities}, {1}) or (
+            is_listed and not all(Path(file).is_file() for case in self.dataset.values() for file in case["images"])
+        )

@@ -5,29 +5,33 @@ It turns the files of a case into the array of which training and prediction tak
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.paths import nnUNet_raw
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_missingmod import absence, plans_block
-from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name
+from nnunet_missingmod.cases.dataset import find_listed_case
+from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, case_name
 from nnunet_missingmod.cases.labels import Grid, read_label_file
 from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 
+_WHITE = 255  # of nnU-Net's RGBTo01Normalization
 _NAMELESS_CASE = "(array)"  # the name in messages of a case that is given as an array
 
 
 class MissingModPreprocessor(DefaultPreprocessor):
     """Preprocess cases that have at least one modality.
 
-    A file's channel comes from its ``_XXXX`` suffix. nnU-Net crops the case by its present channels, normalises each of
-    them with its own scheme and resamples it. Then the absent channels are marked.
+    A file's channel comes from its ``_XXXX`` suffix, or from the ``"dataset"`` entry of dataset.json. nnU-Net crops the
+    case by its present channels, normalises each of them with its own scheme and resamples it. Then the absent channels
+    are marked.
     """
 
     def run_case(
@@ -41,13 +45,23 @@ class MissingModPreprocessor(DefaultPreprocessor):
         """Read and preprocess one case from the files of the modalities that it has.
 
         Raises:
-            CaseRefusedError: see ``assign_channels``, ``read_case`` and ``judge_channels``.
+            CaseRefusedError: see ``assign_channels``, ``listed_case``, ``read_case`` and ``judge_channels``.
+            DatasetError: files are listed in the raw dataset's dataset.json, which cannot be read.
         """
         dataset = _loaded(dataset_json)
-        file_ending = dataset["file_ending"]
-        files = assign_channels(image_files, channel_names(dataset), file_ending)
-        case = case_name(image_files[0], file_ending)
-        return self.run_assigned_case(files, seg_file, plans_manager, configuration_manager, dataset, case=case)
+        file_ending, names = dataset["file_ending"], channel_names(dataset)
+        listed = None
+        if seg_file is not None and "dataset" in dataset:
+            raw = Path(str(nnUNet_raw), plans_manager.dataset_name)
+            listed = find_listed_case(image_files, seg_file, raw)
+        if listed is None:
+            files = assign_channels(image_files, names, file_ending)
+            listed = CaseFiles(case_name(image_files[0], file_ending), files)
+        if listed.problems:
+            raise CaseRefusedError(listed.case, " ".join(listed.problems))
+        return self.run_assigned_case(
+            listed.files, seg_file, plans_manager, configuration_manager, dataset, case=listed.case
+        )
 
     def run_assigned_case(
         self,
@@ -74,17 +88,22 @@ class MissingModPreprocessor(DefaultPreprocessor):
             file_ending=dataset_json["file_ending"],
             geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
             volumes_only=len(configuration_manager.patch_size) == 3,
+            nifti_transform=choices["nifti_transform"],
+            headers=choices["headers"],
         )
         seg = None
         if seg_file is not None:
             try:
-                seg = read_label_file(Path(seg_file), reader, Grid(raw.data.shape[1:], raw.properties))
+                grid = Grid(raw.data.shape[1:], raw.properties)
+                seg = read_label_file(Path(seg_file), reader, grid, headers=choices["headers"])
             except ValueError as error:
                 raise CaseRefusedError(case, f"its segmentation {error}. Replace it.") from error
         raw.properties[plans_block.BLOCK] = {
             "case": case,
             "nonfinite_zeroed": raw.replaced,
             "grid_distance_voxels": raw.distances_voxels,
+            "headers": raw.headers,
+            "copies": raw.copies,
         }
         return self.run_case_npy(raw.data, seg, raw.properties, plans_manager, configuration_manager, dataset_json)
 
@@ -101,17 +120,25 @@ class MissingModPreprocessor(DefaultPreprocessor):
 
         Returns:
             The preprocessed array with absent channels marked, the segmentation, and the properties. Their
-            ``"missingmod"`` entry has the present and the blank modalities, the number of voxels set to 0, and the
-            distances of files from the first file's grid, if they are within the tolerance.
+            ``"missingmod"`` entry has the present and the blank modalities, the number of voxels set to 0, and what was
+            read from files: distances from the first file's grid within the tolerance, decisions about headers, and
+            modalities that are copies of one another.
 
         Raises:
-            CaseRefusedError: see ``judge_channels``; or a channel is not finite after normalisation.
+            CaseRefusedError: see ``judge_channels``; the array has another number of channels than there are
+                modalities; or a channel is not finite after normalisation.
         """
         dataset = _loaded(dataset_json)
         choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
         read = properties.get(plans_block.BLOCK, {"case": _NAMELESS_CASE})
         case = read["case"]
         names = channel_names(dataset)
+        if data.ndim != 4 or len(data) != len(names):
+            raise CaseRefusedError(
+                case,
+                f"an array of shape {data.shape} was given, but the model wants ({len(names)}, X, Y, Z): a channel "
+                f"each for {', '.join(names)}. Fill the channels of those that are absent with NaN.",
+            )
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
         present, report = judge_channels(
             data,
@@ -122,6 +149,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
             replaced=read.get("nonfinite_zeroed"),
         )
         properties[plans_block.BLOCK] = {**read, **report}
+        _check_colours(data, names, present, configuration_manager.normalization_schemes, case=case)
         # With zeros in absent channels, nnU-Net crops by the present ones. The mark overwrites the zeros after
         # normalisation and resampling.
         data = absence.fill_case(data, present)
@@ -141,3 +169,16 @@ class MissingModPreprocessor(DefaultPreprocessor):
 def _loaded(dataset_json: dict[str, Any] | str) -> dict[str, Any]:
     loaded: dict[str, Any] = load_json(dataset_json) if isinstance(dataset_json, str) else dataset_json
     return loaded
+
+
+def _check_colours(
+    data: np.ndarray, names: Sequence[str], present: absence.BoolArray, schemes: Sequence[str], *, case: str
+) -> None:
+    """Refuse channels that nnU-Net's normalisation of colours would end in an assertion over."""
+    for name, channel, is_present, scheme in zip(names, data, present, schemes, strict=False):
+        if is_present and scheme == "RGBTo01Normalization" and not (channel.min() >= 0 and channel.max() <= _WHITE):
+            raise CaseRefusedError(
+                case,
+                f"{name} has values from {channel.min():g} to {channel.max():g}, but is normalised as a colour of 0 to "
+                f"{_WHITE}. Save the picture with 8 bits per channel.",
+            )

@@ -11,7 +11,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.plans_block import BLOCK
 from nnunet_missingmod.storage import replaced_when_complete
 
 # nnU-Net's names, in the order in which its --c looks for them.
@@ -94,17 +95,35 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def find_trainer(name: str) -> Any:
+def is_ours(checkpoint: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:
+    """Return whether a trainer of this package, or one derived from it, wrote a checkpoint.
+
+    The name does not tell: other packages have trainers of the same names. These trainers write their choices.
+
+    Args:
+        checkpoint: as ``read_checkpoint`` returns it.
+        configuration: the model's configuration in its plans.json, with all that it inherits.
+    """
+    init_args = checkpoint["init_args"]
+    saved = init_args.get("plans", {}).get("configurations", {}).get(init_args.get("configuration"), {})
+    return BLOCK in configuration or BLOCK in saved
+
+
+def find_trainer(name: str, *, ours: bool = True) -> Any:
     """Return the trainer class of this name: from this package, nnU-Net's own, or one that nnU-Net's search finds.
+
+    Args:
+        name: as in the checkpoint.
+        ours: see ``is_ours``. Another package's trainer that has the name of one of ours is taken for nnU-Net's own.
 
     Raises:
         CheckpointError: it is not installed.
     """
+    if name == nnUNetTrainer.__name__ or (name in CLASS_TABLE and not ours):
+        return nnUNetTrainer
     # nnU-Net's search imports every module that it passes, and finds this package's trainers only if it is attached.
     if name in CLASS_TABLE:
         return getattr(import_module(CLASS_TABLE[name]), name)
-    if name == nnUNetTrainer.__name__:
-        return nnUNetTrainer
     try:
         return recursive_find_trainer_class_by_name(name)
     except RuntimeError as error:

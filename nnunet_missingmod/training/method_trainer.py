@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from nnunetv2.paths import nnUNet_results
 
+from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.teacher import Teacher, load_teacher
 from nnunet_missingmod.training.teacher_folder import Student
@@ -25,6 +26,18 @@ class MethodTrainer(TermTrainer):
 
     frozen_teacher: Teacher | None = None
     samples_taught = (0, 0)
+    _was_given_weights = False
+
+    def initialize(self) -> None:
+        """Build what nnU-Net builds; from now on notice weights that the network is given before the training starts.
+
+        nnU-Net does not tell the trainer of ``-pretrained_weights``.
+        """
+        super().initialize()
+        unwrapped(self.network).register_load_state_dict_post_hook(self._note_weights)
+
+    def _note_weights(self, *_loaded: Any) -> None:
+        self._was_given_weights = True
 
     def on_train_start(self) -> None:
         """Load the teacher, perhaps take its weights, then start as nnU-Net does."""
@@ -32,11 +45,17 @@ class MethodTrainer(TermTrainer):
             self.initialize()
         self.taught = taught_terms(self.choices)
         begins = self.choices["initial_weights"] == "teacher" and self.taught_by is None
+        if begins and self._was_given_weights:
+            self.print_to_log_file(
+                "The network keeps the weights that it was given (-pretrained_weights, or --c); these go before "
+                '"initial_weights": "teacher".'
+            )
+            begins = False
         if self.taught or begins:
             teacher = self._load_teacher()
             self.print_to_log_file(f"Teacher: {teacher.source}")
             if begins:
-                teacher.copy_weights_to(self._unwrapped_network())
+                teacher.copy_weights_to(unwrapped(self.network))
             self.taught_by = teacher.fingerprint
             if self.taught:
                 self.frozen_teacher = teacher
@@ -60,7 +79,7 @@ class MethodTrainer(TermTrainer):
             returns_logits=any(term.uses_teacher_logits for term in terms),
         )
         if any(term.levels for term in terms):
-            teacher.check_channels(self._unwrapped_network().encoder.output_channels)
+            teacher.check_channels(unwrapped(self.network).encoder.output_channels)
         teacher.check_weights(self.taught_by)
         return teacher
 

@@ -18,6 +18,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_missingmod import absence
 from nnunet_missingmod.absence import BoolArray
 from nnunet_missingmod.plans_block import BLOCK
+from nnunet_missingmod.preprocessing.blank_channels import Sliceable, constant_channels
 
 
 class PreprocessedCases(Protocol):
@@ -37,10 +38,12 @@ class Presence:
     Attributes:
         names: the J modality names in channel order.
         present: (N, J) bool, one row per case.
+        blank: (N, J) bool, the absent ones that have a file, which is blank.
     """
 
     names: tuple[str, ...]
     present: BoolArray
+    blank: BoolArray | None = None
 
     @property
     def num_complete(self) -> int:
@@ -57,6 +60,12 @@ class Presence:
             f"{self.num_complete} of {len(self.present)} training cases have all modalities. "
             f"Cases per modality: {per_modality}."
         )
+        if self.blank is not None and self.blank.any():
+            of_each = dict(zip(self.names, self.blank.sum(axis=0).tolist(), strict=True))
+            yield (
+                f"Blank files count as absent (blank_is_absent) in {int(self.blank.any(axis=1).sum())} training cases: "
+                f"{', '.join(f'{name} {count}' for name, count in of_each.items() if count)}."
+            )
         for name, count in counts.items():
             if not count:
                 yield f"WARNING: no training case has {name}: the model will not know what to do with it."
@@ -81,24 +90,88 @@ class Presence:
 def read_presence(cases: PreprocessedCases, names: Sequence[str]) -> Presence:
     """Return which modalities each case has, as this package's preprocessor recorded it.
 
-    Cases from nnU-Net's own preprocessor have no such record and must be complete.
+    Cases from nnU-Net's own preprocessor have no such record and must be complete; of them, the blank channels are
+    absent that `BlankMarkingDataset` finds.
 
     Raises:
         ValueError: a case was preprocessed by nnU-Net's own preprocessor from fewer files than there are modalities.
     """
     present = np.ones((len(cases.identifiers), len(names)), dtype=bool)
-    for row, case in zip(present, cases.identifiers, strict=True):
+    blank = np.zeros_like(present)
+    for row, of_blank, case in zip(present, blank, cases.identifiers, strict=True):
         properties = pickle.loads(Path(cases.source_folder, f"{case}.pkl").read_bytes())
         if BLOCK in properties:
             row[:] = [name in properties[BLOCK]["present"] for name in names]
-        elif (channels := len(cases.load_case(case)[0])) != len(names):
+            of_blank[:] = [name in properties[BLOCK].get("blank", ()) for name in names]
+            continue
+        data = cases.load_case(case)[0]
+        if (channels := data.shape[0]) != len(names):
             raise ValueError(
                 f"Case {case!r} was preprocessed with {channels} channels by a preprocessor that does not know absent "
                 f"modalities; the dataset has {len(names)}: {', '.join(names)}. Plan and preprocess again with: "
                 "nnUNetv2_plan_and_preprocess -d DATASET -fpe MissingModFingerprintExtractor "
                 "-preprocessor_name MissingModPreprocessor"
             )
-    return Presence(tuple(names), present)
+        if isinstance(data, _MarkedArray):
+            row[:], of_blank[:] = data.present, ~data.present
+    return Presence(tuple(names), present, blank)
+
+
+class BlankMarkingDataset:
+    """One of nnU-Net's datasets; of the cases from nnU-Net's own preprocessor, the blank channels are marked absent.
+
+    Which are blank is looked up once per case. A case that is blank in all channels is left as it is.
+    """
+
+    def __init__(self, dataset: PreprocessedCases) -> None:
+        self.dataset = dataset
+        self.source_folder = dataset.source_folder
+        self.identifiers = dataset.identifiers
+        self._present: dict[str, BoolArray] = {}
+
+    def load_case(self, identifier: str) -> Sequence[Any]:
+        """Return what nnU-Net's dataset does: images, segmentation, previous stage's segmentation, properties."""
+        data, seg, previous, properties = self.dataset.load_case(identifier)
+        if BLOCK in properties:
+            return data, seg, previous, properties
+        if identifier not in self._present:
+            self._present[identifier] = ~constant_channels(data, seg)
+        present = self._present[identifier]
+        if present.any() and not present.all():
+            data = _MarkedArray(data, present)
+        return data, seg, previous, properties
+
+    def __getitem__(self, identifier: str) -> Sequence[Any]:
+        """Return the same as ``load_case``, as nnU-Net's datasets do."""
+        return self.load_case(identifier)
+
+
+class BlankMarkingDatasets:
+    """Stands in for a dataset class of nnU-Net, whose datasets become `BlankMarkingDataset`."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.get_identifiers = host.get_identifiers
+        self.unpack_dataset = host.unpack_dataset
+
+    def __call__(self, *args: Any, **kwargs: Any) -> BlankMarkingDataset:
+        """Open a dataset with the arguments of nnU-Net's class."""
+        return BlankMarkingDataset(self.host(*args, **kwargs))
+
+
+class _MarkedArray:
+    """A preprocessed case that is read when it is sliced, with some channels marked absent."""
+
+    def __init__(self, data: Sliceable, present: BoolArray) -> None:
+        self.data = data
+        self.present = present
+        self.shape = data.shape
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return a part that has all channels."""
+        part = np.array(self.data[index], dtype=np.float32)
+        absence.mark_case(part, self.present)
+        return part
 
 
 class PresencePreservingTransform(BasicTransform):

@@ -5,22 +5,27 @@ Only the drawing is here; ``absence.mark`` removes what was not drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from math import comb, gcd
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nnunet_missingmod.absence import BoolArray
-from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.modalities import MOST_SUBSETS, Subset
 
 Sampler = Callable[[int, np.random.Generator], BoolArray]
 
 
 def sample_uniform(num_present: int, rng: np.random.Generator) -> BoolArray:
     """Draw one of the ``2**n - 1`` non-empty subsets of n modalities, each with the same probability; (n,) bool."""
-    index = int(rng.integers(1, 2**num_present))
-    return (index >> np.arange(num_present)) & 1 == 1
+    if num_present < 63:
+        index = int(rng.integers(1, 2**num_present))
+        return (index >> np.arange(num_present)) & 1 == 1
+    # The index has too many bits; this has the same distribution.
+    return sample_bernoulli(num_present, rng, drop_probability=0.5)
 
 
 def sample_uniform_count(num_present: int, rng: np.random.Generator) -> BoolArray:
@@ -96,11 +101,10 @@ class SubsetCycle:
     """Go through all ``2**J - 1`` subsets, one per batch, without starting over at each epoch.
 
     Sizes alternate (see ``order``), so that the few subsets an epoch of a many-modality dataset reaches are still small
-    and large ones. Of several processes each takes every ``world_size``-th subset.
+    and large ones. Of several processes each takes every ``world_size``-th subset. The subsets are not listed.
     """
 
     def __init__(self, num_modalities: int, *, rank: int = 0, world_size: int = 1) -> None:
-        self.order = _alternate_sizes(num_modalities)
         self._num_modalities = num_modalities
         self._rank = rank
         self._world_size = world_size
@@ -112,10 +116,10 @@ class SubsetCycle:
 
     def next_subset(self) -> BoolArray:
         """Return the next subset as (J,) bool."""
-        position = (self._batch * self._world_size + self._rank) % len(self.order)
+        position = (self._batch * self._world_size + self._rank) % (2**self._num_modalities - 1)
         self._batch += 1
         chosen = np.zeros(self._num_modalities, dtype=bool)
-        chosen[list(self.order[position])] = True
+        chosen[list(_alternating(self._num_modalities, position))] = True
         return chosen
 
 
@@ -138,8 +142,34 @@ def _dice(tp: Counts, fp: Counts, fn: Counts) -> list[float]:
     return [float(2 * t / d) if d else float("nan") for t, d in zip(tp, denominator, strict=True)]
 
 
-def _alternate_sizes(num_modalities: int) -> Sequence[tuple[int, ...]]:
-    """All subsets, dealt in turn from the piles of each size until every pile is used up."""
-    subsets = all_subsets(num_modalities)
-    piles = [[s for s in subsets if len(s) == size] for size in range(1, num_modalities + 1)]
-    return [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]
+def _alternating(num_modalities: int, position: int) -> Subset:
+    """Return the subset at a position (0..2^J - 2) when the piles of each size are dealt in turn until all are used up.
+
+    A pile is in lexicographic order. Where no training sees all subsets, it is gone through in even steps instead, so
+    that the first subsets dealt are not those of the first channels.
+    """
+    piles = {size: comb(num_modalities, size) for size in range(1, num_modalities + 1)}
+
+    def dealt(turns: int) -> int:
+        return sum(min(pile, turns) for pile in piles.values())
+
+    turn = bisect_right(range(min(max(piles.values()), position + 1) + 1), position, key=dealt) - 1
+    size = [size for size, pile in piles.items() if pile > turn][position - dealt(turn)]
+    if 2**num_modalities - 1 > MOST_SUBSETS:
+        step = piles[size] * 618 // 1000  # about the golden section, whose multiples are spread most evenly
+        while gcd(step, piles[size]) != 1:
+            step += 1
+        turn = turn * step % piles[size]
+    return _combination(num_modalities, size, turn)
+
+
+def _combination(count: int, size: int, index: int) -> Subset:
+    """Return element ``index`` of ``itertools.combinations(range(count), size)``."""
+    chosen: list[int] = []
+    for channel in range(count):
+        having = comb(count - channel - 1, size - len(chosen) - 1) if len(chosen) < size else 0
+        if index < having:
+            chosen.append(channel)
+        else:
+            index -= having
+    return tuple(chosen)

@@ -18,7 +18,7 @@ from torch import nn
 
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features, forward_with_encoder_features
 from nnunet_missingmod.storage import fingerprint
-from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, read_checkpoint
+from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, is_ours, read_checkpoint
 from nnunet_missingmod.training.step import TeacherOutput
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError, TeacherFolder, check_teacher, find_teacher
 
@@ -149,11 +149,11 @@ def _load_checkpoint(file: Path, command: str) -> dict[str, Any]:
 def _build(
     found: TeacherFolder, checkpoint: dict[str, Any], configuration_name: str, plans_manager: PlansManager
 ) -> nn.Module:
+    configuration = plans_manager.get_configuration(configuration_name)
     try:
-        trainer = find_trainer(checkpoint["trainer_name"])
+        trainer = find_trainer(checkpoint["trainer_name"], ours=is_ours(checkpoint, configuration.configuration))
     except CheckpointError as error:
         raise TeacherError(f"The teacher in {found.folder} cannot be built: {error}") from error
-    configuration = plans_manager.get_configuration(configuration_name)
     try:
         network: nn.Module = trainer.build_network_architecture(
             plans_manager,

@@ -19,13 +19,14 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from PIL import Image
 from torch import distributed as dist
 from torch import nn
-from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_missingmod import plans_block
+from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import warmup_weight
 from nnunet_missingmod.losses.term import Setting
+from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
@@ -58,7 +59,7 @@ class TermTrainer(MissingModTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        plans_block.check_choices(self.choices, self.modality_names)
+        self.enable_deep_supervision = self.choices["deep_supervision"]
         self.term_weights = term_weights(self.choices)
         self.enumerates = self.choices["subset_objective"] == "enumerate"
         self.terms: StepTerms | None = None
@@ -86,7 +87,7 @@ class TermTrainer(MissingModTrainer):
     def initialize(self) -> None:
         """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
         super().initialize()
-        network = self._unwrapped_network()
+        network = unwrapped(self.network)
         if self.enumerates:
             network.training_output = "branches"
         elif set(self.term_weights) != {SEGMENTATION}:
@@ -97,13 +98,15 @@ class TermTrainer(MissingModTrainer):
         optimizer, scheduler = super().configure_optimizers()
         setting = Setting(
             modality_names=tuple(self.modality_names),
-            encoder_channels=tuple(self._unwrapped_network().encoder.output_channels),
+            encoder_channels=tuple(unwrapped(self.network).encoder.output_channels),
             dimensions=len(self.configuration_manager.patch_size),
             head=Head(
                 "regions" if self.label_manager.has_regions else "softmax", ignore_label=self.label_manager.ignore_label
             ),
         )
-        self.terms = build_terms(self.choices, super()._build_loss(), setting).to(self.device)
+        of_dice = self.choices["segmentation_loss"] == "dice"
+        segmentation = PooledDiceLoss(setting.head) if of_dice else super()._build_loss()
+        self.terms = build_terms(self.choices, segmentation, setting).to(self.device)
         learning = dict(self.terms.named_parameters())
         if learning:
             mixture = [parameter for name, parameter in learning.items() if name.startswith("alignment.")]
@@ -149,7 +152,7 @@ class TermTrainer(MissingModTrainer):
 
     def _tell_network(self, present: torch.Tensor) -> None:
         """Tell a network that runs only present modalities which they are, so that it need not wait for the GPU."""
-        network = self._unwrapped_network()
+        network = unwrapped(self.network)
         if isinstance(network, ParallelNetwork):
             network.set_present(present)
 
@@ -197,15 +200,6 @@ class TermTrainer(MissingModTrainer):
         self.terms.load_state_dict(state[_STATE]["terms"])
         self.taught_by = state[_STATE]["teacher"]
         return {name: value for name, value in state.items() if name != _STATE}
-
-    def _unwrapped_network(self) -> Any:
-        """The network itself: neither compiled nor wrapped for distributed training."""
-        network = self.network
-        if isinstance(network, DistributedDataParallel):
-            network = network.module
-        if isinstance(network, OptimizedModule):
-            network = network._orig_mod
-        return network
 
 
 logger = logging.getLogger(__name__)

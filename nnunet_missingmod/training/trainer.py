@@ -9,20 +9,31 @@ from typing import Any
 
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import distributed as dist
 from torch import nn
 
 from nnunet_missingmod import absence, plans_block
+from nnunet_missingmod.cases.description import check_for_training
+from nnunet_missingmod.choices import TEACHERS
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.training.checkpoints import CheckpointTrainer
-from nnunet_missingmod.training.presence import Presence, PresencePreservingTransform, read_presence
+from nnunet_missingmod.training.presence import (
+    BlankMarkingDatasets,
+    Presence,
+    PresencePreservingTransform,
+    read_presence,
+)
+from nnunet_missingmod.training.split import SPLIT_FILE, Split, parse_split, write_split
 from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count
 
 PREPROCESSOR = "MissingModPreprocessor"
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
+# Of the initial arguments, which nnU-Net saves in every checkpoint and restores from it.
+_SPLIT = "missingmod_split"
 _HOST_KEYS = (
     "num_epochs",
     "num_iterations_per_epoch",
@@ -57,6 +68,7 @@ class MissingModTrainer(CheckpointTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
     ) -> None:
+        check_for_training(dataset_json)
         plans = self._with_choices(plans, configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.choices: dict[str, Any] = self.configuration_manager.configuration[plans_block.BLOCK]
@@ -64,6 +76,9 @@ class MissingModTrainer(CheckpointTrainer):
             if self.choices[name] is not None:
                 setattr(self, name, self.choices[name])
         self.modality_names = channel_names(dataset_json)
+        # A teacher leaves what it does not use to its students, with whom it shares its plans.
+        own = self.choices if type(self).__name__ in TEACHERS else self._own_choices()
+        plans_block.check_choices(self.choices, self.modality_names, own, keys=self.block_keys)
         self.dropout = self._build_dropout()
         self.subset_cycle = self._build_subset_cycle()
         self.training_presence: Presence | None = None
@@ -82,15 +97,19 @@ class MissingModTrainer(CheckpointTrainer):
                 f"The plans' preprocessor {resolved['preprocessor_name']!r} does not know absent modalities. Set "
                 f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{_HOST_PREPROCESSOR}".'
             )
-        defaults = {key.name: getattr(cls, key.name) for key in cls.block_keys if hasattr(cls, key.name)}
-        plans["configurations"][configuration] |= {
-            "preprocessor_name": PREPROCESSOR,
-            plans_block.BLOCK: plans_block.resolve(resolved.get(plans_block.BLOCK), defaults, keys=cls.block_keys),
-        }
+        block = plans_block.resolve(resolved.get(plans_block.BLOCK), cls._own_choices(), keys=cls.block_keys)
+        plans["configurations"][configuration] |= {"preprocessor_name": PREPROCESSOR, plans_block.BLOCK: block}
         return plans
 
+    @classmethod
+    def _own_choices(cls) -> dict[str, Any]:
+        return {key.name: getattr(cls, key.name) for key in cls.block_keys if hasattr(cls, key.name)}
+
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """Return nnU-Net's optimiser and schedule, with the momentum of the choices where they name one."""
+        """Return nnU-Net's optimiser and schedule, or those of the choices where they name others."""
+        if self.choices.get("optimizer_kind") == "adam":
+            adam = torch.optim.Adam(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
+            return adam, PolyLRScheduler(adam, self.initial_lr, self.num_epochs)
         optimizer, scheduler = super().configure_optimizers()
         if self.choices["momentum"] is not None:
             for group in optimizer.param_groups:
@@ -150,15 +169,43 @@ class MissingModTrainer(CheckpointTrainer):
                 f'the "{plans_block.BLOCK}" block of the plans, or train anew without --c.'
             )
 
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Return nnU-Net's split, which must not mix training and validation cases of the training so far.
+
+        Raises:
+            SplitError: splits_final.json was changed so that it does; the message names the cases.
+        """
+        train, val = super().do_split()
+        if _SPLIT in self.my_init_kwargs:
+            so_far = parse_split(self.my_init_kwargs[_SPLIT])
+            so_far.check_continued_by(Split(tuple(train), tuple(val)), source=str(self._fold_folder / SPLIT_FILE))
+        return train, val
+
+    @property
+    def dataset_class(self) -> Any:
+        """What opens preprocessed data: nnU-Net's class, or one that marks blank channels absent."""
+        return self._dataset_class
+
+    @dataset_class.setter
+    def dataset_class(self, host: Any) -> None:
+        marks = host is not None and self.choices["blank_is_absent"]
+        self._dataset_class = BlankMarkingDatasets(host) if marks else host
+
     def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
-        """Return nnU-Net's datasets, and keep which modalities the training cases have."""
+        """Return nnU-Net's datasets, and keep which cases are trained on, and which modalities they have."""
         training, validation = super().get_tr_and_val_datasets()
+        split = Split(tuple(training.identifiers), tuple(validation.identifiers))
+        if _SPLIT in self.my_init_kwargs:
+            split = parse_split(self.my_init_kwargs[_SPLIT]).continued_by(split)
+        self.my_init_kwargs[_SPLIT] = split.as_json()
         self.training_presence = read_presence(training, self.modality_names)
         return training, validation
 
     def on_train_start(self) -> None:
-        """Start as nnU-Net does, and log the choices, and what modalities the cases lack."""
+        """Start as nnU-Net does, write the split that is used, and log choices and what modalities the cases lack."""
         super().on_train_start()
+        if self.local_rank == 0:
+            write_split(self._fold_folder, **self.my_init_kwargs[_SPLIT])
         assert self.training_presence is not None
         for line in (*self.training_presence.report(), *self.training_presence.report_teaching(self.taught)):
             self.print_to_log_file(line)
@@ -206,6 +253,10 @@ class MissingModTrainer(CheckpointTrainer):
         for count, dice in dice_by_count(steps).items():
             per_class = ", ".join(f"{value:.4f}" for value in dice)
             self.print_to_log_file(f"Pseudo dice with {count} of {len(self.modality_names)} modalities [{per_class}]")
+
+    @property
+    def _fold_folder(self) -> Path:
+        return Path(str(self.output_folder))
 
     def _present(self, batch: dict[str, Any]) -> torch.Tensor:
         """``present`` (B, J) of a batch as the loader returns it, on the CPU: read once, before the transfer."""

@@ -117,6 +117,38 @@ def test_a_dataset_that_lists_its_files_is_read_as_listed(tiny, folder, tmp_path
     assert first.cases[0].files[1] == elsewhere / "case_002_0001.nii.gz"
 
 
+def test_listed_files_may_have_any_names_and_lack_modalities(tiny, folder):
+    place = tiny.raw / "anywhere"
+    place.mkdir()
+    listed = {}
+    for case in tiny.cases:
+        files = [tiny.image(case, channel).rename(place / f"{case}-{channel}.nii.gz") for channel in (0, 1)]
+        relative = [str(file.relative_to(tiny.raw)) for file in files]
+        listed[case] = {"images": relative, "label": str(tiny.label(case))}
+    listed["case_002"]["images"] = ["", "anywhere/case_002-1.nii.gz"]
+    listed["case_003"]["images"] = {"T2": "anywhere/case_003-1.nii.gz", "T1": "anywhere/case_003-0.nii.gz"}
+    listed["case_001"]["images"][0] = "anywhere/gone.nii.gz"
+    (tiny.raw / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "dataset": listed}))
+    first, second = validation_sets(folder, None, checkpoint_name=FINAL)
+    assert first.refused == {}
+    assert {case.case: case.files for case in first.cases} == {
+        "case_002": {1: place / "case_002-1.nii.gz"},
+        "case_003": {channel: place / f"case_003-{channel}.nii.gz" for channel in (0, 1)},
+    }
+    assert [case.case for case in second.cases] == ["case_000"]
+    assert "gone.nii.gz (T1), which dataset.json lists, does not exist" in second.refused["case_001"]
+
+
+def test_a_listed_case_whose_name_leaves_the_output_folder_is_refused(tiny, folder):
+    images = [str(tiny.image("case_002", channel)) for channel in (0, 1)]
+    listed = {"../case_002": {"images": images, "label": str(tiny.label("case_002"))}}
+    (tiny.raw / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "dataset": listed}))
+    split(tiny, ["../case_002"])
+    (only,) = validation_sets(folder, [0], checkpoint_name=FINAL)
+    assert only.cases == []
+    assert "its name is empty or starts with a dot" in only.refused["../case_002"]
+
+
 def test_a_test_folder_is_predicted_by_all_folds_together(tiny, folder):
     found = find_test_set(folder, None, tiny.raw / "imagesTr", tiny.raw / "labelsTr", checkpoint_name=FINAL)
     assert found.folds == (0, 1)

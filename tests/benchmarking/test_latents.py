@@ -85,3 +85,14 @@ def test_incomplete_cases_have_no_part(tiny, make_model):
     latents = model_latents(model, cases, device=CPU, most_cases=9, voxels_per_case=20)
     assert latents.values.shape[1] == 40
     assert model_latents(model, cases[:1], device=CPU, most_cases=9) is None
+
+
+def test_a_network_that_nnunet_compiles_has_the_same_latents(tiny, make_model, monkeypatch):
+    model = open_model_folder(make_model(tiny, "nnUNetTrainerMedMAP"))
+
+    def latents():
+        return model_latents(model, cases_of(tiny), device=CPU, most_cases=1, voxels_per_case=20)
+
+    expected = latents()
+    monkeypatch.setenv("nnUNet_compile", "true")
+    np.testing.assert_array_equal(latents().values, expected.values)

@@ -12,6 +12,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings, predict_set
 from nnunet_missingmod.benchmarking.store import PredictionStore
+from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_folder import load_predictor, open_model_folder
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
@@ -108,3 +109,47 @@ def test_other_settings_make_other_predictions(tiny, make_model, tmp_path):
     assert store.file(tiny.cases[0], (0, 1)).read_bytes() != mirrored
     run(tiny, model, store, subsets=whole)
     assert store.file(tiny.cases[0], (0, 1)).read_bytes() == mirrored
+
+
+def test_settings_of_cudnn_and_threads_are_as_before_also_after_a_failure(tiny, make_model, tmp_path, monkeypatch):
+    model = open_model_folder(make_model(tiny, "nnUNetTrainer"))
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    during = []
+
+    def failing(*_args):
+        during.append((torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic))
+        torch.set_num_threads(3)
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(SubsetPredictor, "predict_logits_of_subsets", failing)
+    threads = torch.get_num_threads()
+    predicted, _ = run(tiny, model, PredictionStore(tmp_path, model.modalities, ".nii.gz"))
+    assert predicted.failed == dict.fromkeys(tiny.cases, "no memory")
+    assert during == [(False, True)] * 2
+    assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (True, False)
+    assert torch.get_num_threads() == threads
+
+
+def test_an_image_that_is_gone_costs_its_case_only(tiny, make_model, tmp_path):
+    model = open_model_folder(make_model(tiny, "nnUNetTrainer"))
+    tiny.image(tiny.cases[0], 1).unlink()
+    store = PredictionStore(tmp_path, model.modalities, ".nii.gz")
+    predicted, advanced = run(tiny, model, store, subsets=[(0,)], settings=PredictionSettings(mirroring=False))
+    assert list(predicted.failed) == tiny.cases[:1]
+    assert list(predicted.files) == [(tiny.cases[1], (0,))]
+    assert advanced == 2
+
+
+def test_the_spacing_file_of_a_case_is_part_of_what_its_predictions_are_made_from(tiny, make_model, tmp_path):
+    model = open_model_folder(make_model(tiny, "nnUNetTrainer"))
+    store = PredictionStore(tmp_path, model.modalities, ".nii.gz")
+    settings = PredictionSettings(mirroring=False)
+    run(tiny, model, store, subsets=[(0,)], settings=settings)
+    record = store.folder / "records" / f"{tiny.cases[0]}.json"
+    before = record.read_bytes()
+    run(tiny, model, store, subsets=[(0,)], settings=settings)
+    assert record.read_bytes() == before
+    (tiny.raw / "imagesTr" / f"{tiny.cases[0]}.json").write_text('{"spacing": [1, 1, 1]}')
+    run(tiny, model, store, subsets=[(0,)], settings=settings)
+    assert record.read_bytes() != before

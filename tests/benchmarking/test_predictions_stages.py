@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+import pytest
 import SimpleITK as sitk
 
 from nnunet_missingmod.benchmarking.evaluate import evaluate
 from nnunet_missingmod.benchmarking.request import request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
+from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.scores import read_scores
 from nnunet_missingmod.inference.predictor import Predictor
 
@@ -22,10 +24,12 @@ def run(folder, output):
 
 def test_a_cascade_without_its_first_stage_is_named(two_fold_dataset, make_model, tmp_path, numbers_only):
     folder = make_model(two_fold_dataset, "nnUNetTrainer", configuration="3d_cascade_fullres", folds=(0,))
-    outcome = run(folder, tmp_path / "out")
-    assert "needs the predictions of 3d_lowres, and there is no model of it in" in outcome.failures[0]
-    assert "nnUNetv2_train Dataset901_Tiny 3d_lowres 0 -tr nnUNetTrainer -p nnUNetPlans" in outcome.failures[0]
-    assert outcome.failures[-1] == "Nothing could be scored."
+    with pytest.raises(
+        UsageError, match="needs the predictions of 3d_lowres, and there is no model of it in"
+    ) as raised:
+        run(folder, tmp_path / "out")
+    assert "nnUNetv2_train Dataset901_Tiny 3d_lowres 0 -tr nnUNetTrainer -p nnUNetPlans" in str(raised.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_cascade_goes_on_from_its_first_stage_under_the_same_subset(
@@ -48,9 +52,9 @@ def test_a_cascade_goes_on_from_its_first_stage_under_the_same_subset(
 def test_a_first_stage_that_lacks_the_fold_is_named(two_fold_dataset, make_model, tmp_path, numbers_only):
     make_model(two_fold_dataset, "nnUNetTrainer", configuration="3d_lowres", folds=(1,))
     folder = make_model(two_fold_dataset, "nnUNetTrainer", configuration="3d_cascade_fullres", folds=(0,))
-    outcome = run(folder, tmp_path / "out")
-    assert "needs the predictions of 3d_lowres. Model" in outcome.failures[0]
-    assert "no checkpoint_final.pth of fold 0; it has 1" in outcome.failures[0]
+    with pytest.raises(UsageError, match=r"needs the predictions of 3d_lowres\. Model") as raised:
+        run(folder, tmp_path / "out")
+    assert "no checkpoint_final.pth of fold 0; it has 1" in str(raised.value)
 
 
 def test_other_weights_of_the_first_stage_make_other_predictions(two_fold_dataset, make_model, tmp_path, numbers_only):

@@ -9,11 +9,12 @@ import pytest
 from nnunet_missingmod.benchmarking.report import hardest_of_each_size, spread_cases, write_evaluation
 from nnunet_missingmod.benchmarking.request import Task, request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
+from nnunet_missingmod.evaluation.conventions import BRATS
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.modalities import all_subsets, subset_name
 
-TASK = Task(("T1", "T2", "T3"), {"tumour": (1,)}, None, ".nii.gz")
+TASK = Task(("T1", "T2", "T3"), {"tumour": (1,)}, None, ".nii.gz", (0, 1), "SimpleITKIO")
 EVERY = all_subsets(3)
 
 
@@ -55,19 +56,19 @@ def write(tmp_path, rows, subsets, *models):
 
 
 def test_the_hardest_subset_of_each_size_is_shown():
-    assert hardest_of_each_size(some_rows(), EVERY, TASK) == [(2,), (1, 2), (0, 1, 2)]
-    assert hardest_of_each_size(some_rows(), [(0,), (1,), (0, 1, 2)], TASK) == [(1,), (0, 1, 2)]
+    assert hardest_of_each_size(some_rows(), EVERY, TASK, BRATS) == [(2,), (1, 2), (0, 1, 2)]
+    assert hardest_of_each_size(some_rows(), [(0,), (1,), (0, 1, 2)], TASK, BRATS) == [(1,), (0, 1, 2)]
 
 
 def test_cases_at_the_quartiles_are_shown():
-    assert spread_cases(some_rows(), "brats") == ["case1", "case2", "case3"]
-    assert spread_cases([row("only", (0,), 0.5)], "brats") == ["only"]
+    assert spread_cases(some_rows(), BRATS) == ["case1", "case2", "case3"]
+    assert spread_cases([row("only", (0,), 0.5)], BRATS) == ["only"]
 
 
 def test_cases_without_a_region_are_shown_only_if_there_are_no_others():
     empty = [row("empty", (0,), 0.0, reference=0)]
-    assert spread_cases([*empty, row("full", (0,), 0.5)], "brats") == ["full"]
-    assert spread_cases(empty, "brats") == ["empty"]
+    assert spread_cases([*empty, row("full", (0,), 0.5)], BRATS) == ["full"]
+    assert spread_cases(empty, BRATS) == ["empty"]
 
 
 def test_each_model_gets_its_own_card(tmp_path, numbers_only):

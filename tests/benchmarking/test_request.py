@@ -32,9 +32,10 @@ def test_a_request_holds_what_was_asked_for():
     assert request.command == "the command"
 
 
-def test_the_defaults_are_every_subset_and_the_validation_cases():
+def test_the_defaults_are_every_subset_if_they_are_not_too_many_and_the_validation_cases():
     request = ask("x")
-    assert request.subset_words == ("all",)
+    assert request.subset_words == ()
+    assert request.label_map == {}
     assert request.images is None
     assert request.models[0].folds is None
     assert request.settings.mirroring
@@ -50,11 +51,11 @@ def test_the_defaults_are_every_subset_and_the_validation_cases():
         (["x/A", "y/A"], "Two models are called"),
         (["A=x", "--baseline", "B"], "'B' is none of the models: A"),
         (["x", "-i", "."], "both its images"),
-        (["x", "-i", "nowhere", "-ref", "."], "no folder nowhere"),
-        (["x", "-step_size", "0"], "-step_size"),
-        (["x", "--jobs", "0"], "--jobs"),
+        (["x", "--map-labels", "4"], "VALUE=LABEL, as 4=3"),
+        (["x", "--map-labels", "4=ET"], "VALUE=LABEL, as 4=3"),
+        (["x", "--map-labels", "4=3", "4=2"], "once for each value"),
+        (["..=x"], "starts with a dot"),
         (["x", "--tolerance", "0"], "--tolerance"),
-        (["x", "-f", "one"], "'one'"),
         (["x", "--least-size", "ET"], "REGION=VOXELS"),
         (["x", "--least-size", "ET=0"], "REGION=VOXELS"),
         (["x", "--patients", "case_"], "one group"),
@@ -65,8 +66,24 @@ def test_what_contradicts_itself_or_is_out_of_range_is_refused(arguments, messag
         ask(*arguments)
 
 
+@pytest.mark.parametrize("role", ["-i", "-ref", "model"])
+@pytest.mark.parametrize("below", [".", "new/deeper"])
+def test_an_output_among_images_references_or_models_is_refused(tmp_path, role, below):
+    folders = {name: tmp_path / name for name in ("-i", "-ref", "model")}
+    for folder in folders.values():
+        folder.mkdir()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    (tmp_path / "link").symlink_to(folders[role])
+    arguments = [str(folders["model"]), "-i", str(folders["-i"]), "-ref", str(folders["-ref"]), "-device", "cpu"]
+    for output in (folders[role] / below, tmp_path / "link" / below):
+        with pytest.raises(UsageError, match="must not lie among images, references or models"):
+            request_of(parser.parse_args([*arguments, "-o", str(output)]), "")
+    assert request_of(parser.parse_args([*arguments, "-o", str(tmp_path)]), "").output == tmp_path
+
+
 def test_a_device_that_is_not_there_is_refused():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    with pytest.raises(UsageError, match="quantum"):
-        request_of(parser.parse_args(["x", "-o", "out", "--device", "quantum"]), "")
+    with pytest.raises(UsageError, match="cuda:99"):
+        request_of(parser.parse_args(["x", "-o", "out", "--device", "cuda:99"]), "")

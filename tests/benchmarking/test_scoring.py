@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_missingmod.benchmarking.cases import EvaluationCase
+from nnunet_missingmod.benchmarking.references import check_references
 from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
+from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.workers import Workers
 
-TASK = Task(("T1", "T2"), {"WT": (1, 2), "TC": (2,)}, None, ".nii.gz")
+TASK = Task(("T1", "T2"), {"WT": (1, 2), "TC": (2,)}, None, ".nii.gz", (0, 1, 2), "SimpleITKIO")
 
 
 def write(file, array, spacing=1.0):
@@ -27,15 +30,20 @@ def world(tmp_path):
     reference[2:4, 2:6, 2:6] = 2
     half = reference.copy()
     half[:, 4:] = 0
-    references = {case: write(tmp_path / f"{case}.nii.gz", reference) for case in ("a", "b")}
+    references = {}
+    for case in ("a", "b"):
+        image = write(tmp_path / f"{case}_0000.nii.gz", reference)
+        found = EvaluationCase(case, {0: image}, write(tmp_path / f"{case}.nii.gz", reference))
+        with Workers(1) as workers:
+            references |= check_references([found], TASK, {}, choices=resolve(None), workers=workers).usable
     whole = write(tmp_path / "whole.nii.gz", reference)
     part = write(tmp_path / "part.nii.gz", half)
     return references, whole, part, tmp_path
 
 
-def score(predictions, references, *, jobs=1):
+def score(predictions, references, *, jobs=1, label_map=None):
     with Workers(jobs) as workers:
-        return score_all(predictions, references, TASK, tolerance_mm=1.0, workers=workers)
+        return score_all(predictions, references, TASK, label_map=label_map or {}, tolerance_mm=1.0, workers=workers)
 
 
 def test_rows_are_those_of_each_prediction_and_region(world):
@@ -87,7 +95,7 @@ def test_what_cannot_be_scored_is_named_and_costs_no_other(world):
 
 def test_a_reference_that_cannot_be_read_costs_its_case_only(world):
     references, whole, _, _ = world
-    references["a"].write_text("no image")
+    references["a"].file.write_text("no image")
     of_a, of_b = ToScore("m", "0", "a", (0,), whole), ToScore("m", "0", "b", (0,), whole)
     scored = score([of_a, of_b], references)
     assert list(scored.rows) == [of_b]

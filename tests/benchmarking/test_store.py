@@ -85,3 +85,19 @@ def test_folders_are_named_after_the_modalities_and_never_collide(tmp_path):
     alike = PredictionStore(tmp_path, ("T/1", "T_1"), ".nii.gz")
     assert alike.file("a", (0, 1)) == tmp_path / "0-1" / "a.nii.gz"
     assert PredictionStore(tmp_path, ("records", "b"), ".png").file("a", (0,)) == tmp_path / "0" / "a.png"
+
+
+def test_many_modalities_are_recorded_without_listing_their_subsets(tmp_path):
+    names = tuple(f"phase {channel}" for channel in range(50))
+    store = PredictionStore(tmp_path / "model", names, ".nii.gz")
+    subsets = [tuple(range(50)), (0,), tuple(range(49))]
+    for subset in subsets:
+        predict(store, "a", subset)
+    assert store.usable("a", ORIGIN, subsets) == subsets
+    assert len({store.file("a", subset).parent.name for subset in subsets}) == 3
+    assert max(len(path.name) for path in (tmp_path / "model").iterdir()) < 100
+
+
+def test_names_that_are_no_folders_are_numbered(tmp_path):
+    store = PredictionStore(tmp_path, ("..", "."), ".nii.gz")
+    assert store.file("a", (0,)).parent == tmp_path / "0"

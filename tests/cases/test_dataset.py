@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_missingmod.cases.dataset import (
     DatasetError,
     dataset_problems,
     find_dataset,
+    find_listed_case,
     find_raw_cases,
     label_values,
     presence_table,
     read_dataset_json,
 )
+from nnunet_missingmod.cases.files import CaseFiles
 
 
 @pytest.fixture
@@ -44,9 +48,15 @@ def test_dataset_is_found_by_id_name_or_folder(tiny, monkeypatch):
         ('{"labels": {}, "file_ending": ".nii.gz"}', "names no channels"),
         ('{"labels": {}, "file_ending": ".nii.gz", "channel_names": {"1": "A"}}', "must be numbered 0..0"),
         ('{"labels": {}, "file_ending": ".nii.gz", "channel_names": ["A"]}', "dataset.json: "),
-        ('{"labels": [0], "file_ending": ".nii.gz", "channel_names": {"0": "A"}}', "gives each name a whole number"),
-        ('{"labels": {"a": "x"}, "file_ending": ".nii.gz", "channel_names": {"0": "A"}}', "got {'a': 'x'}"),
-        ("[]", "holds a list, not the description of a dataset"),
+        (
+            '{"labels": [0], "file_ending": ".nii.gz", "channel_names": {"0": "A"}}',
+            r'"labels" must be as "labels": \{"background": 0',
+        ),
+        (
+            '{"labels": {"a": "x"}, "file_ending": ".nii.gz", "channel_names": {"0": "A"}}',
+            "gives each name a whole number from 0",
+        ),
+        ("[]", r"it holds \[\], not an object in curly brackets"),
     ],
 )
 def test_dataset_json_that_cannot_be_used_is_refused(tmp_path, content, said):
@@ -84,11 +94,11 @@ def test_cases_of_both_splits_with_their_label_maps(tiny):
 
 def test_cases_that_dataset_json_lists_wherever_they_lie(tiny, monkeypatch):
     monkeypatch.setenv("ELSEWHERE", str(tiny.raw / "imagesTr"))
-    listed = {
+    entries = {
         "one": {"images": ["$ELSEWHERE/case_000_0003.nii.gz"], "label": "labelsTr/case_000.nii.gz"},
         "two": {"images": ["imagesTr/case_001_0004.nii.gz"], "label": str(tiny.label("case_001"))},
     }
-    cases, labels = find_raw_cases(tiny.raw, {**tiny.dataset_json, "dataset": listed})
+    cases, labels = find_raw_cases(tiny.raw, {**tiny.dataset_json, "dataset": entries})
     assert cases[0][1].files == {3: tiny.image("case_000", 3)}
     assert "channel 4, but the dataset has channels 0..3" in cases[1][1].problems[0]
     assert labels == {("Tr", "one"): tiny.label("case_000"), ("Tr", "two"): tiny.label("case_001")}
@@ -115,3 +125,76 @@ def test_presence_is_written_by_channels_or_by_names():
 
 def test_it_is_json_that_nnunet_wrote(tiny):
     assert read_dataset_json(tiny.raw) == json.loads((tiny.raw / "dataset.json").read_text())
+
+
+def listed(tiny, images, case="one"):
+    """The case that an entry of ``"dataset"`` stands for."""
+    entry = {case: {"images": images, "label": "labelsTr/case_000.nii.gz"}}
+    ((_, found),) = find_raw_cases(tiny.raw, {**tiny.dataset_json, "dataset": entry})[0]
+    return found
+
+
+@pytest.fixture
+def series(tiny):
+    """Files whose names say nothing of their channel: {channel: path in the dataset}."""
+    for channel in range(4):
+        tiny.image("case_000", channel).rename(tiny.raw / f"SE{channel}.nii.gz")
+    return {channel: tiny.raw / f"SE{channel}.nii.gz" for channel in range(4)}
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        ["SE0.nii.gz", "", "SE2.nii.gz", ""],
+        ["SE0.nii.gz", None, "SE2.nii.gz", None],
+        {"T1ce": "SE2.nii.gz", "FLAIR": "SE0.nii.gz"},
+        {"2": "SE2.nii.gz", "0": "SE0.nii.gz", "T2": "", "t1": None},
+    ],
+)
+def test_listed_files_have_their_channel_from_their_place_or_their_name(tiny, series, images):
+    assert listed(tiny, images) == CaseFiles("one", {0: series[0], 2: series[2]})
+
+
+def test_listed_files_in_order_are_taken_as_nnunet_takes_them_whatever_their_suffix(tiny):
+    images = [f"imagesTr/case_001_{channel:04d}.nii.gz" for channel in (3, 2, 1, 0)]
+    assert listed(tiny, images).files == {channel: tiny.image("case_001", 3 - channel) for channel in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (["SE0.nii.gz", "gone.nii.gz", "", ""], r"gone.nii.gz \(T1\), which dataset.json lists, does not exist"),
+        (
+            ["SE0.nii.gz", "SE1.nii.gz"],
+            'List 4 files in "images" of dataset.json, in channel order, "" for an absent one',
+        ),
+        (["", "", "", ""], "lists no image of it. List at least one of: FLAIR, T1, T1ce, T2"),
+        ([], "lists no image of it"),
+        ({}, "lists no image of it"),
+        ({"T3": "SE0.nii.gz"}, "'T3' is no modality of FLAIR, T1, T1ce, T2; did you mean"),
+        ({"7": "SE0.nii.gz"}, "'7' is no modality"),
+        ({"FLAIR": "SE0.nii.gz", "0": "SE1.nii.gz"}, "'0' in dataset.json is FLAIR a second time"),
+    ],
+)
+def test_a_listed_case_that_cannot_be_used_says_how_to_list_it(tiny, series, images, said):
+    found = listed(tiny, images)
+    assert found.files == {}
+    assert re.search(said, " ".join(found.problems))
+
+
+def test_a_listed_case_is_found_by_what_nnunet_makes_of_it(tiny, series):
+    tiny.label("case_001").rename(tiny.raw / "seg.nii.gz")
+    entries = {
+        "in order": {"images": ["SE0.nii.gz", "", "", "SE3.nii.gz"], "label": "labelsTr/case_000.nii.gz"},
+        "by name": {"images": {"T2": "SE3.nii.gz"}, "label": "seg.nii.gz"},
+    }
+    content = {**tiny.dataset_json, "dataset": entries}
+    (tiny.raw / "dataset.json").write_text(json.dumps(content))
+    of_host = get_filenames_of_train_images_and_targets(str(tiny.raw))
+    found = [find_listed_case(of_host[case]["images"], of_host[case]["label"], tiny.raw) for case in entries]
+    assert found == [CaseFiles("in order", {0: series[0], 3: series[3]}), CaseFiles("by name", {3: series[3]})]
+    assert find_listed_case(of_host["by name"]["images"], "other.nii.gz", tiny.raw) is None
+    content["dataset"]["again"] = {"images": {"T2": "SE1.nii.gz"}, "label": "seg.nii.gz"}
+    (tiny.raw / "dataset.json").write_text(json.dumps(content))
+    ambiguous = find_listed_case(of_host["by name"]["images"], of_host["by name"]["label"], tiny.raw)
+    assert "case 'again' has the same label map" in ambiguous.problems[0]

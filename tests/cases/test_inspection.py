@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
+from skimage import io
 
 from nnunet_missingmod.cases.dataset import DatasetError
 from nnunet_missingmod.cases.inspection import InspectedCase, describe, inspect_dataset
@@ -27,6 +30,29 @@ def test_each_case_says_what_is_present_and_what_is_wrong(tiny, processes):
     ]
     assert cases[0].problems == ()
     assert "(T1ce) cannot be read: the file is empty (0 bytes)" in cases[1].problems[0]
+
+
+def test_blank_files_count_as_absent_and_copies_are_problems(tiny):
+    image = sitk.ReadImage(str(tiny.image("case_000", 0)))
+    sitk.WriteImage(image * 0, str(tiny.image("case_000", 0)))
+    tiny.image("case_001", 3).write_bytes(tiny.image("case_001", 1).read_bytes())
+    cases, problems = inspect_dataset(tiny.raw, tiny.dataset_json)
+    assert (cases[0].present, cases[0].blank, cases[0].problems) == (("T1", "T1ce", "T2"), ("FLAIR",), ())
+    assert cases[1].problems == ("T2 holds the same voxels as T1. Put the right file in its place, or remove it.",)
+    report = describe(cases, problems, NAMES)
+    assert "     1  Tr     T1+T1ce+T2" in report
+    assert "- case_001: T2 holds the same voxels as T1." in report
+
+
+def test_cases_in_one_file_among_cases_of_a_file_per_modality_are_listed(make_tiny_dataset):
+    tiny = make_tiny_dataset(("A", "B", "C"), num_cases=0, file_ending=".png", reader="NaturalImage2DIO")
+    rng = np.random.default_rng(0)
+    for case, bands in (("a", 3), ("b", 3), ("c", 1)):
+        pixels = rng.integers(1, 255, (20, 24, bands)).astype(np.uint8).squeeze()
+        io.imsave(tiny.image(case, 0), pixels, check_contrast=False)
+    _, problems = inspect_dataset(tiny.raw, {**tiny.dataset_json, "numTraining": 3})
+    said = "1 of 3 cases are a file per modality, unlike the others: c. Save all alike."
+    assert said in problems
 
 
 def test_files_that_nnunet_cannot_read_are_refused(tiny):

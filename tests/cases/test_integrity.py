@@ -9,8 +9,15 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
-from nnunet_missingmod.cases.integrity import check_whole, count_hidden_nonfinite, tiff_complaints
+from nnunet_missingmod.cases.integrity import (
+    HeaderError,
+    check_whole,
+    checked_header,
+    count_hidden_nonfinite,
+    tiff_complaints,
+)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -165,3 +172,47 @@ def test_complaints_of_tifffile_are_collected_only_inside():
         logging.getLogger("tifffile").warning("page %d is gone", 3)
     logging.getLogger("tifffile").warning("later")
     assert complaints == ["page 3 is gone"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"), [(".nii", np.complex64), (".nii.gz", np.complex128), (".nrrd", np.complex64)]
+)
+def test_complex_voxels_are_refused(tmp_path, ending, kind):
+    file = tmp_path / f"image{ending}"
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((3, 4, 5), 1 + 2j, kind)), str(file))
+    with pytest.raises(ValueError, match="its voxels are no real numbers, but complex.*such as the magnitude"):
+        count_hidden_nonfinite(file)
+
+
+def test_complex_pixels_of_a_tif_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", np.full((30, 20), 1 + 2j, np.complex64))
+    with pytest.raises(ValueError, match="its pixels are complex numbers"):
+        count_hidden_nonfinite(tmp_path / "image.tif")
+
+
+@pytest.mark.parametrize(("bands", "kind"), [("RGB", "RGB"), ("RGBA", "RGBA")])
+def test_colours_in_a_nifti_file_are_refused(tmp_path, bands, kind):
+    voxels = np.zeros((3, 4, 5), dtype=[(band, "u1") for band in bands])
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "image.nii.gz")
+    with pytest.raises(ValueError, match=f"its voxels are no real numbers, but {kind}:"):
+        count_hidden_nonfinite(tmp_path / "image.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float64])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_every_type_of_real_voxels_is_taken(tmp_path, kind, ending):
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), kind)), str(tmp_path / f"image{ending}"))
+    assert count_hidden_nonfinite(tmp_path / f"image{ending}") == 0
+
+
+def test_a_header_that_no_image_has_can_be_taken_as_readers_take_it(tmp_path):
+    file = tmp_path / "image.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.int16), np.eye(4)), file)
+    saved = bytearray(file.read_bytes())
+    struct.pack_into("<f", saved, 88, 0.0)
+    file.write_bytes(saved)
+    with pytest.raises(HeaderError, match=r'voxel size of 0.0 along axis 3. Correct the header, or .*"as_read"'):
+        checked_header(file, strict=True)
+    hidden, overlooked = checked_header(file, strict=False)
+    assert hidden == 0
+    assert overlooked == ["its header gives a voxel size of 0.0 along axis 3; it was taken as the reader takes it"]

@@ -6,6 +6,7 @@ import gzip
 import logging
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -14,6 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from skimage import io
 
 from nnunet_missingmod.cases.files import CaseRefusedError
+from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 
@@ -238,3 +240,70 @@ def test_slice_is_refused_by_a_model_of_volumes_and_taken_by_one_of_slices(make_
     message = r"_0001.nii.gz \(T1\) has two dimensions, but the model works on volumes.*_0003.nii.gz \(T2\) has two"
     with pytest.raises(CaseRefusedError, match=message):
         run(tiny, files)
+
+
+def test_file_of_vectors_is_refused_with_their_length(make_tiny_dataset):
+    tiny = make_tiny_dataset()
+    volume = sitk.ReadImage(str(tiny.image("case_000", 1)))
+    for image in (volume, volume[:, :, 9]):
+        sitk.WriteImage(sitk.Compose([image] * 2), str(tiny.image("case_000", 1)))
+        with pytest.raises(CaseRefusedError, match=r"_0001.nii.gz \(T1\) holds 2 channels, one is expected"):
+            run(tiny, [tiny.image("case_000", 1)])
+
+
+def test_copy_of_another_modality_is_pointed_out(make_tiny_dataset, caplog):
+    tiny = make_tiny_dataset()
+    tiny.image("case_000", 3).write_bytes(tiny.image("case_000", 1).read_bytes())
+    for channel in (0, 2):
+        rewrite(tiny.image("case_000", channel), np.zeros_like)  # blank ones are no copies of one another
+    with caplog.at_level(logging.WARNING):
+        _, _, properties = run(tiny, tiny.images("case_000"))
+    assert properties["missingmod"]["copies"] == {"T2": "T1"}
+    assert "'case_000': T2 holds the same voxels as T1. Check that it is the right file." in caplog.text
+
+
+def with_another_affine(file: Path, affine, spacing=(1, 1, 1)):
+    image = nibabel.load(file)
+    changed = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
+    changed.header.set_zooms(spacing)
+    changed.header.set_sform(affine, 1)
+    changed.header.set_qform(None, 0)
+    nibabel.save(changed, file)
+
+
+def test_header_that_contradicts_itself_is_taken_as_read_where_the_user_says_so(make_tiny_dataset, caplog):
+    tiny = make_tiny_dataset(reader="NibabelIO")
+    for channel in range(4):
+        with_another_affine(tiny.image("case_000", channel), np.diag([10, 10, 10, 1]))
+    message = r"T1\): its spacing .* contradicts its axes .* Correct the header, or .*\(predict: --headers as_read\)"
+    with pytest.raises(CaseRefusedError, match=message):
+        run(tiny, tiny.images("case_000"))
+    data, _, properties = run(tiny, tiny.images("case_000"), {"headers": "as_read"})
+    assert np.isfinite(data).all()
+    assert "contradicts its axes" in properties["missingmod"]["headers"]["T1"]
+    assert "'case_000': T1: its spacing" in caplog.text
+
+
+def test_position_that_is_none_is_still_compared_where_headers_are_taken_as_read(make_tiny_dataset):
+    tiny = make_tiny_dataset(reader="NibabelIO")
+    nowhere = np.eye(4)
+    nowhere[0, 3] = np.nan
+    for channel in (0, 1):
+        with_another_affine(tiny.image("case_000", channel), nowhere)
+    same = run(tiny, tiny.images("case_000")[:2], {"headers": "as_read"})[2]
+    assert same["missingmod"]["grid_distance_voxels"] == {}
+    with pytest.raises(CaseRefusedError, match="different voxel grids"):
+        run(tiny, tiny.images("case_000")[1:3], {"headers": "as_read"})
+
+
+@pytest.mark.parametrize("reader", ["NibabelIOWithReorient", "SimpleITKIOWithReorient"])
+def test_modalities_in_other_orientations_are_one_case_for_every_subset(make_tiny_dataset, reader):
+    tiny = make_tiny_dataset(names=("A", "B", "C"), reader=reader, num_cases=1)
+    before = run(tiny, tiny.images("case_000"))[0]
+    for channel, orientation in ((1, "RAS"), (2, "PIR")):
+        image = sitk.ReadImage(str(tiny.image("case_000", channel)))
+        sitk.WriteImage(sitk.DICOMOrient(image, orientation), str(tiny.image("case_000", channel)))
+    for subset in all_subsets(3):
+        data = run(tiny, [tiny.image("case_000", channel) for channel in subset])[0]
+        for channel in subset:
+            np.testing.assert_array_equal(data[channel], before[channel])

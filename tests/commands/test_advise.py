@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
 from nnunet_missingmod.evaluation.scores import ScoreRow
+from nnunet_missingmod.modalities import subset_name
 
 NAMES = ("FLAIR", "T1", "T2")
 MEANS = {"FLAIR": 0.7, "T1": 0.3, "T2": 0.5, "FLAIR+T1": 0.75, "FLAIR+T2": 0.9, "T1+T2": 0.49, "FLAIR+T1+T2": 0.9}
@@ -84,8 +87,39 @@ def test_a_model_folder_that_does_not_exist_is_wrong_usage(tmp_path, capsys):
 
 
 def test_without_a_card_the_command_that_makes_one_is_named(tmp_path, capsys):
-    assert advise(tmp_path, "T1") == 1
+    assert advise(tmp_path, "T1") == 2
     assert "evaluate the model first" in capsys.readouterr().err
+
+
+def test_a_card_that_is_a_folder_is_said_to_be_one(tmp_path, capsys):
+    (tmp_path / FILE_NAME).mkdir()
+    assert advise(tmp_path, "T1") == 2
+    assert f"{tmp_path / FILE_NAME} is a folder, not a model card" in capsys.readouterr().err
+
+
+def test_a_model_folder_that_may_not_be_read_is_said_so(tmp_path, capsys, monkeypatch):
+    def refused(*_args, **_more):
+        raise PermissionError(errno.EACCES, "Permission denied", "card")
+
+    monkeypatch.setattr("pathlib.Path.read_text", refused)
+    assert advise(tmp_path, "T1") == 2
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_names_that_look_like_something_else_are_escaped(tmp_path, capsys):
+    names = ("-x", "T1+C")
+    rows = [
+        ScoreRow("m", "0", f"case{case}", subset_name(subset, names), len(subset), "WT", dice, *(1, 1, 1, 9, 9, 30))
+        for subset, dice in (((0,), 0.5), ((1,), 0.6), ((0, 1), 0.8))
+        for case in (0, 1)
+    ]
+    write_card(make_card(rows, modalities=names, provenance={}), tmp_path / FILE_NAME)
+    assert advise(tmp_path, r"\-x") == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["T1+C", "+30.0"]
+    assert advise(tmp_path, r"T1\+C") == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["-x", "+20.0"]
+    assert advise(tmp_path, r"\-x+T1\+C") == 0
+    assert "Nothing is missing." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

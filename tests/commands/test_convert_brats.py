@@ -104,8 +104,17 @@ def test_a_folder_without_cases_is_wrong_usage_and_says_what_was_expected(comman
     assert "BraTS20_Training_001_flair.nii.gz" in capsys.readouterr().err
 
 
-def test_nifti_files_of_other_names_are_told(make_source, command, capsys):
+def test_images_of_other_names_are_told(make_source, command, capsys):
     source = make_source("a")
-    (source / "a" / "a_t1gd.nii.gz").write_bytes(b"")
+    (source / "a" / "a_pc.nii.gz").write_bytes(b"")
     assert command(source) == 0
-    assert "a_t1gd.nii.gz" in capsys.readouterr().err
+    assert "a_pc.nii.gz is passed over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".x", "x" * 300, "\udcff"])
+def test_a_name_that_is_none_of_a_folder_is_wrong_usage(make_source, command, tmp_path, name, capsys):
+    source = make_source("a")
+    before = set(tmp_path.rglob("*"))
+    assert command(source, "--name", name) == 2
+    assert "--name is a part of the dataset folder's name" in capsys.readouterr().err
+    assert set(tmp_path.rglob("*")) == before

@@ -14,7 +14,7 @@ from nnunet_missingmod.demo.settings import DemoFolder, DemoSettings
 
 def test_demo_without_attach_says_so_and_makes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(host, "unattached", lambda: [tmp_path / "bridge"])
-    assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
+    assert main(["demo", "--output", str(tmp_path / "demo")]) == 2
     assert "nnunet_missingmod attach" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
 
@@ -69,7 +69,38 @@ def test_no_process_at_all_is_wrong_usage(started, tmp_path, capsys):
     assert not started
 
 
-def test_settings_that_make_no_phantom_are_a_failure_with_its_reason(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cases", "0"], "--cases of the demo is 5 or more, got 0"),
+        (["--test-cases", "0"], "--test-cases of the demo is 1 or more"),
+        (["--epochs", "0"], "--epochs of the demo is 1 or more"),
+        (["--batch-size", "-1"], "--batch-size of the demo is 1 or more"),
+        (["--seed", "-1"], "--seed of the demo is 0 or more"),
+        (["--size", "4", "4", "4"], "too coarse for a tumour"),
+        (["--size", "9999", "9999", "9999"], "too large to draw"),
+        (["-device", "quantum"], "give auto, cuda, cuda:1, mps or cpu, got 'quantum'"),
+    ],
+)
+def test_every_argument_is_checked_before_anything_is_written(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.setattr(host, "unattached", list)
-    assert main(["demo", "-o", str(tmp_path / "demo"), "--cases", "0"]) == 1
-    assert "at least 1 training case" in capsys.readouterr().err
+    assert main(["demo", "-o", str(tmp_path / "demo"), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gpu_that_is_not_there_is_wrong_usage(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(host, "unattached", list)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["demo", "-o", str(tmp_path / "demo"), "-device", "cuda:1"]) == 2
+    assert "There is no device 'cuda:1' here" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("content", "said"), [("[]", "it holds []"), ("x", "it is no JSON"), ("", "it is empty")])
+def test_a_demo_json_that_is_none_is_wrong_usage(tmp_path, monkeypatch, capsys, content, said):
+    monkeypatch.setattr(host, "unattached", list)
+    (tmp_path / "demo.json").write_text(content)
+    assert main(["demo", "-o", str(tmp_path)]) == 2
+    assert f"demo.json is not that of a demo: {said}" in capsys.readouterr().err
+    assert (tmp_path / "demo.json").read_text() == content

@@ -110,7 +110,7 @@ def test_a_model_that_fails_is_named_and_the_other_reported(tiny, folder, make_m
     gone = tmp_path / "gone"
     assert evaluate(f"gone={gone}", folder, stock, "-o", tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert f"gone: No fold of {gone} has checkpoint_final.pth" in error
+    assert f"gone: There is no model folder {gone}." in error
     assert "nnUNetTrainer, fold 1: " in error
     rows = read_scores(tmp_path / "out" / "scores.csv")
     assert {row.case for row in rows if row.model == "nnUNetTrainerSharedBackbone"} == set(tiny.cases)
@@ -120,8 +120,8 @@ def test_a_model_that_fails_is_named_and_the_other_reported(tiny, folder, make_m
 def test_without_any_model_that_can_be_used_it_does_not_start(tmp_path, capsys):
     assert evaluate(tmp_path / "nowhere", f"else={tmp_path / 'elsewhere'}", "-o", tmp_path / "out") == 2
     error = capsys.readouterr().err
-    assert "nowhere has checkpoint_final.pth" in error
-    assert "elsewhere has checkpoint_final.pth" in error
+    assert f"nowhere: There is no model folder {tmp_path / 'nowhere'}.\n" in error
+    assert f"else: There is no model folder {tmp_path / 'elsewhere'}.\n" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -185,15 +185,22 @@ def test_models_can_be_named_as_nnunet_names_them(tiny, folder, tmp_path, number
         (["--subsets", "T3"], "'T3' is no modality of T1, T2"),
         (["--least-size", "XY=5"], "no region 'XY', only WT, TC, ET"),
         (["--patients", "(patient)_"], "names no patient in case case_00"),
-        (["--jobs", "0"], "--jobs"),
         (["-ref", "."], "both its images"),
-        (["-np", "0"], "-np (or --jobs) is 1 or more, got 0"),
+        (["-np", "0"], "-np is 1 or more, got 0"),
+        (["-i", "nowhere", "-ref", "."], "There is no folder nowhere"),
     ],
 )
 def test_wrong_usage_starts_nothing(folder, tmp_path, capsys, arguments, message):
     assert evaluate(folder, "-o", tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_among_the_raw_images_is_wrong_usage(tiny, folder, capsys):
+    for place in ("imagesTr", "labelsTr"):
+        assert evaluate(folder, "-o", tiny.raw / place / "evaluation") == 2
+        assert f"lies in {tiny.raw / place}, which is read" in capsys.readouterr().err
+        assert not (tiny.raw / place / "evaluation").exists()
 
 
 def test_models_of_different_labels_are_wrong_usage(tiny, folder, make_model, tmp_path, capsys):

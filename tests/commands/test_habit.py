@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ast
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from nnunet_missingmod.cli import make_parser
+from nnunet_missingmod import host
+from nnunet_missingmod.cli import main, make_parser
 from nnunet_missingmod.commands.table import COMMANDS
 
 PACKAGE = Path(__file__).parents[2] / "nnunet_missingmod"
@@ -123,6 +126,119 @@ def test_every_option_says_what_it_is(name):
     silent = [action.dest for action in make_parser(name)._actions if not action.help and action.dest != "case"]
     assert silent == []
     assert all(action.help is not argparse.SUPPRESS for action in make_parser(name)._actions)
+
+
+# Arguments with which each command would start if its output were right; FOLDER is an empty folder, CASES has a case.
+STARTS = {
+    "predict": ["-i", "FOLDER", "-m", "FOLDER"],
+    "evaluate": ["-m", "FOLDER"],
+    "inspect": ["-d", "FOLDER"],
+    "phantom": ["--cases", "1"],
+    "convert-brats": ["CASES", "-d", "7"],
+    "demo": [],
+}
+# What may be given as a path: each is refused if it is empty.
+PATHS = {
+    "predict": ["-i", "-o", "-m", "-prev_stage_predictions", "--image", "--image=T1=", "-chk", "-d", "--case"],
+    "evaluate": ["-i", "-o", "-m", "-m=x=", "-ref", "-chk", ""],
+    "inspect": ["-o", "-d", ""],
+    "phantom": ["-o", "--name"],
+    "convert-brats": ["-o", "", "--name"],
+    "demo": ["-o"],
+    "advise": ["-m", "-d", "--present"],
+}
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Return a function that runs a command in an empty folder; it must refuse, in a sentence, and write nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    monkeypatch.setattr(host, "unattached", list)
+    for file in ("file", "FOLDER/.keep", "CASES/a_t1.nii.gz"):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).touch()
+
+    def run(name, *arguments):
+        before = sorted(tmp_path.rglob("*"))
+        code = main([name, *arguments])
+        assert sorted(tmp_path.rglob("*")) == before
+        return code
+
+    return run
+
+
+def test_every_command_that_writes_is_known_here():
+    assert {name for name in COMMANDS if "-o" in make_parser(name)._option_string_actions} == set(STARTS)
+
+
+@pytest.mark.parametrize("output", ["file", "file/below", "/proc/nowhere", "o" * 300])
+@pytest.mark.parametrize("name", STARTS)
+def test_an_output_that_cannot_be_written_to_is_wrong_usage(start, capsys, name, output):
+    assert start(name, *STARTS[name], "-o", output) == 2
+    said = capsys.readouterr().err
+    assert f"{name}: Cannot write into {output}" in said.replace(str(Path.cwd()) + "/", "")
+    assert "Choose another -o, or mend the access rights." in said
+
+
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, paths in PATHS.items() for path in paths])
+def test_an_empty_path_is_wrong_usage(start, capsys, name, path):
+    given = [path] if "=" in path else [path, ""] if path else [""]
+    started = [word for word in STARTS.get(name, ["-m", "FOLDER"]) if path or word != "CASES"]
+    started = started[2:] if path == "--image=T1=" else started
+    assert start(name, *started, *(["-o", "new"] if name in STARTS and path != "-o" else []), *given) == 2
+    said = capsys.readouterr().err
+    assert "is empty" in said or "--image takes NAME=FILE" in said
+
+
+@pytest.mark.parametrize("unknown", ["--nonsense", "-x", "-vice", "--verb", "-hx"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_that_is_unknown_or_abbreviated_is_wrong_usage(start, capsys, name, unknown):
+    required = {"predict": ["-o", "new"], "evaluate": ["-o", "new"], "advise": ["--present", "T1"]}
+    required["convert-brats"] = ["CASES", "-d", "7"]
+    assert start(name, *required.get(name, []), unknown) == 2
+    assert f"unrecognized arguments: {unknown}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_start_of_an_option_stands_for_it(name):
+    parser = make_parser(name)
+    known = parser._option_string_actions
+    for spelling in known:
+        for end in range(2, len(spelling)):
+            if spelling[:end] not in known and spelling[:end] != "--":
+                assert parser.parse_known_args([*_of_required(parser), spelling[:end]])[1] == [spelling[:end]]
+
+
+def _of_required(parser):
+    words = []
+    for action in parser._actions:
+        if action.required:
+            words += [*action.option_strings[:1], "1"]
+    return words
+
+
+def test_wrong_usage_is_said_before_torch_is_imported(tmp_path):
+    wrong = [
+        ["predict", "-i", "nowhere", "-m", ".", "-o", "x"],
+        ["predict", "-i", ".", "-m", "nomodel", "-o", "x"],
+        ["predict", "-i", ".", "-m", ".", "-o", "x", "-np", "0"],
+        ["predict", "-i", ".", "-m", ".", "-o", "x", "--geometry-tolerance", "-1"],
+        ["predict", "-i", ".", "-m", ".", "-o", "/dev/null/x"],
+        ["predict", "--image", "T1", "-m", ".", "-o", "x"],
+        ["evaluate", "x", "-o", "y", "-step_size", "2"],
+        ["evaluate", "x", "-o", "y", "--least-size", "ET"],
+        ["evaluate", "x", "-o", "y", "-i", "nowhere", "-ref", "."],
+        ["evaluate", "x", "-o", "/dev/null/x"],
+        ["demo", "-o", "x", "--cases", "0"],
+        ["advise", "-m", "nomodel", "--present", "T1"],
+        ["inspect", "-np", "0", "-d", "1"],
+    ]
+    code = (
+        f"import sys; from nnunet_missingmod.cli import main; codes = [main(each) for each in {wrong}];"
+        "assert set(codes) == {2}, codes; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def _writes_to_the_terminal(node):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_missingmod import cli
+from nnunet_missingmod.commands import inspect as command
 
 
 @pytest.fixture
@@ -100,6 +102,22 @@ def test_the_first_file_being_broken_does_not_hide_the_others(tiny, capsys):
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize("has_problems", [False, True])
+def test_the_report_of_a_read_only_dataset_is_shown_and_said_not_to_be_saved(tiny, capsys, monkeypatch, has_problems):
+    def read_only(path, _text):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(command, "write_text", read_only)
+    if has_problems:
+        tiny.label("case_002").unlink()
+    assert inspect(901) == int(has_problems)
+    said = capsys.readouterr().out
+    assert "     4  Tr     FLAIR+T1+T1ce+T2\n" in said
+    assert said.endswith(
+        f"Not saved: {tiny.raw} cannot be written to (Read-only file system). Give a folder with -o.\n"
+    )
+
+
 def test_wrong_usage_is_2(tiny, capsys, tmp_path):
     assert inspect(902) == 2
     assert "There is no dataset Dataset902_*" in capsys.readouterr().err
@@ -112,8 +130,45 @@ def test_wrong_usage_is_2(tiny, capsys, tmp_path):
     assert "-np is 1 or more, got 0" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert inspect(901, "-o", tmp_path / "file") == 2
-    assert "Give another folder with -o" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert f"Cannot write into {tmp_path / 'file'}: Not a directory. Choose another -o" in captured.err
+    assert captured.out == "", "nothing was read"
     unknown = {**tiny.dataset_json, "file_ending": ".xyz"}
     (tiny.raw / "dataset.json").write_text(json.dumps(unknown))
     assert inspect(901) == 2
     assert "no reader of nnU-Net knows \"file_ending\" '.xyz'" in capsys.readouterr().err
+
+
+def test_names_that_occur_twice_are_told_apart_and_that_is_said(make_tiny_dataset, capsys):
+    tiny = make_tiny_dataset(("MR", "MR", "CT"), num_cases=2)
+    tiny.image("case_001", 1).unlink()
+    assert inspect(901) == 0
+    said = capsys.readouterr().out
+    assert "Channels of one name are told apart by their number: MR, MR, CT are called MR_0, MR_1, CT.\n" in said
+    assert table(tiny.raw)[::2] == [["case", "split", "MR_0", "MR_1", "CT"], ["case_001", "Tr", "1", "0", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[" * 10_000, "nested too deeply"),
+        (b"", "it is empty"),
+        (
+            b'{"labels": {"0": "background"}, "file_ending": ".nii.gz", "channel_names": {"0": "A"}}',
+            "the wrong way round",
+        ),
+    ],
+)
+def test_a_dataset_json_that_cannot_be_used_is_one_sentence(tiny, capsys, content, said):
+    (tiny.raw / "dataset.json").write_bytes(content)
+    assert inspect(901) == 2
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_a_byte_order_mark_is_a_problem_beside_the_table(tiny, capsys):
+    file = tiny.raw / "dataset.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert inspect(901) == 1
+    printed = capsys.readouterr().out
+    assert "     4  Tr     FLAIR+T1+T1ce+T2\n" in printed
+    assert "1 problem:\n- dataset.json: it begins with a byte-order mark, which nnU-Net refuses" in printed

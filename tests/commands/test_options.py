@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
 from nnunet_missingmod.commands import options
@@ -11,7 +9,7 @@ from nnunet_missingmod.errors import FailedError, UsageError
 
 
 def parsed(*words):
-    parser = argparse.ArgumentParser(prog="x")
+    parser = options.Parser(prog="x")
     options.add_model_options(parser)
     options.add_output(parser, required=True)
     options.add_processes(parser, old=["--jobs"])
@@ -19,22 +17,58 @@ def parsed(*words):
     return parser.parse_args(["-o", "out", *words])
 
 
-@pytest.mark.parametrize("words", [["-np", "3"], ["--processes", "3"], ["--jobs", "3"], ["--jobs=3"], ["--job", "3"]])
+@pytest.mark.parametrize("words", [["-np", "3"], ["--processes", "3"], ["--jobs", "3"], ["--jobs=3"]])
 def test_every_spelling_is_read(words):
     assert parsed(*words).processes == 3
 
 
 def test_a_required_option_may_be_given_in_an_earlier_spelling():
-    parser = argparse.ArgumentParser()
+    parser = options.Parser()
     options.add_dataset(parser, number=True, required=True)
     assert parser.parse_args(["--dataset-id", "7"]).dataset == 7
     assert parser.parse_args(["-d", "7"]).dataset == 7
 
 
-def test_errors_name_the_option_as_help_does(capsys):
-    with pytest.raises(SystemExit):
+def test_errors_name_the_option_as_help_does():
+    with pytest.raises(UsageError, match="argument -np/--processes: invalid int value: 'many'\nusage: x "):
         parsed("--jobs", "many")
-    assert "argument -np/--processes: invalid int value: 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--job", "3"], ["-dev", "cpu"], ["-n", "3"], ["-cx", "y"], ["-d5"], ["--nonsense"]])
+def test_an_option_is_written_out_or_refused(words):
+    with pytest.raises(UsageError, match=f"unrecognized arguments: {words[0]}"):
+        parsed(*words)
+
+
+@pytest.mark.parametrize("option", ["-m", "-d", "-c", "-tr", "-p", "-o"])
+def test_an_empty_argument_is_refused(option):
+    with pytest.raises(UsageError, match=f"argument {option}/--.*: it is empty; is a variable not set?"):
+        parsed(option, "")
+
+
+@pytest.mark.parametrize(("given", "read"), [("0", 0), ("12", 12), ("all", "all")])
+def test_a_fold_is_a_number_or_all(given, read):
+    parser = options.Parser()
+    options.add_folds(parser)
+    assert parser.parse_args(["-f", given]).folds == [read]
+    with pytest.raises(UsageError, match="a fold is a number or all, got 'one'"):
+        parser.parse_args(["-f", "one"])
+
+
+@pytest.mark.parametrize("share", ["0", "1.5", "nan", "half"])
+def test_a_step_is_a_share_of_the_patch(share):
+    parser = options.Parser()
+    options.add_window_options(parser)
+    assert parser.parse_args(["-step_size", "1"]).step_size == 1
+    with pytest.raises(UsageError, match=f"-step_size/--step-size: it is above 0 and at most 1, got {share}"):
+        parser.parse_args(["-step_size", share])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CPU"])
+def test_a_device_that_cannot_be_is_refused_without_torch(device):
+    assert [parsed("-device", each).device for each in ("auto", "cuda:1", "mps")] == ["auto", "cuda:1", "mps"]
+    with pytest.raises(UsageError, match="give auto, cuda, cuda:1, mps or cpu"):
+        parsed("-device", device)
 
 
 def test_a_line_is_written_to_standard_output(capsys):

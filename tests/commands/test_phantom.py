@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,40 @@ def test_head_that_does_not_fit_is_wrong_usage(tmp_path: Path, capsys: pytest.Ca
     assert "at least 4.32 mm" in capsys.readouterr().err
 
 
-def test_place_that_cannot_be_written_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    assert _run(*SMALL, "--output", str(blocked)) == 1
-    assert str(blocked) in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--size", "100000", "100000", "100000"), "too large to draw"),
+        (("--spacing", "0.01"), "too large to draw"),
+        (("--spacing", "1e-320"), "at least 0.01"),
+        (("--size", "9" * 400, "64", "64"), "too large to draw"),
+        (("--cases", "1000000000"), "at most 100000 of each"),
+    ],
+)
+def test_absurd_numbers_are_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    assert _run("--output", str(tmp_path), *options) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [MemoryError(), BrokenProcessPool("a process ended")])
+def test_too_little_memory_is_a_failure_that_says_what_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("nnunet_missingmod.demo.phantom_dataset.draw_case", exhausted)
+    assert _run(*SMALL, "--output", str(tmp_path)) == 1
+    assert "There was too little memory to draw a phantom. Give a smaller --size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[]", "x"])
+def test_a_record_that_is_none_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    record = tmp_path / "Dataset501_Phantom" / "phantom.json"
+    record.parent.mkdir()
+    record.write_text(content)
+    assert _run(*SMALL, "--output", str(tmp_path)) == 2
+    assert f"{record} is not that of phantoms" in capsys.readouterr().err

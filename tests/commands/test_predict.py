@@ -93,6 +93,8 @@ def test_files_are_treated_as_the_options_say(model, given, tmp_path):
         "nonfinite": "zero",
         "blank_is_absent": False,
         "geometry_tolerance_voxels": 2.0,
+        "nifti_transform": "refuse",
+        "headers": "strict",
         "overridden": ["blank_is_absent", "geometry_tolerance_voxels", "nonfinite"],
     }
 
@@ -117,7 +119,7 @@ def test_exit_2_with_the_fix_where_it_cannot_start(model, given, tmp_path, capsy
         (("--image", f"t1={image}", "-m", model), "no modality 't1'. Did you mean 'T1'? Its modalities are: FLAIR"),
         (("--image", str(image), "-m", model), "--image takes NAME=FILE"),
         (("--image", f"T1={image}", "--image", f"T1={image}", "-m", model), "once per name; look at: T1"),
-        (("--image", f"T1={image}", "--case", "a/b", "-m", model), "--case is a file name without folder"),
+        (("--image", f"T1={image}", "--case", "a/b", "-m", model), "--case is the name of a file without folder"),
         (("-i", given, "--case", "x", "-m", model), "--case names the one case of --image"),
         (("-i", given), "Give a model folder (-m), or -d and -c and -tr too"),
         (("-i", given, "-d", 901, "-c", "3d_fullres"), "Give a model folder (-m), or -tr too"),
@@ -127,7 +129,7 @@ def test_exit_2_with_the_fix_where_it_cannot_start(model, given, tmp_path, capsy
         (("-i", given, "-m", model, "-f", 3), "no checkpoint_final.pth of fold 3; it has 0"),
         (("-i", given, "-m", model, "-chk", "checkpoint_best.pth"), "checkpoint_best.pth"),
         (("-i", given, "-d", 77, "-c", "2d", "-tr", TRAINER), "Cannot find dataset 77"),
-        (("-i", given, "-m", model, "-step_size", 0), "-step_size is above 0 and at most 1"),
+        (("-i", given, "-m", model, "-step_size", 0), "-step_size/--step-size: it is above 0 and at most 1"),
         (("-i", given, "-m", model, "-np", 0), "-np is 1 or more"),
         (("-i", given, "-m", model, "-num_parts", 2, "-part_id", 2), "-part_id goes from 0 to -num_parts - 1 = 1"),
         (("-i", given, "-m", model, "-prev_stage_predictions", given), "3d_fullres has no previous stage"),

@@ -15,12 +15,14 @@ SCIENCE = {"numpy", "scipy", "SimpleITK", "tqdm"}
 TORCH = {"torch", "dynamic_network_architectures"}
 HOST = {"nnunetv2", "batchgenerators", "batchgeneratorsv2"}
 FLOORS: tuple[dict[str, set[str]], ...] = (
-    {"errors": set(), "keys": set(), "modalities": set(), "storage": set(), "workers": set()},
+    {"errors": set()},
+    {"keys": set(), "modalities": set(), "storage": set(), "workers": set()},
     {"choices": set(), "absence": {"numpy", "torch"}},
     {"host": set(), "plans_block": set()},
     {"reference": set()},
     {
-        "cases": SCIENCE | {"nnunetv2.imageio"},
+        "cases": SCIENCE
+        | {"nibabel", "tifffile", "PIL", "nnunetv2.imageio", "nnunetv2.preprocessing.normalization"},
         "networks": {"numpy"} | TORCH,
         "losses": {"numpy"} | TORCH,
         "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -139,8 +140,35 @@ def test_a_folder_without_cases_is_wrong_usage_and_says_what_was_expected(conver
         convert(tmp_path / "empty")
 
 
-def test_nifti_files_of_other_names_are_told(make_source, convert, caplog):
+def test_a_folder_that_may_not_be_read_is_not_passed_over(make_source, convert, dataset, monkeypatch):
+    make_source("a")
+    source = make_source("b")
+    scandir = os.scandir
+
+    def refused(place):
+        if str(place).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr("os.scandir", refused)
+    with pytest.raises(UsageError, match="A folder cannot be read: .*Permission denied: .*b'. Mend the access rights"):
+        convert(source)
+    assert not dataset.exists()
+
+
+def test_images_of_other_names_are_told_once(make_source, convert, caplog):
+    make_source("a")
+    source = make_source("b", modalities=("FLAIR", "T1", "T2"))
+    for case in ("a", "b"):
+        (source / case / f"{case}_pc.nii.gz").write_bytes(b"")
+    assert "b_pc.nii.gz lies beside it and may be its T1ce" in convert(source).refused["b"]
+    assert "a_pc.nii.gz is passed over" in caplog.text
+    assert "b_pc.nii.gz" not in caplog.text
+
+
+def test_a_dataset_json_that_is_none_is_refused(make_source, convert, dataset):
     source = make_source("a")
-    (source / "a" / "a_t1gd.nii.gz").write_bytes(b"")
-    convert(source)
-    assert "a_t1gd.nii.gz" in caplog.text
+    dataset.mkdir(parents=True)
+    (dataset / "dataset.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"it holds \[\], not an object"):
+        convert(source)

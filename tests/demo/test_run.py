@@ -64,6 +64,30 @@ def test_training_that_was_cut_off_is_continued(planned, monkeypatch):
     assert [argv[-1] == "--c" for argv in seen] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("device", "seen", "shown", "visible"),
+    [
+        ("cpu", None, "cpu", None),
+        ("cuda", None, "cuda", None),
+        ("cuda:1", None, "cuda", "1"),
+        ("cuda:1", "4,7", "cuda", "7"),
+    ],
+)
+def test_nnunets_commands_which_take_no_number_see_the_chosen_gpu(planned, monkeypatch, device, seen, shown, visible):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    calls = []
+    monkeypatch.setattr(run, "run_command", lambda *call: calls.append(call))
+    monkeypatch.setattr(run, "program", lambda name: name)
+    run._train(planned, DemoSettings(), device)
+    run._predict(planned, ["case"], device)
+    assert len(calls) == 3
+    for command, environment in calls:
+        assert command.argv[command.argv.index("-device") + 1] == shown
+        assert environment.get("CUDA_VISIBLE_DEVICES") == visible
+
+
 def test_stock_prediction_gets_the_cases_as_they_come_with_the_model_made_for_them(planned, monkeypatch):
     seen = []
     monkeypatch.setattr(run, "run_command", lambda command, environment: seen.append(command))

@@ -50,6 +50,18 @@ def test_an_average_over_some_subsets_is_not_called_the_average():
     assert count_columns(BRATS_NAMES, scored=everything) == count_columns(BRATS_NAMES)
 
 
+def test_columns_of_many_modalities_are_those_of_the_scored_subsets():
+    names = tuple(f"m{channel}" for channel in range(60))
+    alone = [(channel,) for channel in range(60)]
+    scored = [tuple(range(60)), *alone, (3, 7)]
+    headings = [column.heading for column in subset_columns(names, scored=scored)]
+    assert headings == [*names, "m3+m7", "+".join(names), "average of 62"]
+    assert [(c.heading, len(c.subsets)) for c in count_columns(names, scored=scored)] == [
+        ("1 of 60", 60),
+        ("60 of 60", 1),
+    ]
+
+
 def test_only_a_column_that_bears_its_subsets_name_stands_for_it():
     one, average = subset_columns(("CT",))
     assert one.is_subset_of(("CT",))

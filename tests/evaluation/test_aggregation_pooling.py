@@ -80,6 +80,24 @@ def test_a_difference_is_undefined_where_one_model_has_no_score():
     np.testing.assert_allclose(difference[:, 0], [0.1, math.nan, math.nan])
 
 
+def test_only_the_subsets_of_the_rows_are_held():
+    names = tuple(f"m{channel}" for channel in range(60))
+    values = pool([row(0.5, subset="m59"), row(0.7, subset="m1+m2")], modalities=names)
+    assert values.subsets == values.scored == ((59,), (1, 2))
+    np.testing.assert_array_equal(values.of("ours", ["ET"], [(1, 2), (5,), (59,)]), [[0.7, math.nan, 0.5]])
+
+
+def test_subsets_of_names_with_special_characters_are_recognised():
+    names = ("T1+C", "all", "2", "-x", "a\\b")
+    rows = random_rows(modalities=names, regions=("ET",), cases=2)
+    values = pool(rows, modalities=names)
+    assert len(values.subsets) == 31
+    assert not np.isnan(values.arrays["ours", "ET"]).any()
+    for wrong in ("all", "T1+C", "2", "full", "ALL"):
+        with pytest.raises(ValueError, match="is no subset of"):
+            pool([row(0.5, subset=wrong)], modalities=names)
+
+
 def test_rows_that_cannot_be_pooled_are_refused():
     with pytest.raises(ValueError, match="no score rows"):
         pool([], modalities=AB)

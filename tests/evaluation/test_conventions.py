@@ -5,7 +5,19 @@ import math
 import pytest
 from evaluation.evaluation_rows import row
 
-from nnunet_missingmod.evaluation.conventions import BRATS, CONVENTIONS, DICE, HD95, METRICS, NNUNET, NSD
+from nnunet_missingmod.evaluation.aggregation import pool
+from nnunet_missingmod.evaluation.conventions import (
+    BRATS,
+    CONVENTIONS,
+    DIAGONAL,
+    DICE,
+    HD95,
+    METRICS,
+    NNUNET,
+    NSD,
+    choose_convention,
+)
+from nnunet_missingmod.evaluation.model_card import make_card
 
 
 def values(convention, of_row):
@@ -41,4 +53,42 @@ def test_names_are_those_of_the_score_columns():
     assert {name: metric.name for name, metric in METRICS.items()} == {n: n for n in ("dice", "hd95_mm", "nsd")}
     assert [metric.heading for metric in METRICS.values()] == ["Dice (%)", "HD95 (mm)", "NSD (%)"]
     assert [metric.higher_is_better for metric in METRICS.values()] == [True, False, True]
-    assert set(CONVENTIONS) == {"brats", "nnunet"}
+    assert set(CONVENTIONS) == {"brats", "diagonal", "nnunet"}
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [("WT", "TC", "ET"), ("et", "RC", "tc", "wt"), ("whole tumor", "tumor core", "enhancing tumor"),
+     ("Whole_Tumour", "Tumour_Core", "Enhancing_Tumour")],
+)  # fmt: skip
+def test_the_convention_of_brats_is_chosen_for_its_regions(regions):
+    convention, why = choose_convention("auto", regions)
+    assert convention is BRATS
+    assert why == "chosen because the regions are those of BraTS"
+
+
+@pytest.mark.parametrize("regions", [("tumour",), ("liver", "tumor"), ("WT", "ET"), ("ET",), ()])
+def test_other_regions_get_their_images_diagonal(regions):
+    convention, why = choose_convention("auto", regions)
+    assert convention is DIAGONAL
+    assert "not those of BraTS" in why
+    for one_empty in (row(0.0, predicted=0), row(0.0, reference=0)):
+        assert values(convention, one_empty) == [0.0, 250.0, 0.0]
+    assert values(convention, row(None)) == [1.0, 0.0, 1.0]
+
+
+def test_a_convention_that_is_named_is_taken_for_any_regions():
+    for name, convention in CONVENTIONS.items():
+        assert (
+            choose_convention(name, ("WT", "TC", "ET")) == choose_convention(name, ()) == (convention, "as requested")
+        )
+    with pytest.raises(ValueError, match="no convention 'best', only auto, brats, diagonal, nnunet"):
+        choose_convention("best", ())
+
+
+@pytest.mark.parametrize(("regions", "missed_mm"), [(("WT", "TC", "ET"), 373.13), (("liver", "tumour"), 250.0)])
+def test_a_missed_region_scores_by_default_what_suits_the_task(regions, missed_mm):
+    rows = [row(0.0, predicted=0, region=region) for region in regions]
+    pooled = pool(rows, modalities=("A", "B"), metric=HD95)
+    assert pooled.arrays["ours", regions[0]].tolist() == [[missed_mm]]
+    assert make_card(rows, modalities=("A", "B")).convention == pooled.convention.name

@@ -32,6 +32,44 @@ def test_a_dataset_without_foreground_is_refused(labels):
         dataset_regions({"labels": labels})
 
 
+@pytest.mark.parametrize("read", [dataset_regions, brats_regions, ignore_label])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, '"labels" in dataset.json must be as "labels": {"background": 0, "tumour": 1}, got None'),
+        (["background", "tumour"], "got .'background', 'tumour'."),
+        ("tumour", "got 'tumour'"),
+        (3, "got 3"),
+        (
+            {"0": "background", "1": "tumour"},
+            'names and numbers exchanged: write "labels": {"background": 0, "tumour": 1}',
+        ),
+        ({"background": 0, "tumour": None}, "gives 'tumour' the value None"),
+        ({"background": 0, "tumour": "one"}, "gives 'tumour' the value 'one'"),
+        ({"background": 0, "tumour": 1.5}, "gives 'tumour' the value 1.5"),
+        ({"background": 0, "tumour": -1}, "gives 'tumour' the value -1"),
+        ({"background": 0, "tumour": True}, "gives 'tumour' the value True"),
+        ({"background": 0, "tumour": float("nan")}, "gives 'tumour' the value nan"),
+        ({"background": 0, "tumour": []}, r"gives 'tumour' the value \[\]"),
+        ({"background": 0, "tumour": [1, [2]]}, r"gives 'tumour' the value \[1, \[2\]\]"),
+        ({"background": 0, "tumour": {"label": 1}}, "gives 'tumour' the value {'label': 1}"),
+    ],
+)
+def test_labels_that_are_none_or_wrong_are_refused_with_the_right_form(read, labels, message):
+    with pytest.raises(ValueError, match=message):
+        read({"labels": labels})
+    if labels is None:
+        with pytest.raises(ValueError, match=message):
+            read({})
+
+
+@pytest.mark.parametrize("order", [3, "123", {"a": 1}])
+def test_a_class_order_of_another_form_is_refused(order):
+    dataset = {"labels": {"background": 0, "all": [1, 2], "core": [2], "rim": 1}, "regions_class_order": order}
+    with pytest.raises(ValueError, match="needs one label for each of all, core, rim"):
+        dataset_regions(dataset)
+
+
 @pytest.mark.parametrize(
     "names", [("NCR", "ED", "ET"), ("ncr", "ed", "et"), ("NCR/NET", "Edema", "ET"), ("NETC", "SNFH", "ET")]
 )

@@ -84,6 +84,12 @@ def test_modalities_are_named_in_any_order_and_any_case_of_letters(card):
     assert card.expected(["t1CE", "flair"]) == card.expected((0, 2)) == card.expected(["FLAIR", "T1ce", "FLAIR"])
 
 
+def test_names_that_differ_in_the_case_of_letters_alone_are_told_apart():
+    card = make_card(rows_of({"t1": (0.2,), "T1": (0.6,), "t1+T1": (0.8,)}), modalities=("t1", "T1"), bootstrap=QUICK)
+    assert card.expected(["t1"]).mean.mean == pytest.approx(0.2)
+    assert card.expected(["T1"]).mean.mean == pytest.approx(0.6)
+
+
 def test_unknown_modalities_and_none_at_all_are_refused(card):
     for ask in (card.expected, card.advise):
         with pytest.raises(ValueError, match="no modality 'DWI'; it has FLAIR, T1, T1ce, T2"):
@@ -118,6 +124,13 @@ def test_subsets_that_were_not_scored_are_undefined_and_come_last():
     other = make_card(rows_of({"A": (0.2, 0.6), "A+C": (0.5, 0.7)}), modalities=("A", "B", "C"), bootstrap=QUICK)
     assert [each.modality for each in other.advise(["A"])] == ["C", "B"]
     assert card.expected(["C"]).as_json()["mean"] == {"mean": None, "low": None, "high": None, "count": 0}
+
+
+def test_many_modalities_need_every_subset():
+    names = tuple(f"m{channel}" for channel in range(20))
+    rows = rows_of({"m0": (0.5, 0.6), "m0+m1": (0.6, 0.7)})
+    with pytest.raises(ValueError, match="card of 20 modalities needs the scores of every subset: 2 of 1048575"):
+        make_card(rows, modalities=names, bootstrap=QUICK)
 
 
 def test_cases_that_the_convention_leaves_out_leave_the_pairs_too():

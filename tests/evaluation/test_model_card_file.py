@@ -74,6 +74,8 @@ def changed(content, *keys, to):
         (("subsets", "T1", "gain_with", "T2"), None, "'T2' of T1, gain_with is None"),
         (("convention",), "brats", "'convention' of the file is 'brats' and not an object"),
         (("confidence",), float("inf"), "'confidence' of the file is inf"),
+        (("version",), 10**400, "'version' of the file is 1000.*, which is out of range"),
+        (("model",), ["x" * 10_000], "'model' of the file is .'x{20,60}[.]{3}x{20,60}'. and not a text"),
         (("cases",), [1, 2], "'cases' of the file lists no names"),
     ],
 )
@@ -86,6 +88,44 @@ def test_a_card_with_an_impossible_value_is_refused_by_file_and_value(card, tmp_
     with pytest.raises(ValueError, match=f"card.json is no model card that can be used: .*{message}") as caught:
         read_card(path)
     assert str(caught.value).endswith("Evaluate the model again.")
+
+
+def test_a_card_that_is_nested_too_deeply_or_a_folder_is_refused(card, tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(ValueError, match="card.json cannot be read as JSON: it is nested too deeply"):
+        read_card(path)
+    write_card(card, path)
+    deep = json.loads(path.read_text())
+    nested = deep["model"] = []
+    for _ in range(800):
+        nested.append([])
+        nested = nested[0]
+    path.write_text(json.dumps(deep))
+    with pytest.raises(ValueError, match="'model' of the file is .* and not a text"):
+        read_card(path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="folder is a folder, not a model card: remove it"):
+        read_card(tmp_path / "folder")
+
+
+def test_a_card_that_names_more_modalities_than_it_has_subsets_for_is_refused_at_once(card, tmp_path):
+    path = tmp_path / "card.json"
+    write_card(card, path)
+    content = json.loads(path.read_text())
+    content["modalities"] = [f"M{channel}" for channel in range(60)]  # 2^60 subsets
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="'M0' of subsets is None and not an object"):
+        read_card(path)
+
+
+def test_a_card_of_one_modality_comes_back_and_has_no_advice(tmp_path):
+    card = make_card(rows_of({"A": (0.5, 0.7)}), modalities=("A",), bootstrap=QUICK)
+    write_card(card, tmp_path / "card.json")
+    back = read_card(tmp_path / "card.json")
+    assert back == card
+    assert back.expected(["a"]).mean.mean == pytest.approx(0.6)
+    assert back.advise(["A"]) == []
 
 
 def test_further_keys_are_ignored(card, tmp_path):

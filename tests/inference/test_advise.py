@@ -50,7 +50,7 @@ def test_without_a_card_nothing_is_expected(folder, caplog):
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("weights", [{}, {"0": "other", "1": "weights"}])
+@pytest.mark.parametrize("weights", [{}, {"0": "other", "1": "weights"}, ["a"], "a", None])
 def test_a_card_of_other_weights_is_not_believed(folder, weights, caplog):
     put_card(folder, weights)
     assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
@@ -68,6 +68,12 @@ def test_a_torn_card_is_reported_and_costs_nothing(folder, caplog):
     (folder / FILE_NAME).write_text("{")
     assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
     assert "cannot be read" in caplog.text
+
+
+def test_a_card_that_is_a_folder_is_reported_and_costs_nothing(folder, caplog):
+    (folder / FILE_NAME).mkdir()
+    assert ExpectedAccuracy.of_model(open_model_folder(folder)) is None
+    assert "is a folder, not a model card" in caplog.text
 
 
 def test_no_modality_has_no_expectation(folder):

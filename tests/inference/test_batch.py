@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -209,6 +211,8 @@ def test_what_was_done_to_the_files_is_in_the_row(tiny, predictor, given, out):
         "nonfinite": "zero",
         "blank_is_absent": True,
         "geometry_tolerance_voxels": 3,
+        "nifti_transform": "refuse",
+        "headers": "strict",
         "overridden": ["geometry_tolerance_voxels", "nonfinite"],
     }
 
@@ -229,3 +233,34 @@ def test_expected_accuracy_of_the_models_card_is_in_row_sidecar_and_line(predict
     assert expected["regions"]["WT"]["mean"] == pytest.approx(0.4)
     assert json.loads((out / "case_001.missingmod.json").read_text())["expected_dice"] == expected
     assert "T1+T2: expected Dice WT 40.0 (39.0 to 41.0)." in capsys.readouterr().out
+
+
+def test_what_was_decided_about_headers_and_copies_are_in_row_and_line(tiny, make_model, tmp_path, out, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    content = bytearray(gzip.decompress(tiny.image("case_000", 1).read_bytes()))
+    struct.pack_into("<f", content, 292, 40.0)  # where the sform puts the first voxel
+    for channel in (1, 2):
+        (folder / f"a_{channel:04d}.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    model = make_model(tiny, "nnUNetTrainerModalityDropout")
+    tally, rows = predict(Predictor.from_model_folder(model, device="cpu"), folder, out)
+    assert tally == {"refused": 1}
+    assert "(T1): its sform and its qform lie 40 mm (40 voxels) apart" in rows["a"]["error"]
+    trusting = Predictor.from_model_folder(model, device="cpu", overrides={"nifti_transform": "sform"})
+    tally, rows = predict(trusting, folder, out)
+    assert tally == {"predicted": 1}
+    assert rows["a"]["headers"]["T1"].endswith("the sform was trusted")
+    assert rows["a"]["copies"] == {"T1ce": "T1"}
+    assert rows["a"]["made_from"]["choices"]["nifti_transform"] == "sform"
+    assert "WARNING: T1ce holds the same voxels as T1. T1: its sform" in capsys.readouterr().out
+    assert sitk.ReadImage(str(out / "a.nii.gz")).GetOrigin()[0] == -40  # ITK's axis points the other way
+
+
+def test_predictions_of_a_version_with_fewer_choices_are_kept(predictor, given, out):
+    predict(predictor, given, out)
+    sidecar = out / "case_000.missingmod.json"
+    written = json.loads(sidecar.read_text("utf-8"))
+    for name in ("nifti_transform", "headers"):
+        del written["made_from"]["choices"][name]
+    sidecar.write_text(json.dumps(written), "utf-8")
+    assert predict(predictor, given, out, resume=True)[0] == {"kept": 2, "refused": 1}

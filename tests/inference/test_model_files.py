@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from nnunet_missingmod.inference.model_files import (
@@ -43,3 +45,28 @@ def test_a_file_that_cannot_be_read_is_named_with_the_fix(tiny, make_model):
     (folder / "plans.json").write_text("{")
     with pytest.raises(ModelFolderError, match=r"plans\.json cannot be read .*not one of its folds"):
         read_model_json(folder, "plans.json")
+
+
+@pytest.mark.parametrize("name", ["plans.json", "dataset.json"])
+@pytest.mark.parametrize(("content", "reason"), [("[" * 100_000, "nested too deeply"), ("[]", "not an object")])
+def test_json_that_is_nested_too_deeply_or_no_object_is_refused(tiny, make_model, name, content, reason):
+    folder = make_model(tiny, "nnUNetTrainer")
+    (folder / name).write_text(content)
+    with pytest.raises(ModelFolderError, match=rf"not a model folder of nnU-Net: {name} cannot be read \(.*{reason}"):
+        read_model_json(folder, name)
+
+
+@pytest.mark.parametrize("ending", [None, 5, "", "nii.gz", [".nii.gz"]])
+def test_a_file_ending_that_is_none_is_refused_and_names_the_file(tiny, make_model, ending):
+    folder = make_model(tiny, "nnUNetTrainer")
+    (folder / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "file_ending": ending}))
+    with pytest.raises(ModelFolderError, match=r"dataset\.json.*file_ending"):
+        read_model_json(folder, "dataset.json")
+
+
+@pytest.mark.parametrize("labels", [None, [], {"background": 0, "tumour": "one"}, {"0": "background", "1": "tumour"}])
+def test_labels_that_are_none_are_refused_and_the_file_is_named(tiny, make_model, labels):
+    folder = make_model(tiny, "nnUNetTrainer")
+    (folder / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "labels": labels}))
+    with pytest.raises(ModelFolderError, match=rf"{folder}/dataset\.json: .*labels"):
+        read_model_json(folder, "dataset.json")

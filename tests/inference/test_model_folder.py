@@ -134,3 +134,31 @@ def test_the_fingerprint_knows_weights_plans_and_folds(tiny, make_model):
 
     edit_json(folder / "plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(spacing=[2.0] * 3))
     assert open_model_folder(folder).fold_fingerprints["0"] != first.fold_fingerprints["0"]
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerModalityDropout", "nnUNetTrainerRDL"])
+def test_a_foreign_trainer_of_our_name_is_taken_for_stock_nnunet(make_tiny_dataset, make_model, name):
+    tiny = make_tiny_dataset(num_cases=0)
+    folder = make_model(tiny, "nnUNetTrainer")
+    stock = open_model_folder(folder)
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({**torch.load(file, weights_only=False), "trainer_name": name}, file)
+    model = open_model_folder(folder)
+    assert not model.is_ours
+    assert model.taken_for.startswith(f'{name} (stock nnU-Net, not this package\'s, as its plans have no "missingmod"')
+    network = load_predictor(model, device=torch.device("cpu"), kind=nnUNetPredictor).network
+    expected = load_predictor(stock, device=torch.device("cpu"), kind=nnUNetPredictor).network
+    data = torch.randn(1, 4, 16, 16, 16)
+    data[:, 1:3] = float("nan")
+    with torch.no_grad():
+        assert torch.equal(network.eval()(data), expected.eval()(data))
+
+
+def test_our_trainers_are_known_by_their_choices_in_plans_or_checkpoint(make_tiny_dataset, make_model):
+    tiny = make_tiny_dataset(num_cases=0)
+    folder = make_model(tiny, "nnUNetTrainerModalityDropout")
+    assert open_model_folder(folder).taken_for == "nnUNetTrainerModalityDropout"
+    (folder / "plans.json").write_text(json.dumps(tiny.plans))
+    assert open_model_folder(folder).is_ours
+    stock = open_model_folder(make_model(tiny, "nnUNetTrainer"))
+    assert stock.taken_for == "nnUNetTrainer (stock nnU-Net: zeros in place of absent modalities)"

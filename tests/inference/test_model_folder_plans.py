@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from nnunet_missingmod import Predictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
@@ -27,5 +28,24 @@ def test_plans_that_lack_something_are_refused_before_the_first_case(make_tiny_d
 def test_errors_that_say_what_is_wrong_pass_unchanged(tmp_path):
     with pytest.raises(ValueError, match="^told$"), plans_errors_explained(tmp_path):
         raise ValueError("told")
-    with pytest.raises(ModelFolderError, match="AttributeError: untold"), plans_errors_explained(tmp_path):
-        raise AttributeError("untold")
+    for error in (OSError("no space"), torch.OutOfMemoryError("told"), MemoryError("told")):
+        with pytest.raises(type(error)), plans_errors_explained(tmp_path):
+            raise error
+    for error in (AttributeError("untold"), RuntimeError("untold"), RecursionError("untold"), NameError("untold")):
+        expected = f"{type(error).__name__}: untold"
+        with pytest.raises(ModelFolderError, match=expected), plans_errors_explained(tmp_path):
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("image_reader_writer", "NoSuchReader"), ("resampling_fn_data", "no_such_function")]
+)
+def test_what_nnunet_does_not_know_is_said_with_the_folder(make_tiny_dataset, make_model, entry, value):
+    tiny = make_tiny_dataset(num_cases=0)
+    folder = make_model(tiny, "nnUNetTrainerModalityDropout")
+    plans = json.loads((folder / "plans.json").read_text())
+    of = plans if entry in plans else plans["configurations"]["3d_fullres"]
+    of[entry] = value
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelFolderError, match=rf"{folder} cannot be used \(RuntimeError: .*{value}"):
+        Predictor.from_model_folder(folder, device="cpu")

@@ -50,12 +50,36 @@ def test_no_modality_and_one_file_for_two_are_refused(tmp_path):
         (["p01_t1.nii.gz", "p01_t2.nii.gz"], "p01"),
         (["p01_flair.nii.gz", "p01_t2.nii.gz"], "p01"),
         (["p01-t1ce.nii.gz", "p01-t1.nii.gz"], "p01"),
-        (["flair.nii.gz", "t1.nii.gz"], "case"),
+        (["p1_0000.nii.gz", "p1_0001.nii.gz"], "p1"),
+        (["p01.nii.gz", "p01_t2.nii.gz"], "p01"),
         (["scan.nii.gz"], "scan"),
+        (["1.2.840.113.7.nii.gz"], "1.2.840.113.7"),
+        (["00123_t1.mha", "00123_t2.mha"], "00123"),
     ],
 )
 def test_case_is_called_what_its_files_have_in_common(files, name):
-    assert common_name([Path("/data") / file for file in files]) == name
+    assert common_name([Path("/data") / file for file in files], NAMES) == name
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["t1.nii.gz", "t2.nii.gz"],
+        ["t1.nii.gz"],
+        ["flair.nii.gz"],
+        ["T1CE.nii.gz"],
+        ["flair.nii.gz", "t1.nii.gz"],
+        ["1.2.840.113.7.nii.gz", "1.2.840.113.9.nii.gz"],
+        ["1.nii.gz", "2.nii.gz"],
+        ["T1/image.nii.gz", "T2/image.nii.gz"],
+        ["T1/0001.nii.gz", "T2/0002.nii.gz"],
+    ],
+)
+def test_case_whose_files_are_called_as_every_patients_is_called_as_their_folder(files, tmp_path, monkeypatch):
+    (tmp_path / "PATIENT1").mkdir()
+    monkeypatch.chdir(tmp_path / "PATIENT1")
+    assert common_name([Path("/data/PATIENT2") / file for file in files], NAMES) == "PATIENT2"
+    assert common_name([Path(file) for file in files], NAMES) == "PATIENT1"
 
 
 def test_device_that_is_not_there_is_refused(monkeypatch):

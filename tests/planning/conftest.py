@@ -55,6 +55,9 @@ def make_plans_of(tmp_path, monkeypatch, planned_before):
         listed = {}
         for case, channels in enumerate(files or [range(num_modalities)]):
             images = [f"imagesTr/case{case}_{channel:04d}.nii.gz" for channel in channels]
+            for file in images:
+                (raw / file).parent.mkdir(exist_ok=True)
+                (raw / file).touch()
             listed[f"case{case}"] = {"images": images, "label": f"labelsTr/case{case}.nii.gz"}
         (raw / "dataset.json").write_text(
             json.dumps(

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
+from nnunet_missingmod.cases.dataset import DatasetError
 from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.planning import fingerprint
 from nnunet_missingmod.planning.fingerprint import analyse_case, combine
@@ -249,3 +250,40 @@ def test_the_case_in_the_message_is_the_hosts(make_tiny_dataset):
 def test_combining_no_case_names_the_first_channel():
     with pytest.raises(ValueError, match="FLAIR"):
         combine([], NAMES)
+
+
+def test_listed_files_of_any_name_have_the_fingerprint_of_files_in_the_folder(make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=3)
+    tiny.image("case_000", 0).unlink()
+    tiny.image("case_001", 2).unlink()
+    expected = extract()
+    listed = {}
+    for case in tiny.cases:
+        files = {}
+        for channel, name in enumerate(NAMES):
+            if tiny.image(case, channel).exists():
+                files[name] = f"{case} {name}.nii.gz"
+                tiny.image(case, channel).rename(tiny.raw / files[name])
+        images = files if case == "case_001" else [files.get(name, "") for name in NAMES]
+        listed[case] = {"images": images, "label": f"labelsTr/{case}.nii.gz"}
+    (tiny.raw / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "dataset": listed}))
+    assert extract() == expected
+    (tiny.raw / "case_002 T1.nii.gz").unlink()
+    with pytest.raises(ValueError, match=r"1 of 3 training cases were refused:\n.*case_002 T1.nii.gz \(T1\), which"):
+        extract()
+
+
+def test_a_dataset_json_that_cannot_be_planned_from_is_refused_before_a_case_is_read(make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=1)
+    tiny.image("case_000", 0).write_bytes(b"")
+    (tiny.raw / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "dataset": [1]}))
+    with pytest.raises(DatasetError, match='dataset.json: "dataset" must list at least one case, as'):
+        MissingModFingerprintExtractor(901, 1)
+
+
+def test_a_stray_file_is_refused_as_everywhere(make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=2)
+    tiny.image("case_001", 1).rename(tiny.raw / "imagesTr" / "case_001_0001.nii")
+    (tiny.raw / "imagesTr" / "._case_000_0000.nii.gz").touch()
+    with pytest.raises(ValueError, match=r"1 of 2 training cases were refused:\n.*case_001_0001\.nii: not called as"):
+        extract()

@@ -118,6 +118,8 @@ def test_properties_say_what_was_present(make_tiny_dataset):
         "blank": [],
         "nonfinite_zeroed": {},
         "grid_distance_voxels": {},
+        "headers": {},
+        "copies": {},
     }
 
 
@@ -190,3 +192,12 @@ def test_damaged_segmentation_of_a_case_is_refused_by_name(make_tiny_dataset):
         CaseRefusedError, match=r"'case_000' refused: its segmentation .*case_000.nii.gz cannot be read"
     ):
         run_files(tiny, tiny.images("case_000"), seg=str(label))
+
+
+@pytest.mark.parametrize("shape", [(2, 18, 20, 22), (5, 18, 20, 22), (18, 20, 22)])
+def test_an_array_with_other_channels_than_the_modalities_is_refused_with_their_names(make_tiny_dataset, shape):
+    tiny = make_tiny_dataset(num_cases=0)
+    with pytest.raises(
+        CaseRefusedError, match=r"an array of shape .* wants \(4, X, Y, Z\).* FLAIR, T1, T1ce, T2\. Fill"
+    ):
+        run_array(tiny, np.ones(shape, np.float32), {"spacing": [1.0] * 3})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from nnunetv2.run import run_training as host_run
 
 from nnunet_missingmod.training.teacher_folder import TeacherError
 
@@ -105,3 +107,17 @@ def test_a_student_with_a_channel_encoder_cannot_start_from_a_stock_network(stoc
     student = make_method(trainer, tiny, teacher="nnUNetTrainerZeroFill", initial_weights="teacher")
     with pytest.raises(TeacherError, match='"channel_encoder" "none"'):
         student.on_train_start()
+
+
+@pytest.mark.parametrize("block", [{}, WITHOUT_TERMS], ids=["with terms", "without"])
+def test_pretrained_weights_of_the_command_line_go_before_the_teachers(taught, make_method, capsys, block):
+    tiny, teacher = taught
+    other = make_method("nnUNetTrainerMedMAP", tiny)
+    other.run_training()
+    student = make_method("nnUNetTrainerHolderMI", tiny, initial_weights="teacher", **block)
+    host_run.maybe_load_checkpoint(student, False, False, str(Path(other.output_folder) / "checkpoint_final.pth"))
+    given = state_of(student)
+    student.on_train_start()
+    assert same(state_of(student), given)
+    assert not same(given, state_of(teacher))
+    assert capsys.readouterr().out.count("keeps the weights that it was given (-pretrained_weights") == 1

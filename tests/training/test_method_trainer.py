@@ -278,7 +278,9 @@ def test_mixture_weights_learn_at_their_own_rate_and_are_logged(make_tiny_datase
 def test_what_learns_beside_the_network_has_the_networks_optimiser(make_tiny_dataset, preprocess, make_method):
     tiny = make_tiny_dataset()
     preprocess(tiny, "3d_fullres")
-    trainer = make_method("nnUNetTrainerRDL", tiny, alignment_anchor="mixture", momentum=0.8, weight_decay=0.01)
+    trainer = make_method(
+        "nnUNetTrainerRDL", tiny, channel_encoder="shared", alignment_anchor="mixture", momentum=0.8, weight_decay=0.01
+    )
     trainer.initialize()
     network, mixture, heads = trainer.optimizer.param_groups
     assert (network["momentum"], mixture["momentum"], heads["momentum"]) == (0.8, 0.8, 0.8)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from nnunet_missingmod import absence
@@ -262,3 +263,49 @@ def test_final_validation_predicts_incomplete_cases(incomplete, make_method, mon
     assert all(torch.isfinite(logits).all() for logits in exported.values())
     written = {file.name for file in (Path(trainer.output_folder) / "validation").glob("*.nii.gz")}
     assert written == {"case_002.nii.gz", "case_003.nii.gz"}
+
+
+@pytest.fixture
+def gaps_of_zeros(make_tiny_dataset, preprocess):
+    """A dataset whose gaps were filled with images of zeros, as nnU-Net's own preprocessor writes it."""
+    tiny = make_tiny_dataset(num_cases=3, schemes=["CTNormalization"] * 4)
+    for case, channels in {"case_000": (1,), "case_001": (0, 3), "case_002": (2,)}.items():
+        for channel in channels:
+            image = sitk.ReadImage(str(tiny.image(case, channel))) * 0
+            sitk.WriteImage(image, str(tiny.image(case, channel)))
+    preprocess(tiny, "3d_fullres", preprocessor="DefaultPreprocessor")
+    return tiny
+
+
+def test_images_of_zeros_that_the_hosts_preprocessor_wrote_are_absent_in_training(gaps_of_zeros, make_method, capsys):
+    trainer = make_method("nnUNetTrainerZeroFill", gaps_of_zeros, num_iterations_per_epoch=6)
+    seen = set()
+    trainer.initialize()
+    trainer.network.register_forward_pre_hook(
+        lambda _, inputs: seen.update(map(tuple, absence.read(inputs[0]).tolist())), prepend=True
+    )
+    trainer.run_training()
+    assert seen == {(True, False, True, True), (False, True, True, False), (True, True, False, True)}
+    assert trainer.training_presence.present.tolist() == [[True, False, True, True], [False, True, True, False]]
+    log = capsys.readouterr().out
+    assert "0 of 2 training cases have all modalities. Cases per modality: FLAIR 1, T1 1, T1ce 2, T2 1." in log
+    assert "Blank files count as absent (blank_is_absent) in 2 training cases: FLAIR 1, T1 1, T2 1." in log
+    opened = trainer.dataset_class(trainer.preprocessed_dataset_folder, ["case_002"])  # as nnU-Net's validation does
+    assert absence.read_case(opened.load_case("case_002")[0][:]).tolist() == [True, True, False, True]
+    assert pickle.loads(pickle.dumps(opened)).load_case("case_002")[3] is not None  # a spawned worker gets a copy
+
+
+def test_images_of_zeros_are_images_where_the_user_says_so(gaps_of_zeros, make_method):
+    trainer = make_method("nnUNetTrainerModalityDropout", gaps_of_zeros, blank_is_absent=False)
+    trainer.initialize()
+    trainer.on_train_start()
+    assert trainer.training_presence.present.all()
+
+
+def test_blank_files_that_our_preprocessor_found_are_told_too(tmp_path):
+    cases = stand_in(tmp_path, {"a": ["T2", "FLAIR"]})
+    properties = {"missingmod": {"present": ["T2", "FLAIR"], "blank": ["T1"]}}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(properties))
+    found = read_presence(cases, NAMES)
+    assert found.blank.tolist() == [[False, True, False, False]]
+    assert "Blank files count as absent (blank_is_absent) in 1 training cases: T1 1." in list(found.report())

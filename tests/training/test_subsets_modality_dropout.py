@@ -90,6 +90,21 @@ def test_more_modalities_than_bits_of_a_byte():
     assert kept.any(axis=0).all()
 
 
+def test_uniform_draws_are_those_of_earlier_versions():
+    kept = ModalityDropout("uniform", seed=3).sample(np.ones((6, 4), dtype=bool))
+    numbers = np.random.default_rng([3, 0, 0])
+    drawn = [int(numbers.integers(1, 16)) for _ in range(6)]
+    np.testing.assert_array_equal(kept, [[bool(number >> channel & 1) for channel in range(4)] for number in drawn])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("count", [50, 62, 63, 64, 100])
+def test_more_modalities_than_bits_of_a_number(scheme, count):
+    kept = ModalityDropout(scheme).sample(np.ones((400, count), dtype=bool))
+    assert kept.any(axis=1).all()
+    assert np.all(np.abs(kept.mean(axis=0) - 0.5) < 0.12)
+
+
 @pytest.mark.parametrize("drop", [-0.1, 1.0, float("nan")])
 def test_probability_outside_its_range_is_refused(drop):
     with pytest.raises(ValueError, match="drop probability"):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
+import tracemalloc
 from collections import Counter
+from itertools import combinations, islice
+from itertools import cycle as endlessly
 
 import numpy as np
 import pytest
@@ -47,3 +51,39 @@ def test_dice_is_pooled_over_the_batches_of_a_count():
     assert dice[1][0] == pytest.approx(2 * 4 / (2 * 4 + 1 + 1))
     assert math.isnan(dice[1][1])
     assert dice[2] == pytest.approx([1.0, 2 / 5])
+
+
+def dealt_in_turn(num_modalities):
+    """The order of the cycle, from its definition: piles of each size in lexicographic order, dealt in turn."""
+    piles = [list(combinations(range(num_modalities), size)) for size in range(1, num_modalities + 1)]
+    return [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]
+
+
+@pytest.mark.parametrize("num_modalities", [1, 2, 3, 4, 5, 8, 11])
+def test_the_order_of_the_cycle_is_that_of_earlier_versions(num_modalities):
+    subsets = SubsetCycle(num_modalities)
+    expected = islice(endlessly(dealt_in_turn(num_modalities)), 2**num_modalities + 1)
+    assert all(tuple(np.flatnonzero(subsets.next_subset())) == subset for subset in expected)
+
+
+@pytest.mark.parametrize("num_modalities", [17, 23, 26, 50, 100])
+def test_many_modalities_are_cycled_without_listing_their_subsets(num_modalities):
+    started = time.process_time()
+    tracemalloc.start()
+    cycle = SubsetCycle(num_modalities)
+    seen = np.stack([cycle.next_subset() for _ in range(500)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.process_time() - started < 5
+    assert peak < 1e6
+    assert len(np.unique(seen, axis=0)) == 500
+    assert seen.any(axis=1).all()
+    # Every modality is in about half of them, the last as often as the first.
+    assert np.all(np.abs(seen.mean(axis=0) - 0.5) < 0.15)
+    assert set(seen.sum(axis=1)) == set(range(1, num_modalities + 1))
+
+
+def test_large_cycles_go_through_all_subsets_too(monkeypatch):
+    monkeypatch.setattr("nnunet_missingmod.training.subsets.MOST_SUBSETS", 10)
+    cycle = SubsetCycle(6)
+    assert {tuple(np.flatnonzero(cycle.next_subset())) for _ in range(63)} == set(all_subsets(6))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
+from nnunet_missingmod.networks.reference_unet import ReferenceUNet
+from nnunet_missingmod.planning.reference_planner import reference_architecture
 from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 
@@ -85,3 +89,40 @@ def test_a_stock_model_teaches_it_and_is_its_start(tiny):
     student.train_step(next(student.dataloader_train))
     assert torch.isfinite(student.loss.values[0]["mutual_information"])
     assert student.samples_taught == (2, 2)
+
+
+def use_reference_network(tiny):
+    architecture = reference_architecture(3, widths=(8, 8, 16))
+    tiny.plans["configurations"]["3d_fullres"]["architecture"] = architecture
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_rdls_reference_trains_with_adam_and_dice_without_deep_supervision(
+    make_tiny_dataset, preprocess, make_method, regions
+):
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [3]} if regions else None
+    tiny = make_tiny_dataset(labels=labels, regions_class_order=(1, 3) if regions else None)
+    use_reference_network(tiny)
+    preprocess(tiny, "3d_fullres")
+    trainer = make_method("nnUNetTrainerRDLReference", tiny)
+    trainer.run_training()
+    assert isinstance(trainer.optimizer, torch.optim.Adam)
+    network, heads = trainer.optimizer.param_groups
+    assert (network["weight_decay"], heads["weight_decay"], trainer.initial_lr) == (1e-5, 1e-5, 8e-4)
+    assert isinstance(trainer.terms.segmentation, PooledDiceLoss)
+    assert isinstance(trainer.network.backbone, ReferenceUNet)
+    again = make_method("nnUNetTrainerRDLReference", tiny, num_epochs=2)
+    again.load_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    again.run_training()
+    assert np.isfinite(again.logger.get_value("train_losses", -1))
+
+
+def test_adam_on_the_plans_network_and_the_same_schedule(make_tiny_dataset, preprocess, make_method):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "3d_fullres")
+    trainer = make_method("nnUNetTrainerMedMAP", tiny, optimizer_kind="adam", initial_lr=0.001, num_epochs=2)
+    trainer.run_training()
+    assert isinstance(trainer.optimizer, torch.optim.Adam)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.001 * 0.5**0.9)
+    with pytest.raises(ValueError, match='momentum does nothing, because optimizer_kind is "adam"'):
+        make_method("nnUNetTrainerMedMAP", tiny, optimizer_kind="adam", momentum=0.9)

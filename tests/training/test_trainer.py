@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_missingmod import absence
+from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
+from nnunet_missingmod.trainers.nnUNetTrainerRDL import nnUNetTrainerRDL
 from nnunet_missingmod.trainers.nnUNetTrainerZeroFill import nnUNetTrainerZeroFill
 
 SHORT = {"num_epochs": 1, "num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 3}
@@ -206,3 +209,19 @@ def test_other_numbers_of_modalities(make_tiny_dataset, preprocess, count):
     tiny = make_tiny_dataset(names=names, schemes=schemes)
     preprocess(tiny, "3d_fullres")
     make_trainer(nnUNetTrainerModalityDropout, tiny).run_training()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerModalityDropout", "nnUNetTrainerMedMAP", "nnUNetTrainerSharedBackbone"])
+def test_thirty_modalities_are_trained_on_without_listing_their_subsets(make_tiny_dataset, preprocess, name):
+    tiny = make_tiny_dataset([f"time {frame}" for frame in range(30)])
+    preprocess(tiny, "2d")
+    kind = getattr(import_module(CLASS_TABLE[name]), name)
+    trainer = make_trainer(kind, tiny, configuration="2d", num_iterations_per_epoch=1, num_val_iterations_per_epoch=4)
+    trainer.run_training()
+    assert all(torch.isfinite(value).all() for value in trainer.network.state_dict().values())
+
+
+def test_thirty_modalities_are_too_many_for_every_subset_in_each_step(make_tiny_dataset):
+    tiny = make_tiny_dataset([f"time {frame}" for frame in range(30)], num_cases=0)
+    with pytest.raises(ValueError, match="1,073,741,823 subsets in each step"):
+        make_trainer(nnUNetTrainerRDL, tiny)

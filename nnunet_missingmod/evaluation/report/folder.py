@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.evaluation.aggregation import Column, count_columns, pool, subset_columns
-from nnunet_missingmod.evaluation.conventions import BRATS, CONVENTIONS, DICE, METRICS, Convention, Metric
+from nnunet_missingmod.evaluation.conventions import (
+    AUTO,
+    CONVENTIONS,
+    DICE,
+    METRICS,
+    Convention,
+    Metric,
+    choose_convention,
+)
 from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report
-from nnunet_missingmod.evaluation.report.tables import Table, table_of
+from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import comparisons_to_csv, to_csv, to_latex, to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow, with_least_size
-from nnunet_missingmod.evaluation.statistics import Bootstrap
+from nnunet_missingmod.evaluation.statistics import Bootstrap, compare_pairs
+from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.storage import write_text
 
 MEAN_OF_REGIONS = "mean of regions"
@@ -28,7 +38,7 @@ def write_report(
     *,
     modalities: Sequence[str],
     pairs: Sequence[tuple[str, str]] = (),
-    convention: Convention = BRATS,
+    convention: Convention | str = AUTO,
     bootstrap: Bootstrap | None = None,
     patients: Mapping[str, str] | None = None,
     least_size: Mapping[str, int] | None = None,
@@ -44,7 +54,8 @@ def write_report(
         folder: made if need be; files of an earlier report are replaced.
         modalities: the J names in channel order.
         pairs: (model, baseline) that are compared.
-        convention: what an empty mask scores; a table in the other one is in the page.
+        convention: what an empty mask scores, or its name, see `choose_convention`; a table in a convention of another
+            Dice is in the page.
         bootstrap: of the confidence intervals.
         patients: the patient of a case where that is not the case itself.
         least_size: {region: voxels} to score under `with_least_size` too, beside the raw region.
@@ -66,16 +77,31 @@ def write_report(
     if len(raw_regions) > 1:
         groups[MEAN_OF_REGIONS] = raw_regions
 
-    def table(metric: Metric, used: Convention, columns: Callable[..., tuple[Column, ...]]) -> Table:
+    def tables(metric: Metric, used: Convention) -> MetricTables:
         values = pool(scored, modalities=modalities, metric=metric, convention=used)
-        shown = columns(modalities, scored=values.scored)
-        return table_of(values, shown, differences=pairs, bootstrap=bootstrap, regions=groups, patients=patients)
+        by_subset, by_count = (
+            _each_once(columns(modalities, scored=values.scored)) for columns in (subset_columns, count_columns)
+        )
+        tests = compare_pairs(
+            values, pairs, columns=(*by_subset, *by_count), bootstrap=bootstrap, regions=groups, patients=patients
+        )
+        table = partial(
+            table_of,
+            values,
+            differences=pairs,
+            bootstrap=bootstrap,
+            regions=groups,
+            patients=patients,
+            comparisons=tests,
+        )
+        return MetricTables(table(by_subset), table(by_count))
 
-    by_metric = {
-        metric: MetricTables(table(metric, convention, subset_columns), table(metric, convention, count_columns))
-        for metric in METRICS.values()
-    }
-    others = [other for other in CONVENTIONS.values() if other != convention]
+    if isinstance(convention, str):
+        convention, why = choose_convention(convention, raw_regions)
+    else:
+        why = "as requested"
+    by_metric = {metric: tables(metric, convention) for metric in METRICS.values()}
+    others = {other.text(DICE): other for other in CONVENTIONS.values() if other.text(DICE) != convention.text(DICE)}
     for metric, of_metric in by_metric.items():
         _write_tables(of_metric, folder / "tables", metric)
     if pairs:
@@ -92,7 +118,8 @@ def write_report(
             rows=tuple(scored),
             raw_regions=raw_regions,
             tables=by_metric,
-            others={other.name: table(DICE, other, count_columns) for other in others},
+            others={other.name: tables(DICE, other).by_count for other in others.values()},
+            convention_reason=why,
             bootstrap=bootstrap,
             patients=len({(patients or {}).get(row.case, row.case) for row in raw}),
             figures=(*figures, *pictures),
@@ -103,6 +130,14 @@ def write_report(
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
+
+
+def _each_once(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Return the columns without those of the same subsets as an earlier one, such as the average over one subset."""
+    first: dict[frozenset[Subset], Column] = {}
+    for column in columns:
+        first.setdefault(frozenset(column.subsets), column)
+    return tuple(first.values())
 
 
 def _write_tables(both: MetricTables, folder: Path, metric: Metric) -> None:

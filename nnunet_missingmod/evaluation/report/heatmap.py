@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import Metric
-from nnunet_missingmod.evaluation.report.figures import INK, PALE, save_png
+from nnunet_missingmod.evaluation.report.figures import INK, PALE, plain, save_png, shortened
 from nnunet_missingmod.evaluation.report.tables import Table
 from nnunet_missingmod.evaluation.report.text import shown
 
@@ -43,9 +43,9 @@ def heatmap(table: Table, path: Path, *, title: str = "", limits: tuple[float, f
     table's scores.
     """
     models = {row.model for row in table.rows}
-    model_space = _LETTER * max(map(len, models)) if len(models) > 1 else 0.0
-    names = _BOLD_LETTER * max(len(row.region) for row in table.rows)
-    left = max(names + model_space, _LETTER * max(map(len, table.modalities))) + 0.3
+    model_space = _LETTER * max(len(shortened(model)) for model in models) if len(models) > 1 else 0.0
+    names = _BOLD_LETTER * max(len(shortened(row.region)) for row in table.rows)
+    left = max(names + model_space, _LETTER * max(len(shortened(name)) for name in table.modalities)) + 0.3
     right = 0.8
     xs, width = _positions([_group(column) for column in table.columns], _CELL[0])
     ys, height = _positions([row.region for row in table.rows], _CELL[1])
@@ -63,16 +63,16 @@ def heatmap(table: Table, path: Path, *, title: str = "", limits: tuple[float, f
         for x, value in zip(xs, row.values, strict=True):
             _draw_cell(axes, (x, y), value, scale, table.metric, signed=row.is_difference)
         if len(models) > 1:
-            axes.text(-0.1, y + _CELL[1] / 2, row.model, ha="right", va="center", fontsize=9, color=INK)
+            axes.text(-0.1, y + _CELL[1] / 2, shortened(row.model), ha="right", va="center", fontsize=9, color=INK)
     for region in dict.fromkeys(row.region for row in table.rows):
         members = [y for row, y in zip(table.rows, ys, strict=True) if row.region == region]
         middle = (members[0] + members[-1] + _CELL[1]) / 2
         region_x = -0.1 - model_space - (0.1 if model_space else 0)
-        axes.text(region_x, middle, region, ha="right", va="center", fontsize=10, color=INK, weight="bold")
+        axes.text(region_x, middle, shortened(region), ha="right", va="center", fontsize=10, color=INK, weight="bold")
     _draw_dots(axes, table, [x + _CELL[0] / 2 for x in xs], top=height + 0.08)
     _draw_bars(figure, axes, table, scores, differences, left=width + 0.15, height=max(height, _LEAST_BAR))
     if title:
-        axes.text(0, -0.24, title, ha="left", va="center", fontsize=11, color=INK, weight="bold")
+        axes.text(0, -0.24, plain(title), ha="left", va="center", fontsize=11, color=INK, weight="bold")
     save_png(figure, path)
 
 
@@ -138,13 +138,13 @@ def _draw_dots(axes: Axes, table: Table, centres: Sequence[float], *, top: float
     dot_rows = len(table.modalities) if _has_dots(table) else 0
     for channel in range(dot_rows):
         y = top + _DOT_ROW * (channel + 0.5)
-        axes.text(-0.1, y, table.modalities[channel], ha="right", va="center", fontsize=9, color=INK)
+        axes.text(-0.1, y, shortened(table.modalities[channel]), ha="right", va="center", fontsize=9, color=INK)
         for column, x in zip(table.columns, centres, strict=True):
             if column.is_subset_of(table.modalities):
                 axes.plot([x], [y], "o", markersize=7, color=INK if channel in column.subsets[0] else PALE)
     for column, x in zip(table.columns, centres, strict=True):
         if not column.is_subset_of(table.modalities):
-            axes.text(x, top + _DOT_ROW / 2, column.heading, ha="center", va="center", fontsize=8.5, color=INK)
+            axes.text(x, top + _DOT_ROW / 2, plain(column.heading), ha="center", va="center", fontsize=8.5, color=INK)
 
 
 def _draw_bars(
@@ -171,7 +171,7 @@ def _draw_bars(
         bar.set_ylabel(label, fontsize=8, color=INK, labelpad=2)
         low, high = scale.get_clim()
         ticks = [low, (low + high) / 2, high]
-        words = [f"{tick:+.0f}" if signed and tick else f"{tick:.0f}" for tick in ticks]
+        words = [(f"{tick:+.0f}" if signed and tick else f"{tick:.0f}").replace("-", "−") for tick in ticks]
         bar.set_yticks(ticks, words, fontsize=8, color=INK)
         bar.tick_params(length=2, pad=2)
         bar.spines[:].set_visible(False)

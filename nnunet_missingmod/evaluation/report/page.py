@@ -13,10 +13,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, Metric
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH
-from nnunet_missingmod.evaluation.report.tables import Table
+from nnunet_missingmod.evaluation.report.tables import FAMILIES, SIGNIFICANT, Table
 from nnunet_missingmod.evaluation.report.text import cell_texts, comparison_cells
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison
@@ -44,9 +45,11 @@ class MetricTables:
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
         """Those of every subset and of the numbers present; the average over all subsets once."""
-        headings = {column.heading for column in self.by_subset.columns}
-        by_count = (each for each in self.by_count.comparisons if each.heading not in headings)
-        return (*self.by_subset.comparisons, *by_count)
+        shown = set(self.by_subset.columns)
+        return (
+            *self.by_subset.comparisons,
+            *(each for each in self.by_count.comparisons if Column(each.heading, each.subsets) not in shown),
+        )
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Report:
     gaps: Mapping[str, ModalityGap]
     provenance: Mapping[str, Any]
     failures: tuple[str, ...]
+    convention_reason: str = "as requested"
 
     @property
     def convention(self) -> Convention:
@@ -107,12 +111,14 @@ def html_report(report: Report) -> str:
         dice=DICE,
         runs=_runs(report.rows),
         case_count=len({row.case for row in report.rows}),
-        subset_count=len(dice.by_subset.columns) - 1,
+        subset_count=len({row.subset for row in report.rows}),
         modalities=dice.by_subset.modalities,
         # The last group of regions is the one that averages them.
         in_short=_shown(dice.by_count, _regions(dice.by_count)[-1]) if dice.by_count.columns else None,
         regions={region: _every_metric(report.tables, region) for region in _regions(dice.by_subset)},
         comparisons=_lines_by_pair(dice.comparisons),
+        families=FAMILIES,
+        never_significant=_never_significant(dice.comparisons),
         figures=[_figure(caption, path.read_bytes()) for caption, path in report.figures],
         gaps=[_gap_line(model, gap) for model, gap in report.gaps.items()],
         convention_by_metric=[(metric.label, report.convention.text(metric)) for metric in report.tables],
@@ -196,9 +202,15 @@ def _lines_by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], l
     """Return the comparisons of Dice as lines of text, by (model, baseline)."""
     lines: dict[tuple[str, str], list[list[str]]] = {}
     for each in comparisons:
-        line = [each.region, each.heading, *comparison_cells(each, DICE)]
+        line = [each.region, each.heading, *comparison_cells(each, DICE), f"{each.tests} ({each.family})"]
         lines.setdefault((each.model, each.baseline), []).append(line)
     return lines
+
+
+def _never_significant(comparisons: Iterable[Comparison]) -> list[tuple[int, int]]:
+    """Return (patients, tests of the family) wherever even the smallest p of so few patients is corrected away."""
+    sizes = {(each.wins + each.ties + each.losses, each.tests) for each in comparisons if each.tests}
+    return sorted((patients, tests) for patients, tests in sizes if tests * 2 / 2**patients >= SIGNIFICANT)
 
 
 def _figure(caption: str, png: bytes) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import nan
 from typing import Any
 
@@ -18,12 +17,17 @@ from numpy.typing import NDArray
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval, column_mean, compare
+from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval, column_mean, compare_pairs
 
 SIGNIFICANT = 0.05
 """A corrected p value below this is marked in tables and figures: with `AGREES`, or with `DISAGREES` where the ranks of
 the test and the mean have opposite signs, as when one large loss outweighs many small wins."""
+FAMILIES = (
+    "single subsets and averages over subsets, each in single regions and in the mean of regions, are four families, "
+    "and a column of the same subsets is one test in all tables"
+)
 AGREES = "*"
+MINUS = " − "
 DISAGREES = "†"
 
 
@@ -68,7 +72,7 @@ class Table:
         if any(mark for row in self.rows for mark in row.marks):
             parts.append(
                 f"{AGREES} p < {SIGNIFICANT:g} in Wilcoxon's signed-rank test over patients, after Holm's correction "
-                "over the subsets and regions of a pair of models."
+                f"within a family of a pair of models: {FAMILIES}."
             )
         if any(DISAGREES in row.marks for row in self.rows):
             parts.append(f"{DISAGREES} Likewise, but the ranks point the other way than the mean.")
@@ -85,7 +89,7 @@ def region_table(
     modalities: Sequence[str],
     differences: Sequence[tuple[str, str]] = (),
     metric: Metric = DICE,
-    convention: Convention = BRATS,
+    convention: Convention | None = None,
 ) -> Table:
     """Return the table of every region and model of the score rows: `pool`, then `table_of`."""
     values = pool(rows, modalities=modalities, metric=metric, convention=convention)
@@ -100,13 +104,16 @@ def table_of(
     bootstrap: Bootstrap | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
     patients: Mapping[str, str] | None = None,
+    comparisons: Sequence[Comparison] | None = None,
 ) -> Table:
     """Return the table of every region and model, in the order of their first rows.
 
     Each pair (model, baseline) in ``differences`` adds a row per region with the mean of the cases' differences, model
     minus baseline, over the cases for which both have a score. Where both have one for every case this is the
     difference of the two rows. With ``bootstrap`` every cell has an interval, and every difference a corrected p value.
-    ``regions`` groups regions, {"mean": ("WT", "TC", "ET")}; ``patients`` is as in `compare`.
+    ``regions`` groups regions, {"mean": ("WT", "TC", "ET")}; ``patients`` is as in `compare`. ``comparisons`` holds the
+    tests of this and of other tables, so that a test has the same corrected p value in all of them; by default the
+    table's own columns are compared.
 
     Raises:
         ValueError: a model of ``differences`` has no rows.
@@ -116,12 +123,17 @@ def table_of(
         raise ValueError(f"{unknown[0]!r} has no score rows; the models are {', '.join(values.models)}.")
     groups = {region: (region,) for region in values.regions} if regions is None else regions
     owners = [(patients or {}).get(case, case) for case in values.cases]
-    compared: dict[tuple[str, str, str], list[Comparison]] = {}
-    if bootstrap is not None:
-        of_pair = partial(compare, values, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients)
-        for model, baseline in differences:
-            for each in of_pair(model=model, baseline=baseline):
-                compared.setdefault((model, baseline, each.region), []).append(each)
+    if comparisons is None and bootstrap is not None:
+        comparisons = compare_pairs(
+            values, differences, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients
+        )
+    compared = {(each.model, each.baseline, each.region, frozenset(each.subsets)): each for each in comparisons or ()}
+
+    def tests_of(model: str, baseline: str, region: str) -> list[Comparison]:
+        if not compared:
+            return []
+        found = ((compared[model, baseline, region, frozenset(column.subsets)], column) for column in columns)
+        return [replace(each, heading=column.heading) for each, column in found]
 
     def cell(scores: NDArray[Any]) -> Interval:
         if bootstrap is not None:
@@ -135,11 +147,11 @@ def table_of(
             cells = [cell(values.of(model, members, column.subsets)) for column in columns]
             table_rows.append(_row(region, model, cells, with_intervals=bootstrap is not None))
         for model, baseline in differences:
-            tests = compared.get((model, baseline, region), [])
+            tests = tests_of(model, baseline, region)
             cells = [each.difference for each in tests] or [
                 cell(values.difference(model, baseline, members, column.subsets)) for column in columns
             ]
-            line = _row(region, f"{model} − {baseline}", cells, with_intervals=bootstrap is not None)
+            line = _row(region, f"{model}{MINUS}{baseline}", cells, with_intervals=bootstrap is not None)
             p_holm, marks = tuple(each.p_holm for each in tests), tuple(map(_mark, tests))
             table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
     return Table(
@@ -149,7 +161,7 @@ def table_of(
         metric=values.metric,
         convention=values.convention,
         confidence=None if bootstrap is None else bootstrap.confidence,
-        comparisons=tuple(each for tests in compared.values() for each in tests),
+        comparisons=tuple(each for pair in differences for region in groups for each in tests_of(*pair, region)),
     )
 
 

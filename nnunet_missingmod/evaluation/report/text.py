@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from math import isnan
 
@@ -22,6 +23,7 @@ _IN_LATEX = str.maketrans(
         "_": "\\_",
         "{": "\\{",
         "}": "\\}",
+        "|": "\\textbar{}",
         "~": "\\textasciitilde{}",
         "^": "\\textasciicircum{}",
         "<": "$<$",
@@ -33,6 +35,7 @@ _IN_LATEX = str.maketrans(
         "≤": "$\\leq$",
         "×": "$\\times$",
         "\n": " ",
+        "\r": " ",
     }
 )
 
@@ -96,8 +99,9 @@ def markdown_table(head: Sequence[str], align: Sequence[str], body: Sequence[Seq
 
 
 def _in_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is: no cell ends, nothing is set in italics."""
-    return text.replace("\n", " ").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+    """Return text that Markdown shows as it is: no cell ends, and nothing is italics, code, a link or a formula."""
+    one_line = " ".join(text.split()) if "\n" in text or "\r" in text else text
+    return re.sub(r"([\\`*_|\[\]~$])", r"\\\1", one_line).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _dots(column: Column, modalities: Sequence[str]) -> list[str]:
@@ -183,9 +187,12 @@ def to_csv(table: Table) -> str:
 
 
 def comparisons_to_csv(comparisons: Iterable[tuple[Metric, Comparison]]) -> str:
-    """Return a line per metric, pair of models, region and column, in full precision, as fractions or mm."""
+    """Return a line per metric, pair of models, region and column, in full precision, as fractions or mm.
+
+    ``family`` names the tests over which ``p_holm`` is corrected, and ``tests`` is their number.
+    """
     of_what = ("metric", "model", "baseline", "region", "subset")
-    numbers = ("difference", "low", "high", "cases", "wins", "ties", "losses", "p", "p_holm")
+    numbers = ("difference", "low", "high", "cases", "wins", "ties", "losses", "p", "p_holm", "family", "tests")
     lines: list[Sequence[object]] = [(*of_what, *numbers)]
     for metric, each in comparisons:
         interval = each.difference
@@ -193,7 +200,7 @@ def comparisons_to_csv(comparisons: Iterable[tuple[Metric, Comparison]]) -> str:
             (
                 *(metric.name, each.model, each.baseline, each.region, each.heading),
                 *(interval.mean, interval.low, interval.high, interval.count),
-                *(each.wins, each.ties, each.losses, each.p, each.p_holm),
+                *(each.wins, each.ties, each.losses, each.p, each.p_holm, each.family, each.tests),
             )
         )
     return _csv_text(lines)

@@ -140,6 +140,18 @@ def test_empty_masks_are_counted_by_region_and_model(report):
     assert f"<tr><td>ET</td><td>ours</td>{cells}</tr>" in text
 
 
+def test_the_page_says_where_patients_are_too_few_for_any_mark(report):
+    text = " ".join(html_report(report).split())
+    # Four or five patients; both regions of three subsets and of one average.
+    assert "With 4 patient(s) no test of a family of 6 can be marked: the smallest possible p is 0.125" in text
+    assert "Each case counts as a patient of its own." in text
+    assert "how much another training of them would differ is not in them" in text
+    many = random_rows(models=("ours", "theirs"), modalities=AB, cases=9)
+    enough = replace(report, tables={DICE: make_tables(many)}, patients=3)
+    assert "can be marked" not in html_report(enough)
+    assert "a patient of its own" not in html_report(enough)
+
+
 def test_every_comparison_is_listed_once(report):
     # Three subsets, "1 of 2", "2 of 2" and one average, of two regions, and the head.
     assert section_of(html_report(report), "Comparisons").count("<tr>") == 6 * 2 + 1

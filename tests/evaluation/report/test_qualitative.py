@@ -59,7 +59,7 @@ def test_a_case_stored_the_other_way_round_is_shown_the_same_way(make_case):
     flipped = (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)
     view = qualitative._View.of(make_case(), (1, 2, 3))
     turned = qualitative._View.of(make_case(name="c2", direction=flipped), (1, 2, 3))
-    np.testing.assert_allclose(turned.grey, view.grey[::-1, ::-1])
+    np.testing.assert_allclose(turned.picture, view.picture[::-1, ::-1])
 
 
 def test_the_window_holds_everything_inside_and_is_square_away_from_the_border():

@@ -25,7 +25,22 @@ from nnunet_missingmod.evaluation.report.text import (
 )
 from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval
 
-ONE = Comparison("ours", "theirs, too", "ET", "A+B", Interval(0.02, -0.01, 0.05, 9), 6, 1, 2, 12.0, 0.03, 0.0004)
+ONE = Comparison(
+    "ours",
+    "theirs, too",
+    "ET",
+    "A+B",
+    Interval(0.02, -0.01, 0.05, 9),
+    6,
+    1,
+    2,
+    12.0,
+    0.03,
+    0.0004,
+    ((0, 1),),
+    "single subsets",
+    45,
+)
 
 
 def compared(models=("ours", "theirs"), names=BRATS_NAMES, columns=subset_columns, **options):
@@ -63,6 +78,23 @@ def test_markdown_has_a_cell_for_every_column_and_a_note():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a\\b", "a\\\\b"),
+        ("`x`", "\\`x\\`"),
+        ("[x](y)", "\\[x\\](y)"),
+        ("$x$", "\\$x\\$"),
+        ("&lt;", "&amp;lt;"),
+        ("a\r\nb", "a b"),
+    ],
+)
+def test_names_stay_as_they_are_in_markdown(name, expected):
+    rows = rows_of({"A": (0.5,)}, model=name)
+    lines = to_markdown(region_table(rows, subset_columns(AB, scored=[(0,)]), modalities=AB)).splitlines()
+    assert lines[2] == f"| ET | {expected} | 50.00 | 50.00 |"
+
+
 def test_upright_markdown_shows_present_modalities_as_dots():
     rows = rows_of({"A": (0.5,), "B": (0.25,), "A+B": (0.75,)})
     text = to_markdown(region_table(rows, subset_columns(AB), modalities=AB), subsets_as_rows=True)
@@ -93,6 +125,7 @@ def test_intervals_and_marks_are_in_the_cells():
         ("C:\\new", "C:\\textbackslash{}new"),
         ("p < 0.05^2", "p $<$ 0.05\\textasciicircum{}2"),
         ("{~}", "\\{\\textasciitilde{}\\}"),
+        ("a|b", "a\\textbar{}b"),
         ("größer", "größer"),
     ],
 )
@@ -102,7 +135,7 @@ def test_special_characters_print_as_they_are(text, expected):
 
 @given(st.text())
 def test_nothing_is_left_that_latex_would_read_as_a_command(text):
-    known = re.compile(r"\\(textbackslash|textasciitilde|textasciicircum|textdagger)\{\}|\\[&%$#_{}]|\$[^$]*\$")
+    known = re.compile(r"\\(textbackslash|textbar|textasciitilde|textasciicircum|textdagger)\{\}|\\[&%$#_{}]|\$[^$]*\$")
     assert not re.search(r"[\\&%$#_{}~^\n]", known.sub("", escape_latex(text)))
 
 
@@ -175,7 +208,8 @@ def test_csv_has_a_line_for_every_comparison_with_all_its_numbers():
     assert found == {
         "metric": "dice", "model": "ours", "baseline": "theirs, too", "region": "ET", "subset": "A+B",
         "difference": "0.02", "low": "-0.01", "high": "0.05", "cases": "9",
-        "wins": "6", "ties": "1", "losses": "2", "p": "0.03", "p_holm": "0.0004",
+        "wins": "6", "ties": "1", "losses": "2", "p": "0.03", "p_holm": "0.0004", "family": "single subsets",
+        "tests": "45",
     }  # fmt: skip
     assert second[0] == "hd95_mm"
 

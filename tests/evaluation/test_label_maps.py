@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_missingmod.evaluation.scoring import LabelFile, as_label_map, check_same_grid, read_label_map
+from nnunet_missingmod.evaluation.label_maps import LabelFile, as_label_map, check_same_grid, read_label_map
 
 LABELS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) % 4
 
