@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     with cannot_start():
         predictor = _load(args)
         every_case = _collect(args, predictor)
-    _write_description(args.output, predictor)
+        _write_description(args.output, predictor)
     cases = every_case[args.part_id :: args.num_parts]
     if not cases:
         number = f"{'is' if len(every_case) == 1 else 'are'} {len(every_case)}"
