@@ -222,6 +222,9 @@ METHOD_KEYS: tuple[Key, ...] = (
 COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
 KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
 
+# The trainers that are there to teach others.
+TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
+
 
 @dataclass(frozen=True)
 class Term:
@@ -266,9 +269,6 @@ TERMS: tuple[Term, ...] = (
         warms_up=lambda _: True,
     ),
 )
-
-# The trainers that are there to teach others.
-TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
 
 # What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
 # module of its own name is in the group's.

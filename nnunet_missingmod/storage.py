@@ -42,9 +42,14 @@ def check_output(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise UsageError(
-            f"Cannot write into {folder}: {error.strerror or error}. Choose another -o, or mend the access rights."
-        ) from error
+        raise cannot_write(folder, error) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> UsageError:
+    """Return the error of a command that may not write into its output folder."""
+    return UsageError(
+        f"Cannot write into {folder}: {error.strerror or error}. Choose another -o, or mend the access rights."
+    )
 
 
 def name_problem(name: str) -> str | None:

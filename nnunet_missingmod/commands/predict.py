@@ -32,7 +32,7 @@ from nnunet_missingmod.commands.options import (
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import split_escaped, unescape
-from nnunet_missingmod.storage import check_output, name_problem, write_text
+from nnunet_missingmod.storage import cannot_write, check_output, name_problem, write_text
 
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.files import CaseFiles
@@ -275,8 +275,15 @@ def _case_of_images(args: argparse.Namespace, predictor: Predictor) -> CaseFiles
 
 
 def _write_description(folder: Path, predictor: Predictor) -> None:
-    """Write what nnU-Net's other commands expect beside predictions: plans.json and dataset.json."""
+    """Write what nnU-Net's other commands expect beside predictions: plans.json and dataset.json.
+
+    Raises:
+        UsageError: they cannot be written.
+    """
     import json
 
-    for name, content in (("dataset.json", predictor.model.dataset_json), ("plans.json", predictor.model.plans)):
-        write_text(folder / name, json.dumps(content, indent=4))
+    try:
+        for name, content in (("dataset.json", predictor.model.dataset_json), ("plans.json", predictor.model.plans)):
+            write_text(folder / name, json.dumps(content, indent=4))
+    except OSError as error:
+        raise cannot_write(folder, error) from error

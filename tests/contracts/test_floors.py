@@ -21,8 +21,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     {"host": set(), "plans_block": set()},
     {"reference": set()},
     {
-        "cases": SCIENCE
-        | {"nibabel", "tifffile", "PIL", "nnunetv2.imageio", "nnunetv2.preprocessing.normalization"},
+        "cases": SCIENCE | {"nibabel", "tifffile", "PIL", "nnunetv2.imageio", "nnunetv2.preprocessing.normalization"},
         "networks": {"numpy"} | TORCH,
         "losses": {"numpy"} | TORCH,
         "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},

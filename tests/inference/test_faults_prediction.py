@@ -142,7 +142,7 @@ def test_no_write_access_is_said_before_any_image_is_read(model, given, tmp_path
     monkeypatch.setattr(storage, "replaced_when_complete", denied)
     assert predict(model, given, tmp_path / "out") == 2
     said = capsys.readouterr().err
-    assert f"Cannot write into {tmp_path / 'out'}: [Errno 13] Permission denied" in said
+    assert f"Cannot write into {tmp_path / 'out'}: Permission denied" in said
     assert "Choose another -o" in said
 
 
