@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +18,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from nnunet_missingmod.cases import geometry, nifti, pictures
 from nnunet_missingmod.cases.integrity import HeaderError, as_read, checked_header, printable, tiff_complaints
 from nnunet_missingmod.cases.labels import Grid
+from nnunet_missingmod.storage import read_json_object
 
 Image = npt.NDArray[np.float32]
 
@@ -60,6 +63,7 @@ def read_image(
         hidden, decided = checked_header(file, strict=strict)
         if isinstance(reader, Tiff3DIO):
             pictures.check_slices(file)
+            _check_spacing_file(file)
         with tiff_complaints() as complaints:
             image, properties, chosen = nifti.read_by(
                 lambda path: reader.read_images([path]), file, transform=transform, tolerance_voxels=tolerance_voxels
@@ -81,6 +85,27 @@ def read_image(
             f"{described} cannot be read: {reason}. Replace the file, or remove it to predict without {name}."
         ) from error
     return ImageFile(image, properties, hidden, decided)
+
+
+def _check_spacing_file(file: Path) -> None:
+    """Check CASE.json, in which a 3-D TIFF file CASE_XXXX.tif has its spacing; without one nnU-Net takes 1 mm.
+
+    Raises:
+        HeaderError: nnU-Net's reader would fail over it, or take something else for a spacing.
+    """
+    beside = Path(f"{str(file)[: -len(file.suffix) - len('_0000')]}.json")
+    if not beside.is_file():
+        return
+    right = f'{printable(beside)} must hold the spacing in mm, as {{"spacing": [3.0, 1.0, 1.0]}}'
+    try:
+        spacing = read_json_object(beside).get("spacing")
+    except ValueError as error:
+        raise HeaderError(f"{right}: {error}") from error
+    if beside.read_bytes().startswith(BOM_UTF8):
+        raise HeaderError(f"{right}, without a byte-order mark")
+    is_right = isinstance(spacing, list) and len(spacing) == 3
+    if not is_right or not all(type(mm) in (int, float) and 0 < mm < float("inf") for mm in spacing):
+        raise HeaderError(f"{right}: three numbers above 0, got {json.dumps(spacing)[:40]}")
 
 
 def read_grid(
