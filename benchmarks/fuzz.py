@@ -1,10 +1,11 @@
 """Throw spoilt cases and plans at the prediction path, and count what becomes of them.
 
-    python benchmarks/fuzz.py [--cases 2400] [--plans 600] [--seed 0] [--only MUTATION ..] [--show 20]
+    python benchmarks/fuzz.py [--cases 2400] [--plans 600] [--datasets 600] [--seed 0] [--only MUTATION ..] [--show 20]
 
 Cases: folders of 40 cases, each with a random subset of modalities and zero to two mutations (``fuzz_voxels``,
 ``fuzz_grids``, ``fuzz_files``), go through the code of ``nnunet_missingmod predict`` with a tiny network. Plans:
 ``fuzz_plans`` changes plans.json of a model folder, mostly the ``"missingmod"`` block; the model is then loaded.
+Datasets: ``fuzz_datasets`` changes dataset.json, references and splits, and goes through ``inspect`` and ``evaluate``.
 
 What is right is known from the mutation alone. The voxels that a case truly has are normalised here, given to the bare
 network with zeros in place of absent modalities, and the segmentation must be the same in every voxel; so must the
@@ -41,6 +42,7 @@ import fuzz_voxels
 import numpy as np
 import SimpleITK as sitk
 import torch
+from fuzz_datasets import fuzz_datasets
 from fuzz_plans import PlansTruth, spoil_plans
 from fuzz_truth import ACCEPT, EITHER, REFUSE, Truth
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -227,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Spoilt cases and plans through the prediction path.")
     parser.add_argument("--cases", type=int, default=2400)
     parser.add_argument("--plans", type=int, default=600)
+    parser.add_argument("--datasets", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=MUTATIONS, nargs="+", default=list(MUTATIONS), help="mutations of cases")
     parser.add_argument("--show", type=int, default=20, help="how many wrong outcomes of each kind to print")
@@ -237,8 +240,9 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as root:
         by_cases = fuzz_cases(Path(root), args.cases, np.random.default_rng(args.seed), args.show, args.only)
         by_plans = fuzz_plans(Path(root), args.plans, np.random.default_rng(args.seed), args.show)
-    print(f"cases: {dict(by_cases)}\nplans: {dict(by_plans)}")
-    return 1 if any(by_cases[word] or by_plans[word] for word in WRONG) else 0
+        by_datasets = fuzz_datasets(Path(root), args.datasets, np.random.default_rng(args.seed), args.show)
+    print(f"cases: {dict(by_cases)}\nplans: {dict(by_plans)}\ndatasets: {dict(by_datasets)}")
+    return 1 if any((by_cases + by_plans + by_datasets)[word] for word in WRONG) else 0
 
 
 if __name__ == "__main__":

@@ -160,11 +160,11 @@ def _check_values(values: Mapping[str, Collection[int]], labels: Sequence[int], 
             f"{_BRATS_NEW} here: add --map-labels {_BRATS_OLD}={_BRATS_NEW}."
         )
     else:
-        value, label = next(iter(wrong.values()))[0], labels[-1]
-        fix = (
-            "Correct these references, take them away, or say which labels their values stand for, for example "
-            f"--map-labels {value}={label}."
-        )
+        fix = "Correct these references, or take them away"
+        mapped = [value for others in wrong.values() for value in others if value >= 0]
+        if mapped:
+            fix += f", or say which labels their values stand for, for example --map-labels {mapped[0]}={labels[-1]}"
+        fix += "."
     raise UsageError(
         f"References hold values that are no labels of the dataset ({_listed(labels)}): {'; '.join(named)}{more}. {fix}"
     )

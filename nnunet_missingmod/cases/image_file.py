@@ -103,8 +103,8 @@ def _check_spacing_file(file: Path) -> None:
         raise HeaderError(f"{right}: {error}") from error
     if beside.read_bytes().startswith(BOM_UTF8):
         raise HeaderError(f"{right}, without a byte-order mark")
-    is_right = isinstance(spacing, list) and len(spacing) == 3
-    if not is_right or not all(type(mm) in (int, float) and 0 < mm < float("inf") for mm in spacing):
+    numbers = spacing if isinstance(spacing, list) else []
+    if len(numbers) != 3 or not all(type(mm) in (int, float) and 0 < mm < float("inf") for mm in numbers):
         raise HeaderError(f"{right}: three numbers above 0, got {json.dumps(spacing)[:40]}")
 
 

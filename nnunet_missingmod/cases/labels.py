@@ -72,7 +72,9 @@ def read_label_file(
         raise ValueError(f"{described} cannot be read: {str(error).strip() or type(error).__name__}") from error
     if complaints:
         raise ValueError(f"{described} is damaged: {'; '.join(complaints)}")
-    if hidden_nonfinite or not np.array_equal(segmentation, np.rint(segmentation)):
+    # Infinity equals its rounded value, and what no integer can hold would become another number.
+    is_whole = (np.abs(segmentation) <= np.iinfo(np.int32).max) & (segmentation == np.rint(segmentation))
+    if hidden_nonfinite or not is_whole.all():
         raise ValueError(f"{described} holds values that are not whole numbers")
     if len(segmentation) != 1:
         raise ValueError(

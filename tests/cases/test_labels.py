@@ -48,6 +48,10 @@ def test_whole_numbers_in_a_floating_point_file_are_labels(file, grid):
         (lambda file: file.write_bytes(b"no image"), "cannot be read: the file is damaged"),
         (lambda file: rewrite(file, LABELS[1:]), r"has shape \(4, 6, 7\), the images have \(5, 6, 7\)"),
         (lambda file: rewrite(file, LABELS * 0.5), "holds values that are not whole numbers"),
+        *(
+            (lambda file, wrong=wrong: rewrite(file, np.where(LABELS == 1, wrong, LABELS).astype(np.float32)), "whole")
+            for wrong in (1e30, -1e30)
+        ),
         (lambda file: rewrite(file, np.where(LABELS == 1, np.nan, LABELS).astype(np.float32)), "not whole numbers"),
         (lambda file: rewrite(file, LABELS + 2), r"holds 4, 5, but the dataset's labels are \[0, 1, 2, 3\]"),
         (lambda file: rewrite(file, LABELS, origin=(0.0, 3.0, 0.0)), "lies 3 voxels off the images' grid"),
@@ -79,3 +83,12 @@ def test_truncated_tif_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 6 // 10])
     with pytest.raises(ValueError, match="labels.tif"):
         read_label_file(file, Tiff3DIO(), grid)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_infinity_is_no_label_in_any_format(tmp_path, grid, ending, value):
+    file = tmp_path / f"case{ending}"
+    rewrite(file, np.where(LABELS == 1, value, LABELS).astype(np.float32))
+    with pytest.raises(ValueError, match="holds values that are not whole numbers"):
+        read_label_file(file, SimpleITKIO(), grid)

@@ -24,9 +24,19 @@ def test_the_fuzzer_knows_what_every_documented_key_allows(monkeypatch):
         assert not any(key.accepts(value) for value in refused if value is not None), key.name
 
 
+def test_the_fuzzer_writes_every_name_so_that_it_reads_the_same_names_again(monkeypatch):
+    monkeypatch.syspath_prepend(str(FUZZ.parent))
+    import fuzz_datasets
+    from fuzz_dataset_truth import CHANNELS
+
+    for first in CHANNELS:
+        for second in CHANNELS:
+            assert fuzz_datasets.parse_subset(fuzz_datasets.write_subset([first, second])) == (first, second)
+
+
 @pytest.mark.slow
 def test_a_round_of_the_fuzzer_finds_nothing():
-    command = [sys.executable, str(FUZZ), "--cases", "80", "--plans", "60", "--seed", "7"]
+    command = [sys.executable, str(FUZZ), "--cases", "80", "--plans", "60", "--datasets", "40", "--seed", "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "accepted rightly" in done.stdout
