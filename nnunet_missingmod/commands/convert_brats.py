@@ -54,13 +54,15 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UsageError: the arguments, the BraTS folder or the dataset do not allow a start; nothing was written.
+        FailedError: the dataset cannot be written to.
     """
     with cannot_start():
         check_processes(args.processes)
         check_folders(args.folder)
         dataset = _dataset_folder(args)
     from nnunet_missingmod.datasets.brats import convert_folder
-    from nnunet_missingmod.datasets.brats_case import CHANNELS, Conversion
+    from nnunet_missingmod.datasets.brats_case import Conversion
+    from nnunet_missingmod.datasets.brats_naming import CHANNELS
 
     conversion = Conversion(dataset, test=args.test, symlink=args.symlink, keep_cavity=args.keep_cavity)
     converted = convert_folder(

@@ -19,18 +19,19 @@ from tqdm import tqdm
 from nnunet_missingmod.cases.dataset import presence_table
 from nnunet_missingmod.datasets.brats_case import (
     CAVITY,
-    CHANNELS,
     FILE_ENDING,
     Conversion,
-    SourceCase,
     convert_case,
     converted_files,
-    find_cases,
+    write_failure,
 )
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.datasets.brats_naming import CHANNELS, SourceCase, find_cases
+from nnunet_missingmod.errors import FailedError, UsageError
 from nnunet_missingmod.storage import read_json_object, write_text
 
 logger = logging.getLogger(__name__)
+
+_MOST_SHOWN = 10
 
 Presence = dict[tuple[str, str], tuple[int, ...]]
 
@@ -67,8 +68,10 @@ def convert_folder(
 
     Raises:
         UsageError: there is no case, a folder cannot be read, or the dataset has these cases, or others with other
-            labels; nothing was written.
+            labels, or lies among the sources; nothing was written.
+        FailedError: the dataset cannot be written to; cases that were converted until then stay.
     """
+    _check_apart(folder, conversion.dataset)
     description = dataset_json(name=name, regions=regions, keep_cavity=conversion.keep_cavity)
     cases, unknown = _find(folder)
     _check_existing(conversion.dataset, description, cases, overwrite=overwrite)
@@ -81,30 +84,40 @@ def convert_folder(
         return Converted(len(cases), refused, {})
     presence = read_presence(conversion.dataset)
     table = presence_table([(case, split, channels) for (split, case), channels in presence.items()], CHANNELS)
-    write_text(conversion.dataset / "presence.csv", table)
     content = {**description, "numTraining": sum(split == "Tr" for split, _ in presence)}
-    write_text(conversion.dataset / "dataset.json", json.dumps(content, indent=4) + "\n")
+    try:
+        write_text(conversion.dataset / "presence.csv", table)
+        write_text(conversion.dataset / "dataset.json", json.dumps(content, indent=4) + "\n")
+    except OSError as error:
+        raise write_failure(conversion.dataset, error.strerror or str(error)) from error
     return Converted(len(cases), refused, presence)
 
 
 def convert_cases(cases: Iterable[SourceCase], conversion: Conversion, *, jobs: int = 1) -> dict[str, str]:
-    """Convert cases in ``jobs`` threads and return why each of the refused ones was refused, by name."""
+    """Convert cases in ``jobs`` threads and return why each of the refused ones was refused, by name.
+
+    Raises:
+        FailedError: the dataset cannot be written to.
+    """
 
     def refusal(case: SourceCase) -> str | None:
         try:
             convert_case(case, conversion)
+        except FailedError:
+            raise
         except (OSError, RuntimeError, ValueError) as error:
             return str(error)
         return None
 
     todo = list(cases)
     conversion.dataset.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(jobs) as pool:
-        reasons = list(tqdm(pool.map(refusal, todo), "converting", len(todo), disable=None))
-    unfinished = conversion.dataset / ".unfinished"
-    for empty in (unfinished, conversion.dataset):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            reasons = list(tqdm(pool.map(refusal, todo), "converting", len(todo), disable=None))
+    finally:
+        for empty in (conversion.dataset / ".unfinished", conversion.dataset):
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
     return {case.name: reason for case, reason in zip(todo, reasons, strict=True) if reason is not None}
 
 
@@ -150,11 +163,20 @@ def _find(folder: Path) -> tuple[dict[str, SourceCase], list[Path]]:
     except OSError as error:
         raise UsageError(f"A folder cannot be read: {error}. Mend the access rights, or move it away.") from error
     if not cases:
+        others = f", and {len(unknown) - _MOST_SHOWN} others" if len(unknown) > _MOST_SHOWN else ""
+        shown = ", ".join(map(str, unknown[:_MOST_SHOWN])) + others
         raise UsageError(
             f"{folder} holds no BraTS case: expected files such as BraTS20_Training_001_flair.nii.gz or "
-            "BraTS-GLI-00000-000-t2f.nii.gz, at any depth."
+            f"BraTS-GLI-00000-000-t2f.nii.gz, at any depth{f'; not recognised: {shown}' if unknown else ''}."
         )
     return cases, unknown
+
+
+def _check_apart(folder: Path, dataset: Path) -> None:
+    """Refuse a dataset among its own sources, whose files would be sources of the next time."""
+    source, output = folder.resolve(), dataset.resolve()
+    if source in (output, *output.parents) or output in source.parents:
+        raise UsageError(f"{dataset} and its sources in {folder} lie in each other: choose another -o.")
 
 
 def _check_existing(dataset: Path, description: Mapping[str, Any], cases: Iterable[str], *, overwrite: bool) -> None:

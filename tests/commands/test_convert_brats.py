@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -118,3 +119,23 @@ def test_a_name_that_is_none_of_a_folder_is_wrong_usage(make_source, command, tm
     assert command(source, "--name", name) == 2
     assert "--name is a part of the dataset folder's name" in capsys.readouterr().err
     assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("where", ["", "a"])
+def test_an_output_among_the_sources_is_wrong_usage(make_source, where, capsys):
+    source = make_source("a")
+    before = set(source.rglob("*"))
+    assert main(["convert-brats", str(source), "-d", "5", "-o", str(source / where)]) == 2
+    assert "choose another -o" in capsys.readouterr().err
+    assert set(source.rglob("*")) == before
+
+
+def test_a_full_disk_is_a_failure_and_no_refused_case(make_source, command, dataset, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert command(make_source("a")) == 1
+    said = capsys.readouterr().err
+    assert f"Cannot write into {dataset}: No space left on device" in said
+    assert "is refused" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 
@@ -10,7 +11,7 @@ import pytest
 
 from nnunet_missingmod.datasets import brats
 from nnunet_missingmod.datasets.brats_case import Conversion
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.errors import FailedError, UsageError
 from nnunet_missingmod.evaluation.conventions import brats_regions, dataset_regions
 
 
@@ -171,4 +172,41 @@ def test_a_dataset_json_that_is_none_is_refused(make_source, convert, dataset):
     dataset.mkdir(parents=True)
     (dataset / "dataset.json").write_text("[]")
     with pytest.raises(UsageError, match=r"it holds \[\], not an object"):
+        convert(source)
+
+
+@pytest.mark.parametrize("number", [1, 25])
+def test_where_no_case_is_found_the_images_that_are_there_are_named(convert, tmp_path, number):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for index in range(number):
+        (folder / f"p{index:02d}_t1.mha").touch()
+    told = "p00_t1.mha." if number == 1 else "p09_t1.mha, and 15 others."
+    with pytest.raises(UsageError, match=f"holds no BraTS case: .*; not recognised: .*{told}"):
+        convert(folder)
+
+
+@pytest.mark.parametrize("where", ["", "a"])
+def test_a_dataset_among_its_sources_is_wrong_usage(make_source, where):
+    source = make_source("a")
+    before = files_below(source)
+    for folder, dataset in ((source, source / where / "Dataset007_BraTS"), (source / "a", source)):
+        with pytest.raises(UsageError, match="lie in each other: choose another -o"):
+            brats.convert_folder(folder, Conversion(dataset), name="BraTS")
+    assert files_below(source) == before
+
+
+def test_a_full_disk_ends_the_conversion_and_leaves_nothing_unfinished(make_source, convert, dataset, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    make_source("a")
+    source = make_source("b")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", full)
+        with pytest.raises(FailedError, match="Dataset007_BraTS: No space left on device.*--overwrite"):
+            convert(source)
+    assert not dataset.exists()
+    monkeypatch.setattr(brats, "write_text", full)
+    with pytest.raises(FailedError, match="Dataset007_BraTS: No space left on device.*--overwrite"):
         convert(source)

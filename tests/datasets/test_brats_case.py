@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import shutil
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from nnunet_missingmod.datasets.brats_case import (
-    CHANNELS,
     Conversion,
     convert_case,
     converted_files,
-    find_cases,
     read_labels,
 )
+from nnunet_missingmod.datasets.brats_naming import CHANNELS, find_cases
+from nnunet_missingmod.errors import FailedError
 
 VALUES = {"FLAIR": 10, "T1": 20, "T1ce": 30, "T2": 40}
 
@@ -157,7 +159,7 @@ def test_a_truncated_uncompressed_file_is_refused(make_source, convert):
 
 
 def test_files_on_different_grids_are_refused(make_source, convert):
-    with pytest.raises(ValueError, match=r"c1_t2\.nii\.gz has size \(5, 4, 2\).*one grid"):
+    with pytest.raises(ValueError, match=r"c1_t2\.nii\.gz has shape \(2, 4, 5\).*one grid"):
         convert(make_source("c1", shapes={"T2": (2, 4, 5)}))
 
 
@@ -190,3 +192,96 @@ def test_a_refused_case_does_not_replace_what_was_there(make_source, convert, tm
         convert(make_source("c1", labels=(0, 9), folder="other"))
     assert converted_files(dataset, "c1") == before
     assert len(before) == 5
+
+
+def shifted(image):
+    image.SetOrigin((62.8, -239.0, 0.0))
+
+
+def flipped(image):
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+
+
+def half_a_voxel_off(image):
+    image.SetOrigin((0.0, -239.5, 0.0))
+
+
+@pytest.mark.parametrize("move", [shifted, flipped, half_a_voxel_off])
+@pytest.mark.parametrize("suffix", ["t1ce", "seg"])
+def test_files_at_another_place_in_space_are_refused(make_source, convert, tmp_path, move, suffix):
+    source = make_source("c1")
+    file = source / "c1" / f"c1_{suffix}.nii.gz"
+    image = sitk.ReadImage(str(file))
+    move(image)
+    sitk.WriteImage(image, str(file))
+    with pytest.raises(ValueError, match=rf"c1_{suffix}\.nii\.gz has shape .*origin .*direction .*lie on one grid"):
+        convert(source)
+    assert not (tmp_path / "Dataset001_BraTS").exists()
+
+
+def test_a_position_that_differs_by_rounding_is_accepted(make_source, convert):
+    source = make_source("c1")
+    file = source / "c1" / "c1_seg.nii.gz"
+    image = sitk.ReadImage(str(file))
+    image.SetOrigin((0.01, -239.02, 0.0))
+    sitk.WriteImage(image, str(file))
+    assert (convert(source) / "labelsTr" / "c1.nii.gz").exists()
+
+
+@pytest.mark.parametrize("keep_cavity", [False, True])
+def test_label_4_is_not_guessed_where_the_names_are_those_of_more_than_one_year(make_source, convert, keep_cavity):
+    source = make_source("Brats18_x", naming="new", modalities=("T1ce", "T2"), labels=(0, 1, 2, 4))
+    with pytest.raises(ValueError, match="if it is the enhancing tumour .*CASE_t1ce.*if it is the resection cavity"):
+        convert(source, keep_cavity=keep_cavity)
+
+
+def test_label_4_beside_3_is_the_cavity_even_where_the_names_are_those_of_more_than_one_year(make_source, convert):
+    source = make_source("c1", naming="new", modalities=("T1ce", "T2"), labels=(0, 1, 2, 3, 4))
+    with pytest.raises(ValueError, match="--keep-cavity keeps it as the label RC.$"):
+        convert(source)
+    dataset = convert(source, keep_cavity=True)
+    assert set(np.unique(voxels(dataset / "labelsTr" / "c1.nii.gz"))) == {0, 1, 2, 3, 4}
+
+
+def test_label_4_without_3_may_be_either_in_the_names_from_2023_on(make_source, convert):
+    source = make_source("Brats18_x", naming="new", labels=(0, 1, 2, 4))
+    with pytest.raises(ValueError, match="--keep-cavity.*If it is the enhancing tumour.*CASE_t1ce"):
+        convert(source)
+
+
+def test_of_many_labels_ten_are_listed_and_the_others_counted(make_source, convert):
+    with pytest.raises(ValueError, match="holds the labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 50 others; BraTS has"):
+        convert(make_source("c1", labels=tuple(range(60))))
+
+
+def test_a_full_disk_is_a_failure_of_the_dataset_and_not_of_the_case(make_source, convert, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(FailedError, match="Cannot write into .*Dataset001_BraTS: No space left on device"):
+        convert(make_source("c1"))
+    assert not list((tmp_path / "Dataset001_BraTS").rglob("c1*"))
+
+
+def test_a_segmentation_that_is_cut_short_by_a_full_disk_is_a_failure(make_source, convert, monkeypatch, tmp_path):
+    source, write = make_source("c1"), sitk.WriteImage
+
+    def cut(image, file, **options):
+        write(image, file, **options)
+        with open(file, "r+b") as stream:
+            stream.truncate(40)
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    with pytest.raises(FailedError, match=r"c1\.nii\.gz is not written whole"):
+        convert(source)
+    assert not list((tmp_path / "Dataset001_BraTS").rglob("c1*"))
+
+
+def test_a_name_that_is_too_long_to_be_written_is_refused_as_the_fault_of_its_case(make_source, convert, monkeypatch):
+    def too_long(*_):
+        raise OSError(errno.ENAMETOOLONG, "File name too long")
+
+    monkeypatch.setattr(shutil, "copyfile", too_long)
+    with pytest.raises(OSError, match="File name too long"):
+        convert(make_source("c1"))

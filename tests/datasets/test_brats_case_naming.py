@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_missingmod.datasets.brats_case import CHANNELS, Conversion, convert_case, find_cases
+from nnunet_missingmod.datasets.brats_case import Conversion, convert_case
+from nnunet_missingmod.datasets.brats_naming import CHANNELS, find_cases
 
 
 def touch(folder: Path, *names: str) -> None:
