@@ -143,6 +143,12 @@ def _check_file_ending(ending: Any) -> None:
         raise ValueError(f'"file_ending" must be as "file_ending": ".nii.gz", got {json.dumps(ending)}.')
     if not ending.startswith("."):
         raise ValueError(f'"file_ending" must begin with a dot, as "file_ending": ".{ending}", got "{ending}".')
+    # It becomes the end of the path of every file that is written.
+    if ".." in ending or not ending.isprintable() or set(ending) & set("/\\:"):
+        raise ValueError(
+            '"file_ending" must be the end of a file name, as "file_ending": ".nii.gz", without "..", slashes, colons '
+            f"and control characters, got {json.dumps(ending)}."
+        )
 
 
 def _check_labels(labels: Any, order: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunet_missingmod.cases.description import check_dataset_json
+from nnunet_missingmod.modalities import written_names
 from nnunet_missingmod.storage import read_json_object
 
 FINAL = "checkpoint_final.pth"
@@ -81,3 +82,47 @@ def read_model_json(folder: Path, name: str) -> dict[str, Any]:
         except ValueError as error:
             raise ModelFolderError(f"The model cannot be used: {folder / name}: {error}") from error
     return content
+
+
+def check_dataset_is_the_trainings(folder: Path, dataset_json: Mapping[str, Any], trained_on: Any) -> None:
+    """Check that a model's dataset.json means what it meant in the training.
+
+    Args:
+        folder: of the model, for messages.
+        dataset_json: of the folder.
+        trained_on: what the checkpoint kept of it; nothing is compared if it kept none.
+
+    Raises:
+        ModelFolderError: channels, labels, the order of regions or the file ending differ.
+    """
+    if not isinstance(trained_on, Mapping):
+        return
+    try:
+        check_dataset_json(trained_on)
+    except ValueError:  # of a training that read it otherwise
+        return
+    now, then = _meaning(dataset_json), _meaning(trained_on)
+    differences = [f"{key} {now[key]}, in the training {then[key]}" for key in now if now[key] != then[key]]
+    if differences:
+        raise ModelFolderError(
+            f"{folder / 'dataset.json'} is not that of the training, which the checkpoint holds: "
+            f"{'; '.join(differences)}. Restore what the training wrote."
+        )
+
+
+def _meaning(dataset_json: Mapping[str, Any]) -> dict[str, str]:
+    """Return, in words, what a dataset.json means for a prediction, however it is written."""
+    labels = {
+        str(name): sorted(int(each) for each in value) if isinstance(value, list | tuple) else [int(value)]
+        for name, value in dataset_json["labels"].items()
+    }
+    has_regions = any(len(values) > 1 for values in labels.values())
+    # Regions are the network's outputs in the order in which they are written; labels are so by their numbers.
+    names = list(labels) if has_regions else sorted(labels, key=lambda name: (labels[name], name))
+    order = dataset_json.get("regions_class_order") if has_regions else None
+    return {
+        "channels": ", ".join(f"{channel}: {name}" for channel, name in enumerate(written_names(dataset_json))),
+        "labels": ", ".join(f"{name}: {'+'.join(map(str, labels[name]))}" for name in names),
+        "regions_class_order": ", ".join(str(int(each)) for each in order or ()) or "none",
+        "file_ending": str(dataset_json["file_ending"]),
+    }

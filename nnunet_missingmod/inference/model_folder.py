@@ -24,7 +24,15 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager, deter
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_missingmod.host import CLASS_TABLE
-from nnunet_missingmod.inference.model_files import FINAL, Fold, ModelFolderError, choose_folds, read_model_json
+from nnunet_missingmod.inference.model_files import (
+    FINAL,
+    Fold,
+    ModelFolderError,
+    check_dataset_is_the_trainings,
+    choose_folds,
+    read_model_json,
+)
+from nnunet_missingmod.inference.plans_check import check_imported_names, check_values
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.plans_block import BLOCK
@@ -37,6 +45,7 @@ from nnunet_missingmod.training.checkpoints import (
     read_checkpoint,
 )
 from nnunet_missingmod.training.trainer import PREPROCESSOR, MissingModTrainer
+from nnunet_missingmod.training.weights import load_weights
 
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
 
@@ -134,8 +143,9 @@ def open_model_folder(
         checkpoint_name: the file in each fold's folder.
 
     Raises:
-        ModelFolderError: something is missing or cannot be read, the folds do not belong together, or the plans' own
-            preprocessor cannot be replaced.
+        ModelFolderError: something is missing or cannot be read, the folds do not belong together, dataset.json is
+            not that of the training, the plans' own preprocessor cannot be replaced, or they name a network of
+            another package.
     """
     folder = Path(folder)
     dataset_json, plans = (read_model_json(folder, name) for name in ("dataset.json", "plans.json"))
@@ -152,7 +162,10 @@ def open_model_folder(
             raise ModelFolderError(f"Model {folder}, fold {fold}: {error}{fix}") from error
         configuration = str(checkpoint["init_args"]["configuration"])
         plans = _with_preprocessor(plans, configuration, folder)
-        resolved = PlansManager(plans).get_configuration(configuration).configuration
+        manager = PlansManager(plans).get_configuration(configuration)
+        check_imported_names(manager, folder)
+        resolved = manager.configuration
+        check_dataset_is_the_trainings(folder, dataset_json, checkpoint["init_args"].get("dataset_json"))
         heads.add((str(checkpoint["trainer_name"]), configuration, is_ours(checkpoint, resolved)))
         axes = checkpoint.get("inference_allowed_mirroring_axes")
         mirroring_axes = mirroring_axes if weights else None if axes is None else tuple(int(axis) for axis in axes)
@@ -211,7 +224,7 @@ def load_predictor(
             enable_deep_supervision=False,
         )
         for weights in reversed(model.weights):  # checks all folds; the first fold's weights stay, as in nnU-Net
-            network.load_state_dict(weights)
+            load_weights(network, weights)
     except (CheckpointError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelFolderError(f"The network of {model.folder} cannot be built: {error}") from error
     if not issubclass(trainer, MissingModTrainer):
@@ -275,12 +288,14 @@ def plans_errors_explained(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_plans_are_complete(model: ModelFolder) -> None:
-    """Read every entry of the plans that prediction needs, so that a missing one is an error before the first case.
+    """Check every entry of the plans that prediction needs, so that a wrong one is an error before the first case.
 
     Raises:
+        ModelFolderError: a value is none that nnU-Net can use.
         KeyError, AttributeError and others: as nnU-Net does for a missing entry; see ``plans_errors_explained``.
     """
     manager, configuration = model.plans_manager, model.configuration_manager
+    check_values(manager, configuration, model.folder, num_modalities=len(model.modalities))
     for source, names in (
         (manager, ("image_reader_writer_class", "transpose_forward", "transpose_backward")),
         (manager, ("foreground_intensity_properties_per_channel",)),

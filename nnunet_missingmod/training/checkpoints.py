@@ -24,6 +24,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.plans_block import BLOCK
 from nnunet_missingmod.storage import replaced_when_complete
+from nnunet_missingmod.training.weights import WeightsError, check_finite
 
 # nnU-Net's names, in the order in which its --c looks for them.
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
@@ -70,7 +71,8 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
 
     Raises:
         TornCheckpointError: the file is missing or incomplete.
-        CheckpointError: the file is complete, but is not a checkpoint of nnU-Net or contains code.
+        CheckpointError: the file is complete, but is not a checkpoint of nnU-Net or contains code; or, unless it is
+            mapped, its weights are not all finite.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -92,6 +94,11 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint)
     if missing:
         raise CheckpointError(f"{file} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
+    if not mapped:
+        try:
+            check_finite(checkpoint["network_weights"])
+        except WeightsError as error:
+            raise CheckpointError(f"{file}: {error}") from error
     return dict(checkpoint)
 
 

@@ -21,6 +21,7 @@ from nnunet_missingmod.storage import fingerprint
 from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, is_ours, read_checkpoint
 from nnunet_missingmod.training.step import TeacherOutput
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError, TeacherFolder, check_teacher, find_teacher
+from nnunet_missingmod.training.weights import load_weights
 
 
 class Teacher:
@@ -162,7 +163,7 @@ def _build(
             plans_manager.get_label_manager(found.dataset_json).num_segmentation_heads,
             enable_deep_supervision=False,
         )
-        network.load_state_dict(checkpoint["network_weights"])
+        load_weights(network, checkpoint["network_weights"])
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise TeacherError(f"The weights in {found.checkpoint} do not fit its plans: {error}") from error
     return network

@@ -95,6 +95,12 @@ def test_what_nnunet_trains_on_is_accepted(change):
         ({"file_ending": None}, "got null"),
         ({"file_ending": 3}, "got 3"),
         ({"file_ending": ""}, 'got ""'),
+        ({"file_ending": "./../../ESC.nii.gz"}, 'must be the end of a file name, as "file_ending": ".nii.gz"'),
+        ({"file_ending": "./x.nii.gz"}, "without"),
+        ({"file_ending": "..nii.gz"}, "without"),
+        ({"file_ending": ".\\x.nii.gz"}, "without"),
+        ({"file_ending": ".nii\n.gz"}, "without"),
+        ({"file_ending": ".nii\0.gz"}, "without"),
         (
             {"dataset": [1]},
             '"dataset" must list at least one case, as "dataset": {"CASE": {"images": ["flair.nii.gz", ""]',

@@ -9,10 +9,12 @@ import pytest
 from nnunet_missingmod.inference.model_files import (
     BEST,
     ModelFolderError,
+    check_dataset_is_the_trainings,
     choose_folds,
     find_model_folder,
     read_model_json,
 )
+from nnunet_missingmod.inference.model_folder import open_model_folder
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_json_that_is_nested_too_deeply_or_no_object_is_refused(tiny, make_model
         read_model_json(folder, name)
 
 
-@pytest.mark.parametrize("ending", [None, 5, "", "nii.gz", [".nii.gz"]])
+@pytest.mark.parametrize("ending", [None, 5, "", "nii.gz", [".nii.gz"], "./../../x.nii.gz"])
 def test_a_file_ending_that_is_none_is_refused_and_names_the_file(tiny, make_model, ending):
     folder = make_model(tiny, "nnUNetTrainer")
     (folder / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "file_ending": ending}))
@@ -70,3 +72,59 @@ def test_labels_that_are_none_are_refused_and_the_file_is_named(tiny, make_model
     (folder / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "labels": labels}))
     with pytest.raises(ModelFolderError, match=rf"{folder}/dataset\.json: .*labels"):
         read_model_json(folder, "dataset.json")
+
+
+TRAINED_ON = {
+    "channel_names": {"0": "T1", "1": "T2"},
+    "labels": {"background": 0, "oedema": 1, "tumour": 2},
+    "file_ending": ".nii.gz",
+}
+REGIONS = {
+    **{"labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}, "regions_class_order": [1, 2]},
+    **{"channel_names": {"0": "T1"}, "file_ending": ".nii.gz"},
+}
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "edit", "said"),
+    [
+        (TRAINED_ON, {"channel_names": {"0": "T2", "1": "T1"}}, "channels 0: T2, 1: T1, in the training 0: T1, 1: T2"),
+        (
+            TRAINED_ON,
+            {"labels": {"background": 0, "oedema": 2, "tumour": 1}},
+            "labels background: 0, tumour: 1, oedema: 2, in the training background: 0, oedema: 1, tumour: 2",
+        ),
+        (TRAINED_ON, {"file_ending": ".nrrd"}, r"file_ending \.nrrd, in the training \.nii\.gz"),
+        (REGIONS, {"regions_class_order": [2, 1]}, "regions_class_order 2, 1, in the training 1, 2"),
+        (
+            REGIONS,
+            {"labels": {"background": 0, "core": [2], "whole": [1, 2], "ignore": 3}},
+            r"labels background: 0, core: 2, whole: 1\+2, .*, in the training background: 0, whole: 1\+2",
+        ),
+    ],
+)
+def test_a_dataset_json_that_was_edited_after_the_training_is_refused_in_words(tmp_path, trained_on, edit, said):
+    with pytest.raises(ModelFolderError, match=rf"dataset\.json is not that of the training.*: {said}"):
+        check_dataset_is_the_trainings(tmp_path, {**trained_on, **edit}, trained_on)
+
+
+def test_a_dataset_json_that_is_only_written_otherwise_is_that_of_the_training(tmp_path):
+    written = {
+        "modality": {"1": "T2", "0": "T1"},
+        "labels": {"tumour": [2], "background": "0", "oedema": 1.0},
+        "numTraining": 7,
+        "regions_class_order": None,
+        "file_ending": ".nii.gz",
+    }
+    check_dataset_is_the_trainings(tmp_path, written, TRAINED_ON)
+    check_dataset_is_the_trainings(tmp_path, {**REGIONS, "regions_class_order": [1.0, 2]}, REGIONS)
+    for nothing in (None, "dataset.json", {}, {"labels": 3}):
+        check_dataset_is_the_trainings(tmp_path, TRAINED_ON, nothing)
+
+
+def test_an_edited_dataset_json_is_refused_when_the_model_is_opened(tiny, make_model):
+    folder = make_model(tiny, "nnUNetTrainer")
+    names = dict(zip("0123", ("T1", "FLAIR", "T1ce", "T2"), strict=True))
+    (folder / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "channel_names": names}))
+    with pytest.raises(ModelFolderError, match="channels 0: T1, 1: FLAIR, .*in the training 0: FLAIR, 1: T1,"):
+        open_model_folder(folder)

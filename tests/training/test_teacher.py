@@ -54,6 +54,25 @@ def test_a_finished_teacher_says_what_its_trainer_said(tiny, train_teacher, stud
     assert teacher.source.startswith("nnUNetTrainerMedMAPTeacher in ")
 
 
+def test_weights_that_are_no_numbers_are_refused_with_the_file(student, checkpoint):
+    content = torch.load(checkpoint, weights_only=False)
+    next(iter(content["network_weights"].values()))[0] = float("nan")
+    torch.save(content, checkpoint)
+    with pytest.raises(TeacherError, match=rf"{checkpoint}: weights are NaN or infinite .*Train it again with: nnUNet"):
+        load_teacher(student, "auto", device=CPU)
+
+
+def test_a_command_in_its_plans_is_not_executed(student, checkpoint, tmp_path):
+    file, witness = checkpoint.parents[1] / "plans.json", tmp_path / "executed"
+    plans = json.loads(file.read_text())
+    arguments = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    arguments |= {"nonlin": "os.system", "nonlin_kwargs": {"command": f"touch {witness}"}}
+    file.write_text(json.dumps(plans))
+    with pytest.raises(TeacherError, match=r"architecture .*os\.system"):
+        load_teacher(student, "auto", device=CPU)
+    assert not witness.exists()
+
+
 def test_a_torn_checkpoint_is_refused_by_name(student, checkpoint):
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(TeacherError, match=r"checkpoint_final\.pth .*Train it again with: nnUNetv2_train"):
