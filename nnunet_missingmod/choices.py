@@ -24,6 +24,7 @@ from nnunet_missingmod.keys import (
     BELOW_ONE,
     CHANNEL_OR_AUTO,
     COUNT,
+    DECAY,
     EXPONENT,
     LEVEL_WEIGHTS,
     NATURAL,
@@ -79,7 +80,7 @@ def _has_no(exponent: str) -> tuple[Callable[[Choices], bool], str]:
 
 def _has_no_teacher(choices: Choices) -> bool:
     taught = any(term.is_on(choices) and term.has_teacher(choices) for term in TERMS)
-    return not taught and choices["initial_weights"] != "teacher"
+    return not taught and choices["initial_weights"] != "teacher" and choices.get("predict_with") != "average"
 
 
 # A row per key.
@@ -106,6 +107,14 @@ TRAINING_KEYS: tuple[Key, ...] = (
     Key("modality_dropout_seed", 0, NATURAL,
         "Seed of the subsets; with the epoch and the rank it determines every draw, so `--c` continues the sequence.",
         idle=_is_off("modality_dropout")),
+    Key("modality_dropout_from", 0.0, SHARE,
+        "Share of the training before which no modality is dropped.", idle=_is_off("modality_dropout")),
+    Key("modality_dropout_until", 0.0, SHARE,
+        "Share of the training from which on every case is dropped from; in between, the chance that a case is grows "
+        "linearly from 0 to 1.",
+        ((lambda c: c["modality_dropout_until"] < c["modality_dropout_from"],
+          "modality_dropout_until must not be below modality_dropout_from."),),
+        _is_off("modality_dropout")),
     Key("validation_subsets", "full", one_of("full", "cycle"),
         "What the pseudo Dice and `checkpoint_best` are computed on: all modalities, or each batch the next of the "
         "2^J - 1 subsets."),
@@ -211,11 +220,23 @@ METHOD_KEYS: tuple[Key, ...] = (
               "no term learns from a teacher or by mutual information")),
     Key("teacher", "auto", TEACHER,
         "The full-modality model that teaches: `auto` is nnUNetTrainerMedMAPTeacher with the same dataset, plans, "
-        "configuration and fold. The environment variable nnUNet_missingmod_teacher goes before it.",
-        idle=(_has_no_teacher, "neither a term nor initial_weights uses a teacher")),
+        "configuration and fold; `average` is the exponential moving average of the network itself. The environment "
+        "variable nnUNet_missingmod_teacher goes before it, except before `average`.",
+        idle=(_has_no_teacher, "no term, initial_weights or predict_with uses a teacher")),
+    Key("average_decay", "auto", DECAY,
+        "Decay of the average per step; `auto` lets it forget over a fifteenth of the training (0.995 for 3,000 "
+        "steps).",
+        idle=(lambda c: c["teacher"] != "average", 'teacher is not "average"')),
+    Key("predict_with", "network", one_of("network", "average"),
+        "Whose weights validate, are saved for prediction and decide on `checkpoint_best`: the network's or its "
+        "average's.",
+        ((lambda c: c["predict_with"] == "average" and c["teacher"] != "average",
+          'predict_with "average" needs teacher "average"; or set it to "network".'),)),
     Key("initial_weights", "random", one_of("random", "teacher"),
         "What the network starts from: nnU-Net's random weights, or those of the teacher, whose network must be built "
-        "the same; stock nnU-Net's is that of a student without channel encoder."),
+        "the same; stock nnU-Net's is that of a student without channel encoder.",
+        ((lambda c: c["initial_weights"] == "teacher" and c["teacher"] == "average",
+          'teacher "average" starts from the network: set initial_weights to "random".'),)),
 )
 # fmt: on
 
@@ -278,6 +299,7 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "trainers.{name}",
         (
             "nnUNetTrainerMedMAPTeacher",
+            "nnUNetTrainerHolderMISelf",
             "nnUNetTrainerHolderMI",
             "nnUNetTrainerMedMAP",
             "nnUNetTrainerSharedBackbone",

@@ -86,8 +86,9 @@ SWITCH = Range("true or false", lambda v: isinstance(v, bool))
 EXPONENT = Range("number above 0, not 1", lambda v: _is_number(v) and v > 0 and v != 1)
 CHANNEL_OR_AUTO = Range('channel name, or "auto"', lambda v: isinstance(v, str))
 TEACHER = Range(
-    '"auto", the name of a trainer, or the path of a model folder', lambda v: isinstance(v, str) and v != ""
+    '"auto", "average", the name of a trainer, or the path of a model folder', lambda v: isinstance(v, str) and v != ""
 )
+DECAY = Range('"auto", or a number from 0 up to, not including, 1', lambda v: v == "auto" or BELOW_ONE.accepts(v))
 LEVEL_WEIGHTS = Range(
     '"depth", or a list of numbers of at least 0, one per encoder level, shallowest first',
     lambda v: v == "depth" or _are_weights(v),

@@ -18,7 +18,8 @@ EXAMPLES = {
     "SWITCH": ([True, False], [0, 1, "true"]),
     "EXPONENT": ([0.5, 2], [1, 0, -2, "2"]),
     "CHANNEL_OR_AUTO": (["auto", "T1"], [3, ["T1"]]),
-    "TEACHER": (["auto", "nnUNetTrainer", "/a/folder"], ["", 5]),
+    "DECAY": (["auto", 0, 0.995], [1, -0.1, "half", True]),
+    "TEACHER": (["auto", "average", "nnUNetTrainer", "/a/folder"], ["", 5]),
     "LEVEL_WEIGHTS": (["depth", [0, 1, 2.5]], ["deep", [], [-1, 1], [0, 0], 3]),
 }
 RANGES = {name: value for name, value in vars(keys).items() if isinstance(value, Range)}

@@ -33,6 +33,12 @@ ENUMERATE = {"network": "parallel", "subset_objective": "enumerate"}
             {"channel_encoder": "shared", "alignment_anchor": "mixture", "anchor_modality": "FLAIR"},
             "one of T1, t2flair, T2, got 'FLAIR'",
         ),
+        ({"predict_with": "average"}, 'needs teacher "average"'),
+        ({"teacher": "average", "initial_weights": "teacher"}, "starts from the network"),
+        (
+            {"modality_dropout": "uniform", "modality_dropout_from": 0.5, "modality_dropout_until": 0.2},
+            "must not be below modality_dropout_from",
+        ),
         *(({"alignment_anchor": anchor}, "nothing can move: set alignment_anchor") for anchor in ANCHORS[1:]),
     ],
 )
@@ -57,9 +63,11 @@ def test_contradictions_are_refused_with_what_to_set(block, message):
         ({"mutual_information_weight": 0.0}, 'mutual_information is "none"'),
         ({"mutual_information_level_weights": [1]}, 'mutual_information is "none"'),
         ({"distillation_warmup_epochs": 3}, "no term learns from a teacher or by mutual information"),
-        ({"teacher": "nnUNetTrainer"}, "neither a term nor initial_weights uses a teacher"),
+        ({"teacher": "nnUNetTrainer"}, "no term, initial_weights or predict_with uses a teacher"),
         ({"modality_dropout_probability": 0.3, "modality_dropout": "uniform"}, 'modality_dropout is not "bernoulli"'),
         ({"modality_dropout_seed": 3}, 'modality_dropout is "none"'),
+        ({"modality_dropout_until": 0.5}, 'modality_dropout is "none"'),
+        ({"average_decay": 0.9}, 'teacher is not "average"'),
     ],
 )
 def test_a_key_that_is_set_and_does_nothing_is_refused_with_the_reason(block, reason):

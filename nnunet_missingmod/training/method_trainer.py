@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,30 @@ import torch
 from nnunetv2.paths import nnUNet_results
 
 from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.training.average import AverageTeacher, average_decay
 from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.teacher import Teacher, load_teacher
 from nnunet_missingmod.training.teacher_folder import Student
 from nnunet_missingmod.training.term_trainer import TermTrainer
 
+_AVERAGE = "missingmod_average"
+
 
 class MethodTrainer(TermTrainer):
     """Trains as `TermTrainer` does; terms may learn from a frozen teacher, and the network may start from its weights.
 
+    With ``"teacher": "average"`` the teacher is the network's own average. Its weights are saved within the optimiser's
+    state, as is all that learns beside the network; with ``"predict_with": "average"`` the two change places wherever
+    the network validates or is saved.
+
     Attributes:
         frozen_teacher: the teacher, from the start of the training on; None if no term learns from one.
+        average: the network's average, from ``configure_optimizers`` on, if the choices name it as the teacher.
         samples_taught: of the epoch so far, how many samples the teacher counted for, and how many there were.
     """
 
     frozen_teacher: Teacher | None = None
+    average: AverageTeacher | None = None
     samples_taught = (0, 0)
     _was_given_weights = False
 
@@ -34,15 +43,39 @@ class MethodTrainer(TermTrainer):
         nnU-Net does not tell the trainer of ``-pretrained_weights``.
         """
         super().initialize()
-        unwrapped(self.network).register_load_state_dict_post_hook(self._note_weights)
 
-    def _note_weights(self, *_loaded: Any) -> None:
-        self._was_given_weights = True
+        # A function, because a copy of the network would copy a method's trainer too.
+        def note_weights(*_loaded: Any) -> None:
+            self._was_given_weights = True
+
+        unwrapped(self.network).register_load_state_dict_post_hook(note_weights)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """Let the average, if there is one, follow every step of the optimiser."""
+        optimizer, scheduler = super().configure_optimizers()
+        if self.choices["teacher"] == "average":
+            self.average = AverageTeacher(
+                unwrapped(self.network),
+                decay=average_decay(
+                    self.choices["average_decay"], num_steps=self.num_epochs * self.num_iterations_per_epoch
+                ),
+                returns_logits=self._teacher_logits_are_used(),
+            )
+            optimizer.register_step_post_hook(self._update_average)
+        return optimizer, scheduler
+
+    def _update_average(self, *_step: Any) -> None:
+        assert self.average is not None
+        self.average.update(unwrapped(self.network))
 
     def on_train_start(self) -> None:
         """Load the teacher, perhaps take its weights, then start as nnU-Net does."""
         if not self.was_initialized:
             self.initialize()
+        if self.average is not None:
+            self._start_average(self.average)
+            super().on_train_start()
+            return
         self.taught = taught_terms(self.choices)
         begins = self.choices["initial_weights"] == "teacher" and self.taught_by is None
         if begins and self._was_given_weights:
@@ -61,6 +94,13 @@ class MethodTrainer(TermTrainer):
                 self.frozen_teacher = teacher
         super().on_train_start()
 
+    def _start_average(self, average: AverageTeacher) -> None:
+        self.print_to_log_file(f"Teacher: {average.source}")
+        if not average.updates:
+            average.restart(unwrapped(self.network))
+        if taught_terms(self.choices):
+            self.frozen_teacher = average
+
     def _load_teacher(self) -> Teacher:
         student = Student(
             Path(str(nnUNet_results)),
@@ -71,17 +111,53 @@ class MethodTrainer(TermTrainer):
             self.fold,
         )
         assert self.terms is not None
-        terms = [self.terms.term(name) for name in self.taught]
         teacher = load_teacher(
-            student,
-            self.choices["teacher"],
-            device=self.device,
-            returns_logits=any(term.uses_teacher_logits for term in terms),
+            student, self.choices["teacher"], device=self.device, returns_logits=self._teacher_logits_are_used()
         )
-        if any(term.levels for term in terms):
+        if any(self.terms.term(name).levels for name in self.taught):
             teacher.check_channels(unwrapped(self.network).encoder.output_channels)
         teacher.check_weights(self.taught_by)
         return teacher
+
+    def _teacher_logits_are_used(self) -> bool:
+        assert self.terms is not None
+        return any(self.terms.term(name).uses_teacher_logits for name in taught_terms(self.choices))
+
+    def _add_terms(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        state = super()._add_terms(optimizer, state)
+        return state if self.average is None else {**state, _AVERAGE: self.average.state_dict()}
+
+    def _take_terms(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        if self.average is not None:
+            self.average.load_state_dict(state[_AVERAGE])
+        return super()._take_terms(optimizer, {name: value for name, value in state.items() if name != _AVERAGE})
+
+    def _predicting(self) -> AbstractContextManager[None]:
+        """Inside, the network has the weights that predict."""
+        if self.average is None or self.choices["predict_with"] != "average":
+            return nullcontext()
+        return self.average.in_place_of(unwrapped(self.network))
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Save, in the place of the network's weights, those that predict."""
+        with self._predicting():
+            super().save_checkpoint(filename)
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Load what ``save_checkpoint`` saved."""
+        super().load_checkpoint(filename_or_checkpoint)
+        if self.average is not None and self.choices["predict_with"] == "average":
+            self.average.exchange(unwrapped(self.network))
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Validate the weights that predict."""
+        with self._predicting():
+            return super().validation_step(batch)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Validate the weights that predict."""
+        with self._predicting():
+            super().perform_actual_validation(save_probabilities)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's count of samples that are taught."""
@@ -93,7 +169,8 @@ class MethodTrainer(TermTrainer):
         if self.frozen_teacher is not None:
             present = self._present(batch)
             taught, samples = self.samples_taught
-            self.samples_taught = (taught + int(present.all(dim=1).sum()), samples + len(present))
+            counted = int(self.frozen_teacher.counts(present).sum())
+            self.samples_taught = (taught + counted, samples + len(present))
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
                 self.loss.teacher_output = self.frozen_teacher(batch["data"], present)

@@ -72,9 +72,14 @@ class ModalityDropout:
         self._rank = rank
         self.start_epoch(0)
 
-    def start_epoch(self, epoch: int) -> None:
-        """Begin the sequence of draws of an epoch."""
+    def start_epoch(self, epoch: int, *, chance: float = 1.0) -> None:
+        """Begin the sequence of draws of an epoch.
+
+        Args:
+            chance: that a case is dropped from at all; the others keep what they have.
+        """
         self._rng = np.random.default_rng([self._seed, self._rank, epoch])
+        self._chance = chance
 
     def sample(self, present: BoolArray) -> BoolArray:
         """Return ``kept`` (B, J): for each case a non-empty subset of the modalities it has.
@@ -90,8 +95,20 @@ class ModalityDropout:
             channels = np.flatnonzero(has)
             if not len(channels):
                 raise ValueError(f"Case {case} of the batch has no modality.")
-            kept[case, channels] = self._sampler(len(channels), self._rng)
+            if self._chance < 1 and self._rng.random() >= self._chance:
+                kept[case, channels] = True
+            else:
+                kept[case, channels] = self._sampler(len(channels), self._rng)
         return kept
+
+
+def dropout_chance(progress: float, *, start: float, end: float) -> float:
+    """Return the chance that a case is dropped from: 0 before ``start``, 1 from ``end`` on, linear in between.
+
+    Args:
+        progress: share of the training that is over, as are ``start`` and ``end``.
+    """
+    return float(progress >= end) if end == start else float(np.clip((progress - start) / (end - start), 0, 1))
 
 
 Counts = npt.NDArray[np.floating[Any]]

@@ -49,7 +49,7 @@ class Teacher:
             data: (B, J + E, *spatial), absent modalities marked.
             present: (B, J) bool, on the CPU, so that the CPU does not wait for the GPU.
         """
-        complete = present.all(dim=1).to(data.device, non_blocking=True)
+        complete = self.counts(present).to(data.device, non_blocking=True)
         # A stock network takes no such argument; its absent channels are filled by their marks.
         given_present = present if isinstance(self._network, MultimodalNetwork) else None
         with torch.no_grad():
@@ -58,6 +58,10 @@ class Teacher:
             logits, encoder = forward_with_encoder_features(self._network, data, given_present)
         assert isinstance(logits, torch.Tensor)
         return TeacherOutput(logits, encoder, complete)
+
+    def counts(self, present: torch.Tensor) -> torch.Tensor:
+        """Return (B,) bool: the samples that it teaches, which have every modality; ``present`` is (B, J) bool."""
+        return present.all(dim=1)
 
     def copy_weights_to(self, student: nn.Module) -> None:
         """Copy the weights into the student's network, which must have the same architecture.

@@ -28,7 +28,7 @@ from nnunet_missingmod.training.presence import (
     read_presence,
 )
 from nnunet_missingmod.training.split import SPLIT_FILE, Split, parse_split, write_split
-from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count
+from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count, dropout_chance
 
 PREPROCESSOR = "MissingModPreprocessor"
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
@@ -54,7 +54,7 @@ class MissingModTrainer(CheckpointTrainer):
     Attributes:
         block_keys: the keys of the block that this trainer uses; it leaves the others to the trainers it shares its
             plans with.
-        taught: the names of the loss terms that learn from a teacher.
+        taught: the names of the loss terms that learn from a teacher of complete cases.
     """
 
     block_keys = plans_block.COMMON_KEYS
@@ -216,7 +216,12 @@ class MissingModTrainer(CheckpointTrainer):
         """Start the epoch's sequence of dropped modalities."""
         super().on_train_epoch_start()
         if self.dropout is not None:
-            self.dropout.start_epoch(self.current_epoch)
+            chance = dropout_chance(
+                self.current_epoch / self.num_epochs,
+                start=self.choices["modality_dropout_from"],
+                end=self.choices["modality_dropout_until"],
+            )
+            self.dropout.start_epoch(self.current_epoch, chance=chance)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take nnU-Net's training step on a random subset of each case's modalities."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_missingmod.training.subsets import ModalityDropout
+from nnunet_missingmod.training.subsets import ModalityDropout, dropout_chance
 
 SCHEMES = ("uniform", "uniform_count", "bernoulli")
 NUM_DRAWS = 20_000
@@ -119,3 +119,47 @@ def test_unknown_scheme_is_refused():
 def test_case_without_any_modality_is_refused():
     with pytest.raises(ValueError, match="Case 1 of the batch"):
         ModalityDropout("uniform").sample(np.array([[True, False], [False, False]]))
+
+
+@pytest.mark.parametrize(
+    ("progress", "start", "end", "chance"),
+    [
+        (0, 0, 0, 1),
+        (0.5, 0, 0, 1),
+        (0, 0, 0.5, 0),
+        (0.25, 0, 0.5, 0.5),
+        (0.5, 0, 0.5, 1),
+        (0.9, 0, 0.5, 1),
+        (0.1, 0.2, 0.6, 0),
+        (0.4, 0.2, 0.6, 0.5),
+        (0.59, 0.6, 0.6, 0),
+        (0.6, 0.6, 0.6, 1),
+    ],
+)
+def test_the_chance_of_dropout_grows_between_two_shares_of_the_training(progress, start, end, chance):
+    assert dropout_chance(progress, start=start, end=end) == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3])
+def test_a_case_that_is_not_dropped_from_keeps_what_it_has(chance):
+    dropout = ModalityDropout("uniform", seed=1)
+    dropout.start_epoch(3, chance=chance)
+    present = np.ones((NUM_DRAWS, 3), dtype=bool)
+    present[:, 0] = False
+    kept = dropout.sample(present)
+    assert not (kept & ~present).any()
+    # Of those that are dropped from, one of the three subsets keeps both.
+    assert (kept.sum(axis=1) == 2).mean() == pytest.approx(1 - chance * 2 / 3, abs=0.02)
+
+
+def test_without_a_curriculum_the_draws_are_those_of_before():
+    one, other = ModalityDropout("uniform", seed=5), ModalityDropout("uniform", seed=5)
+    one.start_epoch(2)
+    other.start_epoch(2, chance=1.0)
+    present = np.ones((50, 4), dtype=bool)
+    kept = one.sample(present)
+    assert np.array_equal(kept, other.sample(present))
+    # Drawn one integer per case from the generator of (seed, rank, epoch), and nothing else.
+    rng = np.random.default_rng([5, 0, 2])
+    drawn = [int(rng.integers(1, 16)) for _ in range(50)]
+    assert kept.tolist() == [[bool(index >> j & 1) for j in range(4)] for index in drawn]
