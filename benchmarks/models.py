@@ -109,7 +109,9 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device, **block
         trainer.initialize()
         trainer.set_deep_supervision_enabled(True)
         trainer.network.train()
-        if isinstance(trainer, MethodTrainer) and (taught := taught_terms(trainer.choices)):
+        if isinstance(trainer, MethodTrainer) and trainer.average is not None:
+            trainer.frozen_teacher = trainer.average
+        elif isinstance(trainer, MethodTrainer) and (taught := taught_terms(trainer.choices)):
             chosen = trainer.choices["teacher"]
             teacher = make_trainer(CONVENTIONAL_TEACHER if chosen == "auto" else chosen, plans, device)
             teacher.set_deep_supervision_enabled(False)

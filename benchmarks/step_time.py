@@ -29,6 +29,7 @@ ARMS: dict[tuple[str, str], float | None] = {
     ("nnUNetTrainerMedMAPTeacher", STOCK): None,
     ("nnUNetTrainerMedMAP", STOCK): None,
     ("nnUNetTrainerHolderMI", STOCK): 1.5,
+    ("nnUNetTrainerHolderMISelf", STOCK): 1.5,
     ("nnUNetTrainerSharedBackbone", OWN): 1.0,
     ("nnUNetTrainerHolderMIParallel", OWN): 1.5,
     ("nnUNetTrainerRDL", OWN): None,
@@ -43,6 +44,7 @@ class RememberedTeacher:
     def __init__(self, teacher: Any) -> None:
         self.teacher = teacher
         self.said: TeacherOutput | None = None
+        self.counts = teacher.counts
 
     def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
         if self.said is None:

@@ -8,6 +8,7 @@ weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,17 @@ class Teacher:
         network: has an encoder and a decoder; deep supervision is off.
         source: the trainer and checkpoint of the network, for messages.
         returns_logits: whether a term uses the logits; if not, the decoder does not run.
-
-    Attributes:
-        fingerprint: of the weights; a training that is continued checks that its teacher is the same.
     """
 
     def __init__(self, network: nn.Module, source: str, *, returns_logits: bool = True) -> None:
         self.returns_logits = returns_logits
         self._network = network.eval().requires_grad_(False)
         self.source = source
-        self.fingerprint = fingerprint(weights=network.state_dict())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the weights; a training that is continued checks that its teacher is the same."""
+        return fingerprint(weights=self._network.state_dict())
 
     def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
         """Return features, and logits if a term uses them, of a batch before dropout, without gradients.

@@ -32,6 +32,9 @@ class StandIn:
     def __init__(self, channels):
         self.channels = channels
 
+    def counts(self, present):
+        return present.all(dim=1)
+
     def __call__(self, data, present):
         assert data.device == META
         assert present.device == torch.device("cpu")
@@ -49,6 +52,7 @@ class StandIn:
         "nnUNetTrainerModalityDropout",
         "nnUNetTrainerMedMAPTeacher",
         "nnUNetTrainerHolderMI",
+        "nnUNetTrainerHolderMISelf",
         "nnUNetTrainerSharedBackbone",
         "nnUNetTrainerHolderMIParallel",
         "nnUNetTrainerRDL",
