@@ -28,7 +28,11 @@ MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
     "number from 0 up to, not including, 1": ([0, 0.5, 0.99], [1, 1.5, -0.1, "0.5", True, math.nan]),
     "true or false": ([True, False], [0, 1, "true", []]),
     "channel name, or `auto`": (["auto"], [3, True, ["auto"]]),
-    "`auto`, the name of a trainer, or the path of a model folder": (["auto", "nnUNetTrainer"], ["", 5, ["auto"]]),
+    "`auto`, `average`, the name of a trainer, or the path of a model folder": (
+        ["auto", "average", "nnUNetTrainer"],
+        ["", 5, ["auto"]],
+    ),
+    "`auto`, or a number from 0 up to, not including, 1": (["auto", 0, 0.995], [1, -0.1, "0.5", True, math.nan]),
     "`depth`, or a list of numbers of at least 0, one per encoder level, shallowest first": (
         ["depth", [0, 1, 2]],
         ["shallow", 3, [-1, 2], ["a"], [], {}],
