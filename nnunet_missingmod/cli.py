@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, TextIO
 
 from nnunet_missingmod import __version__
+from nnunet_missingmod.commands.options import Parser, add_verbose, lines_are_written, print_line
 from nnunet_missingmod.commands.table import COMMANDS, GROUPS, Command
 from nnunet_missingmod.errors import FailedError, UsageError
 
@@ -25,8 +26,6 @@ _INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 
 def make_parser(name: str) -> argparse.ArgumentParser:
     """Return the parser of a command of ``COMMANDS``."""
-    from nnunet_missingmod.commands.options import Parser, add_verbose
-
     command = COMMANDS[name]
     parser = Parser(prog=f"{_PACKAGE} {name}", description=command.line)
     _function(command, "add", "_arguments")(parser)
@@ -45,10 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # As standard error does: a terminal that lacks the ö of Hölder, or a file name that is no text, is no failure.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # who read our output is gone, as after `| head`
-        code = 1
+        with lines_are_written():
+            code = _run(arguments)
     except KeyboardInterrupt:
         code = _INTERRUPTED
         _complain(arguments, "stopped by Ctrl-C.", verbose=False)
@@ -73,10 +70,10 @@ def _run(arguments: Sequence[str]) -> int:
         _say(_usage())
         return 2
     if arguments[0] in ("-h", "--help"):
-        sys.stdout.write(_usage())
+        print_line(_usage().removesuffix("\n"))
         return 0
     if arguments[0] == "--version":
-        sys.stdout.write(f"{_PACKAGE} {__version__}\n")
+        print_line(f"{_PACKAGE} {__version__}")
         return 0
     if arguments[0] not in COMMANDS:
         _say(f"{_PACKAGE}: unknown command {arguments[0]!r}\n\n{_usage()}")

@@ -199,10 +199,19 @@ def choose_subset(words: Sequence[str], names: Sequence[str]) -> Subset:
     Each word is a name, or several joined by ``+``.
 
     Raises:
-        ValueError: a word is not the name of a modality; the message lists the modalities and the nearest name.
+        ValueError: a word is not the name of a modality (the message lists the modalities and the nearest name), or a
+            modality is named twice.
     """
-    parts = [unescape(part) for word in words for part in split_escaped(word, "+")]
-    return tuple(sorted({choose_channel(part, names) for part in parts}))
+    channels: list[int] = []
+    for word in words:
+        for part in map(unescape, split_escaped(word, "+")):
+            if not part.strip():
+                raise ValueError(f"In {word!r} the name of a modality is empty; they are {', '.join(names)}.")
+            channel = choose_channel(part, names)
+            if channel in channels:
+                raise ValueError(f"{names[channel]} is named twice in {' '.join(words)!r}: name each modality once.")
+            channels.append(channel)
+    return tuple(sorted(channels))
 
 
 def choose_channel(name: str, names: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import unicodedata
@@ -27,6 +28,7 @@ _BLOCK_BYTES = 1024**2
 _PART_BYTES = 255
 # Of the name of a case or a model, to which endings and marks of unfinished files are added.
 _NAME_BYTES = 200
+_NIFTI_ENDING = re.compile(r"\.(nii|nia|hdr|img)(\.gz)?$", re.IGNORECASE)
 
 
 def check_output(folder: Path) -> None:
@@ -60,7 +62,16 @@ def name_problem(name: str) -> str | None:
         return "holds a slash or a character that cannot be shown"
     if len(name.encode()) > _NAME_BYTES:
         return f"is longer than {_NAME_BYTES} bytes"
-    return None
+    return ending_problem(name)
+
+
+def ending_problem(name: str) -> str | None:
+    """Return why a case's name that ends as a NIfTI file does cannot be used, as the end of a sentence; None if it can.
+
+    ITK writes ``x.nii.gz.nii.gz`` to ``x.nii.gz``.
+    """
+    ending = _NIFTI_ENDING.search(name)
+    return f"ends with {ending[0]}, an ending of image files, and must be without" if ending else None
 
 
 @contextmanager
@@ -69,12 +80,19 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
 
     It is in the folder of ``path``, which is created if it does not exist. It has the same suffix, because image
     writers choose their format by it.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

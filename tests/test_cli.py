@@ -161,7 +161,10 @@ def test_output_onto_a_full_disk_fails_without_traceback(arguments):
             env={**os.environ, "PYTHONUNBUFFERED": ""},
         )
     assert done.returncode == 1
-    assert done.stderr == f"nnunet_missingmod {arguments[0]}: [Errno 28] No space left on device\n"
+    assert (
+        done.stderr
+        == f"nnunet_missingmod {arguments[0]}: Standard output cannot be written to: No space left on device.\n"
+    )
 
 
 # How a command ends whose standard output, or error, was closed or is full.

@@ -140,3 +140,19 @@ def test_many_modalities_cost_neither_time_nor_memory(count):
     assert 2 * count + 51 <= len(found) <= 2 * count + 51 + count * (count - 1) // 2
     assert time.process_time() - started < 1
     assert peak < 5e6
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("T1+T1", "T1 is named twice in 'T1\\+T1'"),
+        ("T1+t1", "T1 is named twice"),
+        ("", "In '' the name of a modality is empty; they are T1, T2"),
+        ("T1+", "In 'T1\\+' the name of a modality is empty"),
+        ("T1++T2", "is empty"),
+        (" ", "is empty"),
+    ],
+)
+def test_a_modality_is_named_once_and_no_name_is_empty(word, said):
+    with pytest.raises(ValueError, match=said):
+        choose_subsets([word], ("T1", "T2"))

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -118,3 +122,25 @@ def test_tensors_of_every_kind_have_one(dtype, shape):
     assert fingerprint(weights={"a": value}) == fingerprint(weights={"a": value.clone()})
     if value.numel():
         assert fingerprint(weights={"a": value}) != fingerprint(weights={"a": torch.zeros_like(value)})
+
+
+def test_an_error_names_the_file_that_could_not_be_written(tmp_path, monkeypatch):
+    def full(*_args, **_more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_text(tmp_path / "a.csv", "text")
+    assert caught.value.filename == str(tmp_path / "a.csv")
+    monkeypatch.undo()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(tmp_path / "folder", "text")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "folder"), None)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.nii", "x.NII.GZ", "x.hdr", "x.img.gz"])
+def test_a_name_that_ends_as_a_nifti_file_is_none(name):
+    assert name_problem("x.nii.gz_a") is None
+    assert str(name_problem(name)).startswith(f"ends with {name[1:]}, an ending of image files")

@@ -94,6 +94,11 @@ def validation_sets(folder: Path, folds: Sequence[Fold] | None, *, checkpoint_na
             owner[case] = fold
         of_fold = [found.get(case, CaseFiles(case, {}, ("it has no image in the raw dataset.",))) for case in split]
         sets.append(_evaluation_set((fold,), of_fold, references, notes=(note,) if note else ()))
+    if not owner:
+        raise ModelFolderError(
+            f"Fold {'+'.join(map(str, chosen))} of {folder} has no validation case: its split.json, or "
+            f"splits_final.json of {dataset_name}, names none. Evaluate other folds (-f), or a test folder (-i, -ref)."
+        )
     return sets
 
 

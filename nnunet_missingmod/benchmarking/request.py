@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import unicodedata
@@ -67,7 +68,7 @@ def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> li
     for each in given:
         before, separator, after = str(each).partition("=")
         # A path that holds a = is one, unless what stands after it is a folder and the whole is not.
-        named = bool(separator) and not Path(each).exists() and (os.sep not in before or Path(after).is_dir())
+        named = bool(separator) and not os.path.exists(each) and (os.sep not in before or os.path.isdir(after))
         names.append(before if named else None)
         folders.append(Path(after if named else each))
     trainers = Counter(folder.resolve().name.split("__")[0] for folder in folders)
@@ -200,8 +201,9 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
     refuse_output_within(
         args.output, [folder for folder in (args.input, args.references, *(m.folder for m in models)) if folder]
     )
-    if not args.tolerance > 0:
-        raise UsageError(f"--tolerance is in mm and above 0, got {args.tolerance}.")
+    _refuse_folders_of_the_host(args.output)
+    if not 0 < args.tolerance < math.inf:
+        raise UsageError(f"--tolerance is a number of mm above 0, got {args.tolerance}.")
     least_size, label_map = _least_size(args.least_size), _label_map(args.map_labels or ())
 
     # They import torch, which takes seconds, and wrong usage is said without.
@@ -245,6 +247,23 @@ def refuse_output_within(output: Path, folders: Iterable[Path]) -> None:
                 f"-o {output} {where} {folder}, which is read: results must not lie among images, references or "
                 "models. Choose another -o."
             )
+
+
+def _refuse_folders_of_the_host(output: Path) -> None:
+    """Check that results are not written beside what nnU-Net keeps.
+
+    Raises:
+        UsageError: the output folder is one of nnU-Net's folders, holds one, or is a raw dataset.
+    """
+    output = output.resolve()
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        if not os.environ.get(variable):
+            continue
+        folder = Path(os.environ[variable]).resolve()
+        if folder.is_relative_to(output):
+            raise UsageError(f"-o {output} is or holds {folder}, which is {variable}. Choose another -o.")
+        if variable == "nnUNet_raw" and output.parent == folder and output.is_dir():
+            raise UsageError(f"-o {output} is a raw dataset. Choose another -o.")
 
 
 def _folders(args: argparse.Namespace) -> list[str | Path]:

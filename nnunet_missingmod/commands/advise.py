@@ -9,10 +9,10 @@ from nnunet_missingmod.commands.options import (
     add_model_options,
     cannot_start,
     check_model_options,
-    filled,
     model_folder,
     print_line,
 )
+from nnunet_missingmod.commands.values import filled
 
 if TYPE_CHECKING:
     from nnunet_missingmod.evaluation.statistics import Interval

@@ -15,11 +15,10 @@ from nnunet_missingmod.commands.options import (
     cannot_start,
     check_folders,
     check_processes,
-    filled,
-    path,
     print_line,
     raw_folder,
 )
+from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.modalities import subset_name
 from nnunet_missingmod.storage import check_output, name_problem

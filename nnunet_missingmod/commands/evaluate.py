@@ -18,11 +18,11 @@ from nnunet_missingmod.commands.options import (
     add_window_options,
     cannot_start,
     check_folders,
+    check_folds,
     check_processes,
-    named_path,
-    path,
     print_line,
 )
+from nnunet_missingmod.commands.values import filled, named_path, path
 from nnunet_missingmod.errors import FailedError
 from nnunet_missingmod.storage import check_output
 
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patients",
         metavar="PATTERN",
+        type=filled,
         help="regular expression whose group is the patient, from the start of a case's name, as (.+)_[0-9]+; by "
         "default each case is a patient",
     )
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; return 0 if all went well."""
     with cannot_start():
         check_processes(args.processes)
+        check_folds(args.folds)
         check_folders(args.input, args.references)
         check_output(args.output)
     from nnunet_missingmod.benchmarking.request import request_of

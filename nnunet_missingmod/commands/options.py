@@ -9,13 +9,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.commands.values import device, file_name, filled, fold, named_path, path, share_of_patch
+from nnunet_missingmod.errors import FailedError, UsageError
+
+# Why lines of the command that runs could not be written to standard output.
+_unwritten: list[OSError] = []
+
+
+class _StoreOnce(argparse.Action):
+    """Stores the value of an option, which argparse would silently replace by that of a second time."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if option_string is not None and self in parser.given:
+            with_all = ", with all its values" if self.nargs == "+" else ""
+            raise argparse.ArgumentError(self, f"{option_string} is given twice: give it once{with_all}")
+        parser.given.add(self)
+        setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,10 +37,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(allow_abbrev=False, **more)
+        for name in (None, "store"):
+            self.register("action", name, _StoreOnce)
 
     def _get_option_tuples(self, _option_string: str) -> list[Any]:
         # What an option may be short for. allow_abbrev leaves -dev for -device, and -device for -d evice.
         return []
+
+    def parse_known_args(self, *words: Any, **more: Any) -> tuple[Any, list[str]]:
+        """As argparse's, each time with no option given yet."""
+        self.given: set[argparse.Action] = set()
+        return super().parse_known_args(*words, **more)
 
     def print_help(self, file: Any = None) -> None:
         """Write the help; argparse would be silent about output that cannot be written."""
@@ -50,9 +71,28 @@ class Arguments(Protocol):
 
 
 def print_line(line: str = "") -> None:
-    """Write a line to standard output at once, so that progress is seen through a pipe too."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """Write a line to standard output at once, so that progress is seen through a pipe too.
+
+    Where it cannot be written the work goes on, and `lines_are_written` tells it at the end.
+    """
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        _unwritten.append(error)
+
+
+@contextlib.contextmanager
+def lines_are_written() -> Iterator[None]:
+    """Around a command: when it has ended, its lines have been written to standard output.
+
+    Raises:
+        FailedError: they have not; the work is done nevertheless.
+    """
+    _unwritten.clear()
+    yield
+    if _unwritten:
+        raise FailedError(f"Standard output cannot be written to: {_unwritten[0].strerror}.")
 
 
 @contextlib.contextmanager
@@ -68,52 +108,6 @@ def cannot_start() -> Iterator[None]:
         raise
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-
-
-def path(text: str) -> Path:
-    """Read an argument that is a path: an empty one, as of a variable that is not set, is not the current folder."""
-    try:
-        filled(text).encode()
-    except UnicodeEncodeError:  # SimpleITK ends the process over such a path
-        raise argparse.ArgumentTypeError(
-            "it is not UTF-8 in this locale; rename it to plain letters, or set PYTHONUTF8=1 if it is UTF-8"
-        ) from None
-    return Path(text)
-
-
-def named_path(text: str) -> str:
-    """Read an argument ``[NAME=]FOLDER``, which is left as it is."""
-    filled(text.rpartition("=")[2])
-    return text
-
-
-def filled(text: str) -> str:
-    """Read an argument that is not empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
-    return text
-
-
-def _fold(text: str) -> int | str:
-    if text != "all" and not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"a fold is a number or all, got {text!r}")
-    return text if text == "all" else int(text)
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", text):
-        raise argparse.ArgumentTypeError(f"give auto, cuda, cuda:1, mps or cpu, got {text!r}")
-    return text
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"it is above 0 and at most 1, got {text}")
-    return share
 
 
 def add_option(parser: Arguments, short: str, long: str, *, old: Sequence[str] = (), **more: Any) -> None:
@@ -183,6 +177,17 @@ def add_processes(
     add_option(parser, "-np", "--processes", old=old, type=int, default=default, metavar="N", help=shown)
 
 
+def check_folds(folds: Sequence[int | str] | None) -> None:
+    """Check that no fold is asked for twice.
+
+    Raises:
+        UsageError: one is.
+    """
+    twice = sorted({str(fold) for fold in folds or () if list(folds or ()).count(fold) > 1})
+    if twice:
+        raise UsageError(f"-f names fold {', '.join(twice)} twice.")
+
+
 def check_processes(number: int) -> None:
     """Check the number of processes.
 
@@ -207,7 +212,7 @@ def check_folders(*folders: Path | None) -> None:
 def add_device(parser: Arguments, *, default: str = "auto") -> None:
     """Declare ``-device``, ``--device``: where networks run."""
     shown = f"auto (the GPU where there is one), cuda, cuda:1, mps, cpu (default: {default})"
-    add_option(parser, "-device", "--device", metavar="DEVICE", type=_device, default=default, help=shown)
+    add_option(parser, "-device", "--device", metavar="DEVICE", type=device, default=default, help=shown)
 
 
 def add_model_options(
@@ -278,7 +283,7 @@ def model_folder(args: argparse.Namespace) -> Path:
 
 def add_folds(parser: Arguments, *, help: str = "folds (default: all that are trained)") -> None:
     """Declare ``-f``, ``--folds``."""
-    add_option(parser, "-f", "--folds", metavar="FOLD", type=_fold, nargs="+", help=help)
+    add_option(parser, "-f", "--folds", metavar="FOLD", type=fold, nargs="+", help=help)
 
 
 def add_checkpoint(parser: Arguments) -> None:
@@ -288,7 +293,7 @@ def add_checkpoint(parser: Arguments) -> None:
         "-chk",
         "--checkpoint",
         metavar="FILE",
-        type=filled,
+        type=file_name,
         default="checkpoint_final.pth",
         help="checkpoint of each fold (default: %(default)s)",
     )
@@ -301,7 +306,7 @@ def add_window_options(parser: Arguments) -> None:
         "-step_size",
         "--step-size",
         metavar="SHARE",
-        type=_share,
+        type=share_of_patch,
         default=0.5,
         help="step of the sliding window, as a share of the patch (default: %(default)s)",
     )

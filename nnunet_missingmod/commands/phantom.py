@@ -11,9 +11,9 @@ from nnunet_missingmod.commands.options import (
     add_processes,
     cannot_start,
     check_processes,
-    filled,
     raw_folder,
 )
+from nnunet_missingmod.commands.values import filled
 from nnunet_missingmod.errors import FailedError, UsageError
 from nnunet_missingmod.storage import check_output
 

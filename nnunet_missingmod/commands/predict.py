@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +23,17 @@ from nnunet_missingmod.commands.options import (
     add_window_options,
     cannot_start,
     check_folders,
+    check_folds,
     check_model_options,
     check_processes,
-    filled,
     model_folder,
-    path,
     print_line,
 )
+from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import split_escaped, unescape
-from nnunet_missingmod.storage import cannot_write, check_output, name_problem, write_text
+from nnunet_missingmod.storage import cannot_write, check_output, moved_when_complete, name_problem, write_text
 
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.files import CaseFiles
@@ -157,7 +158,10 @@ def _check_arguments(args: argparse.Namespace) -> None:
     plans_block.resolve(_overrides(args))
     check_model_options(args)
     check_processes(args.processes)
+    check_folds(args.folds)
     _check_names(args)
+    if args.num_parts < 1:
+        raise UsageError(f"-num_parts is 1 or more, got {args.num_parts}.")
     if not 0 <= args.part_id < args.num_parts:
         raise UsageError(f"-part_id goes from 0 to -num_parts - 1 = {args.num_parts - 1}, got {args.part_id}.")
     check_folders(args.input, args.prev_stage_predictions)
@@ -165,6 +169,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
     for option, folder in read.items():
         if folder is not None and folder.resolve() == args.output.resolve():
             raise UsageError(f"-o must be another folder than {option}: the files in {folder} are read.")
+    if args.input is not None and args.output.resolve().is_relative_to(args.input.resolve()):
+        raise UsageError(f"-o {args.output} lies in {args.input} (-i), which is read: choose another -o.")
     if args.model is not None:
         model_folder(args)
     check_output(args.output)
@@ -282,8 +288,17 @@ def _write_description(folder: Path, predictor: Predictor) -> None:
     """
     import json
 
+    described = {"dataset.json": predictor.model.dataset_json, "plans.json": predictor.model.plans}
+    for name in described:
+        if (folder / name).is_dir():
+            raise UsageError(f"Cannot write {folder / name}: it is a folder. Choose another -o, or remove it.")
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        for name, content in (("dataset.json", predictor.model.dataset_json), ("plans.json", predictor.model.plans)):
-            write_text(folder / name, json.dumps(content, indent=4))
+        with moved_when_complete(folder) as temporary:
+            for name, content in described.items():
+                write_text(temporary / name, json.dumps(content, indent=4))
     except OSError as error:
+        with contextlib.suppress(OSError):
+            for place in made:
+                place.rmdir()
         raise cannot_write(folder, error) from error

@@ -16,9 +16,9 @@ from typing import Any
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
 from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
 from nnunet_missingmod.choices import FILE_KEYS
-from nnunet_missingmod.inference.prediction import SIDECAR_ENDING
+from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING
 from nnunet_missingmod.inference.predictor import Predictor
-from nnunet_missingmod.storage import read_json_object
+from nnunet_missingmod.storage import ending_problem, file_fingerprint, read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,8 @@ def predict_cases(
             run.record(case, {"status": "kept"})
         elif others:
             run.record(case, {"status": "refused", "error": _of_another_case(run.target(case), others)})
+        elif problem := ending_problem(case.case):
+            run.record(case, {"status": "refused", "error": f"The case's name {problem}: rename its files."})
         else:
             remaining.append(case)
     check_one = partial(
@@ -219,16 +221,21 @@ class _Run:
         return self.output / f"{case.case}{self.predictor.model.file_ending}"
 
     def is_made(self, case: CaseFiles) -> bool:
-        """Whether the case's prediction is there, made from what it would be made from now."""
-        sidecar = self.output / f"{case.case}{SIDECAR_ENDING}"
-        made = [self.target(case), *([self.output / f"{case.case}.npz"] if self.probabilities else [])]
+        """Whether the case's prediction is there as it was written, made from what it would be made from now.
+
+        Sidecars of earlier versions do not say how the files were written, and theirs are made again.
+        """
+        endings = (".npz", ".pkl") if self.probabilities else ()
+        made = [self.target(case), *(self.output / f"{case.case}{ending}" for ending in endings)]
         try:
-            made_from = json.loads(sidecar.read_text(encoding="utf-8"))["made_from"]
+            sidecar = read_json_object(self.output / f"{case.case}{SIDECAR_ENDING}")
+            is_whole = all(sidecar[FINGERPRINTS][file.name] == file_fingerprint(file) for file in made)
+            made_from = sidecar["made_from"]
             # A choice that there was not yet was as its default is.
             made_from["choices"] = {key.name: key.default for key in FILE_KEYS} | made_from["choices"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return made_from == json.loads(json.dumps(self.made_from(case))) and all(file.is_file() for file in made)
+        return is_whole and made_from == json.loads(json.dumps(self.made_from(case)))
 
 
 def replaced_files(case: CaseFiles, target: Path) -> list[str] | None:

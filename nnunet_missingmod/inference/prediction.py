@@ -21,9 +21,10 @@ from batchgenerators.utilities.file_and_folder_operations import save_pickle
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunet_missingmod.cases.integrity import check_name
-from nnunet_missingmod.storage import moved_when_complete
+from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 
 SIDECAR_ENDING = ".missingmod.json"
+FINGERPRINTS = "sha256"  # the key of {file name: its fingerprint} in the sidecar
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Prediction:
 
         Args:
             path: of the segmentation, with an ending that the model's writer supports.
-            sidecar: the content of ``CASE.missingmod.json``; None writes no such file.
+            sidecar: the content of ``CASE.missingmod.json``, which gets the other files' fingerprints too; None writes
+                no such file.
 
         Raises:
             ValueError: the writer does not support the ending.
@@ -102,10 +104,12 @@ class Prediction:
             if self.probabilities is not None:
                 np.savez_compressed(folder / f"{stem}.npz", probabilities=self.probabilities)
                 save_pickle(self.properties, str(folder / f"{stem}.pkl"))
-            if sidecar is not None:
-                text = json.dumps(sidecar, ensure_ascii=False, indent=2) + "\n"
-                (folder / beside.name).write_bytes(text.encode(errors="backslashreplace"))
             self._write_checked(folder / path.name)
+            if sidecar is not None:
+                files = {file.name: file_fingerprint(file) for file in sorted(folder.iterdir())}
+                content = {**sidecar, FINGERPRINTS: files}
+                text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+                (folder / beside.name).write_bytes(text.encode(errors="backslashreplace"))
 
     def _write_checked(self, path: Path) -> None:
         try:

@@ -159,3 +159,10 @@ def test_a_test_folder_is_predicted_by_all_folds_together(tiny, folder):
 def test_an_empty_test_folder_is_refused_with_what_is_expected(tiny, folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no case .* CASE_0000\.nii\.gz"):
         find_test_set(folder, None, tmp_path, tmp_path, checkpoint_name=FINAL)
+
+
+def test_folds_without_a_validation_case_are_refused_by_name(tiny, folder):
+    split(tiny, (), tiny.cases[:2])
+    with pytest.raises(ModelFolderError, match=r"Fold 0 of .* has no validation case: .* Evaluate other folds \(-f\)"):
+        validation_sets(folder, [0], checkpoint_name=FINAL)
+    assert [len(each.cases) for each in validation_sets(folder, None, checkpoint_name=FINAL)] == [0, 2]

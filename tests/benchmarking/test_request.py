@@ -55,7 +55,7 @@ def test_the_defaults_are_every_subset_if_they_are_not_too_many_and_the_validati
         (["x", "--map-labels", "4=ET"], "VALUE=LABEL, as 4=3"),
         (["x", "--map-labels", "4=3", "4=2"], "once for each value"),
         (["..=x"], "starts with a dot"),
-        (["x", "--tolerance", "0"], "--tolerance"),
+        *((["x", "--tolerance", each], "--tolerance is a number of mm above 0") for each in ("0", "-1", "inf", "nan")),
         (["x", "--least-size", "ET"], "REGION=VOXELS"),
         (["x", "--least-size", "ET=0"], "REGION=VOXELS"),
         (["x", "--patients", "case_"], "one group"),
@@ -87,3 +87,22 @@ def test_a_device_that_is_not_there_is_refused():
     add_arguments(parser)
     with pytest.raises(UsageError, match="cuda:99"):
         request_of(parser.parse_args(["x", "-o", "out", "--device", "cuda:99"]), "")
+
+
+@pytest.mark.parametrize(
+    "output", [".", "nnUNet_raw", "nnUNet_results", "nnUNet_preprocessed", "nnUNet_raw/Dataset001_A"]
+)
+def test_an_output_that_is_or_holds_nnunets_folders_is_refused(tmp_path, monkeypatch, output):
+    for name in ("nnUNet_raw", "nnUNet_results", "nnUNet_preprocessed"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (tmp_path / "nnUNet_raw" / "Dataset001_A").mkdir(parents=True)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(UsageError, match=r"is or holds .*, which is nnUNet_|is a raw dataset"):
+        request_of(parser.parse_args(["x", "-device", "cpu", "-o", str(tmp_path / output)]), "")
+    beside = tmp_path / "nnUNet_results" / "evaluation"
+    assert request_of(parser.parse_args(["x", "-device", "cpu", "-o", str(beside)]), "").output == beside
+
+
+def test_a_name_that_no_disk_can_have_is_a_models_folder_that_is_not_there():
+    assert ask(f"A={'x' * 5000}").models[0].name == "A"

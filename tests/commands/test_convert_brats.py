@@ -20,7 +20,8 @@ def command(tmp_path, monkeypatch):
 
     def run(folder, *options, output=True):
         where = ["--output", str(tmp_path / "raw")] if output else []
-        return main(["convert-brats", str(folder), "--dataset-id", "7", *where, *options])
+        number = [] if {"-d", "--dataset-id"} & set(options) else ["--dataset-id", "7"]
+        return main(["convert-brats", str(folder), *number, *where, *options])
 
     return run
 

@@ -187,6 +187,11 @@ def test_models_can_be_named_as_nnunet_names_them(tiny, folder, tmp_path, number
         (["--patients", "(patient)_"], "names no patient in case case_00"),
         (["-ref", "."], "both its images"),
         (["-np", "0"], "-np is 1 or more, got 0"),
+        (["-f", "0", "0"], "-f names fold 0 twice"),
+        (["--patients", ""], "--patients: it is empty"),
+        (["-chk", "../fold_1/checkpoint_final.pth"], "it is the name of a file in each fold's folder"),
+        (["-step_size", "1e-9"], "it is at least 0.05 and at most 1"),
+        (["--subsets", "T1+T1"], "T1 is named twice"),
         (["-i", "nowhere", "-ref", "."], "There is no folder nowhere"),
     ],
 )

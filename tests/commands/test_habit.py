@@ -39,7 +39,7 @@ PAIRS = {
 }
 # Spellings of earlier versions, which are read as long as there is anyone who may have written them down.
 EARLIER = {
-    "evaluate": ["FOLDER", "NAME=FOLDER", "-o", "X", "--jobs", "2", "--device", "cpu", "-device", "cpu"],
+    "evaluate": ["FOLDER", "NAME=FOLDER", "-o", "X", "--jobs", "2", "--device", "cpu"],
     "phantom": ["--output", "X", "--dataset-id", "7", "--jobs", "2"],
     "convert-brats": ["FOLDER", "--dataset-id", "7", "--output", "X", "--jobs", "2"],
     "demo": ["--output", "X", "--device", "cpu"],

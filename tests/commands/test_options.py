@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from nnunet_missingmod.commands import options
@@ -44,24 +47,6 @@ def test_an_option_is_written_out_or_refused(words):
 def test_an_empty_argument_is_refused(option):
     with pytest.raises(UsageError, match=f"argument {option}/--.*: it is empty; is a variable not set?"):
         parsed(option, "")
-
-
-@pytest.mark.parametrize(("given", "read"), [("0", 0), ("12", 12), ("all", "all")])
-def test_a_fold_is_a_number_or_all(given, read):
-    parser = options.Parser()
-    options.add_folds(parser)
-    assert parser.parse_args(["-f", given]).folds == [read]
-    with pytest.raises(UsageError, match="a fold is a number or all, got 'one'"):
-        parser.parse_args(["-f", "one"])
-
-
-@pytest.mark.parametrize("share", ["0", "1.5", "nan", "half"])
-def test_a_step_is_a_share_of_the_patch(share):
-    parser = options.Parser()
-    options.add_window_options(parser)
-    assert parser.parse_args(["-step_size", "1"]).step_size == 1
-    with pytest.raises(UsageError, match=f"-step_size/--step-size: it is above 0 and at most 1, got {share}"):
-        parser.parse_args(["-step_size", share])
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CPU"])
@@ -114,3 +99,60 @@ def test_processes_are_one_or_more():
     options.check_processes(1)
     with pytest.raises(UsageError, match="-np is 1 or more, got 0"):
         options.check_processes(0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", "A", "-m", "B"], "argument -m/--model: -m is given twice: give it once"),
+        (["-o", "new"], "argument -o/--output: -o is given twice"),
+        (["-np", "1", "--jobs", "2"], "argument -np/--processes: --jobs is given twice"),
+        (["-device", "auto", "-device", "cpu"], "-device is given twice"),
+    ],
+)
+def test_an_option_of_one_value_is_given_once(words, said):
+    for _ in range(2):  # a parser may be asked again
+        assert parsed("-np", "1").processes == 1
+    with pytest.raises(UsageError, match=said):
+        parsed(*words)
+
+
+def test_an_option_of_several_values_is_given_once_or_declared_to_be_repeated():
+    parser = options.Parser()
+    options.add_folds(parser)
+    options.add_model_options(parser, several=True)
+    parser.add_argument("--image", action="append")
+    words = ["-m", "A", "-m", "B", "--image", "a", "--image", "b"]
+    read = parser.parse_args(words)
+    assert (read.model, read.image) == (["A", "B"], ["a", "b"])
+    with pytest.raises(UsageError, match="-f is given twice: give it once, with all its values"):
+        parser.parse_args(["-f", "9", "-f", "0"])
+
+
+@pytest.mark.parametrize("folds", [[0, 0], ["all", "all"], [1, 0, 1]])
+def test_a_fold_is_given_once(folds):
+    options.check_folds(None)
+    options.check_folds([0, 1, "all"])
+    with pytest.raises(UsageError, match=f"-f names fold {folds[0]} twice"):
+        options.check_folds(folds)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_lines_that_cannot_be_written_stop_nothing_and_are_told_at_the_end(monkeypatch):
+    done = []
+
+    def work():
+        with options.lines_are_written():
+            for number in range(3):
+                options.print_line("a line")
+                done.append(number)
+
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(FailedError, match="Standard output cannot be written to: No space left on device"):
+            work()
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # what is left in its buffer
+    assert done == [0, 1, 2]
+    with options.lines_are_written():  # the next command's are its own
+        options.print_line()

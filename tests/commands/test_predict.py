@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from nnunet_missingmod import cli
+from nnunet_missingmod.commands import predict as module
 
 TRAINER = "nnUNetTrainerModalityDropout"
 
@@ -129,9 +131,10 @@ def test_exit_2_with_the_fix_where_it_cannot_start(model, given, tmp_path, capsy
         (("-i", given, "-m", model, "-f", 3), "no checkpoint_final.pth of fold 3; it has 0"),
         (("-i", given, "-m", model, "-chk", "checkpoint_best.pth"), "checkpoint_best.pth"),
         (("-i", given, "-d", 77, "-c", "2d", "-tr", TRAINER), "Cannot find dataset 77"),
-        (("-i", given, "-m", model, "-step_size", 0), "-step_size/--step-size: it is above 0 and at most 1"),
+        (("-i", given, "-m", model, "-step_size", 0), "-step_size/--step-size: it is at least 0.05 and at most 1"),
         (("-i", given, "-m", model, "-np", 0), "-np is 1 or more"),
         (("-i", given, "-m", model, "-num_parts", 2, "-part_id", 2), "-part_id goes from 0 to -num_parts - 1 = 1"),
+        (("-i", given, "-m", model, "-num_parts", 0), "-num_parts is 1 or more, got 0"),
         (("-i", given, "-m", model, "-prev_stage_predictions", given), "3d_fullres has no previous stage"),
         (("-i", given, "-m", model, "-prev_stage_predictions", tmp_path / "no"), "There is no folder"),
         (("-i", given, "-m", model, "--geometry-tolerance", -1), "geometry_tolerance_voxels must be"),
@@ -181,3 +184,32 @@ def test_cascade_takes_the_previous_stages_folder_case_by_case(tiny, make_model,
     found = {row["case"]: row for row in rows(tmp_path / "out")}
     assert found["case_000"]["status"] == "predicted"
     assert f"{previous / 'case_001.nii.gz'} is not there" in found["case_001"]["error"]
+
+
+def test_a_start_on_a_full_disk_leaves_nothing(model, given, tmp_path, capsys, monkeypatch):
+    def full(path, _text):
+        if path.name == "plans.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_text("{}")
+
+    monkeypatch.setattr(module, "write_text", full)
+    assert predict("-i", given, "-o", tmp_path / "new" / "out", "-m", model) == 2
+    assert f"Cannot write into {tmp_path / 'new' / 'out'}: No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    assert predict("-i", given, "-o", tmp_path / "old", "-m", model) == 2
+    assert list((tmp_path / "old").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "plans.json"])
+def test_a_folder_in_the_place_of_a_file_is_named(model, given, tmp_path, capsys, name):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    assert predict("-i", given, "-o", tmp_path / "out", "-m", model) == 2
+    assert f"Cannot write {tmp_path / 'out' / name}: it is a folder" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_an_output_within_the_images_is_wrong_usage(model, given, capsys):
+    assert predict("-i", given, "-o", given / "sub" / "out", "-m", model) == 2
+    assert f"lies in {given} (-i), which is read: choose another -o" in capsys.readouterr().err
+    assert not (given / "sub").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +159,36 @@ def test_the_output_is_no_folder_that_is_read(predict, patients, tmp_path, capsy
 def test_the_output_is_not_the_model(predict, model, patients, capsys):
     assert cli.main(["predict", *images(patients[0]), "-m", str(model), "-o", str(model)]) == 2
     assert "-o must be another folder than -m" in capsys.readouterr().err
+
+
+def test_a_case_called_as_a_file_is_refused_before_it_is_predicted(predict, patients, tiny, tmp_path, capsys):
+    assert predict(*images(patients[0]), "--case", "x.nii.gz") == 2
+    assert "'x.nii.gz' ends with .nii.gz, an ending of image files" in capsys.readouterr().err
+    given = tmp_path / "in"
+    given.mkdir()
+    for name in ("x.nii.gz_0001.nii.gz", "y_0001.nii.gz"):
+        (given / name).write_bytes(tiny.image(tiny.cases[0], 1).read_bytes())
+    assert predict("-i", given) == 1
+    assert "x.nii.gz: REFUSED. The case's name ends with .nii.gz" in capsys.readouterr().out
+    assert (tmp_path / "out" / "y.nii.gz").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_costs_no_prediction(predict, tiny, tmp_path, capsys, monkeypatch):
+    given = tiny.image(tiny.cases[0], 1).parent
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert predict("-i", given) == 1
+    assert "Standard output cannot be written to" in capsys.readouterr().err
+    assert all((tmp_path / "out" / f"{case}.nii.gz").exists() for case in tiny.cases)
+
+
+def test_a_fold_or_an_option_given_twice_is_wrong_usage(predict, patients, capsys):
+    for arguments, reason in (
+        (["-f", "0", "0"], "-f names fold 0 twice"),
+        (["-f", "9", "-f", "0"], "-f is given twice"),
+        (["-chk", "../fold_1/checkpoint_final.pth"], "name of a file in each fold's folder"),
+        (["-step_size", "1e-9"], "at least 0.05"),
+    ):
+        assert predict(*images(patients[0]), *arguments) == 2
+        assert reason in capsys.readouterr().err

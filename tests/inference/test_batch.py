@@ -20,6 +20,7 @@ from nnunet_missingmod.inference import batch as module
 from nnunet_missingmod.inference.batch import predict_cases
 from nnunet_missingmod.inference.prediction import Prediction
 from nnunet_missingmod.modalities import all_subsets, subset_name
+from nnunet_missingmod.storage import file_fingerprint
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
@@ -73,10 +74,9 @@ def test_each_case_gets_prediction_or_reason_and_a_row(predictor, given, out, ca
     assert 0 < row["seconds"] < 600
     assert row["made_from"]["model"]["fingerprint"] == predictor.model.fingerprint
     assert row["made_from"]["files"]["T2"]["file"] == str(given / "case_001_0003.nii.gz")
-    assert json.loads((out / "case_001.missingmod.json").read_text()) == {
-        **row,
-        "time": json.loads((out / "case_001.missingmod.json").read_text())["time"],
-    }
+    sidecar = json.loads((out / "case_001.missingmod.json").read_text())
+    fingerprint = file_fingerprint(out / "case_001.nii.gz")
+    assert sidecar == {**row, "time": sidecar["time"], "sha256": {"case_001.nii.gz": fingerprint}}
     refused = rows["case_002"]
     assert (refused["status"], refused["prediction"]) == ("refused", None)
     assert "case_002_0002.nii.gz (T1ce) cannot be read: the file is truncated" in refused["error"]
@@ -264,3 +264,21 @@ def test_predictions_of_a_version_with_fewer_choices_are_kept(predictor, given, 
         del written["made_from"]["choices"][name]
     sidecar.write_text(json.dumps(written), "utf-8")
     assert predict(predictor, given, out, resume=True)[0] == {"kept": 2, "refused": 1}
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".npz", ".pkl"])
+@pytest.mark.parametrize("change", ["damaged", "foreign", "of an earlier version"])
+def test_continuing_keeps_only_files_as_they_were_written(predictor, given, out, ending, change):
+    predict(predictor, given, out, probabilities=True)
+    file, sidecar = out / f"case_000{ending}", out / "case_000.missingmod.json"
+    written = file.read_bytes()
+    if change == "of an earlier version":
+        content = json.loads(sidecar.read_text())
+        del content["sha256"]
+        sidecar.write_text(json.dumps(content))
+    else:
+        file.write_bytes(b"x" if change == "damaged" else (out / f"case_001{ending}").read_bytes())
+    tally, rows = predict(predictor, given, out, probabilities=True, resume=True)
+    assert tally == {"kept": 1, "predicted": 1, "refused": 1}
+    assert rows["case_000"]["status"] == "predicted"
+    assert file.read_bytes() == written

@@ -17,6 +17,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunet_missingmod.inference.prediction import Prediction
+from nnunet_missingmod.storage import file_fingerprint
 
 GEOMETRY = {"spacing": (1.5, 1.0, 2.0), "origin": (1.0, -2.0, 3.0), "direction": (0.0, -1.0, 0, 1, 0, 0, 0, 0, 1)}
 
@@ -46,7 +47,9 @@ def test_saved_files_hold_segmentation_geometry_probabilities_and_sidecar(tmp_pa
         np.testing.assert_allclose(getattr(image, f"Get{part.capitalize()}")(), GEOMETRY[part], atol=1e-6)
         assert getattr(made.to_simpleitk(), f"Get{part.capitalize()}")() == GEOMETRY[part]
     np.testing.assert_array_equal(np.load(tmp_path / "new" / "patient.npz")["probabilities"], made.probabilities)
-    assert json.loads((tmp_path / "new" / "patient.missingmod.json").read_text()) == {"present": ["T1"]}
+    written = {name: file_fingerprint(tmp_path / "new" / name) for name in names if not name.endswith("json")}
+    sidecar = json.loads((tmp_path / "new" / "patient.missingmod.json").read_text())
+    assert sidecar == {"present": ["T1"], "sha256": written}
 
 
 def test_two_dimensional_prediction_is_a_two_dimensional_image():
