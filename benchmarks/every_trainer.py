@@ -16,8 +16,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from nnunet_missingmod.choices import TEACHERS
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.reference import describe_trainers
@@ -26,7 +28,6 @@ from nnunet_missingmod.storage import write_text
 DATASET_ID = 503
 DATASET = f"Dataset{DATASET_ID}_Phantom"
 PLANS = "nnUNetPlans"
-TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
 STEPS = ("train", "--c", "--val", "predict")
 
 
@@ -95,6 +96,28 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
     return seconds
 
 
+def write_table(
+    what: str, steps: Sequence[str], names: Sequence[str], run: Callable[[str], Mapping[str, float]]
+) -> int:
+    """Run each of them, print its row of seconds by step, and in the end how many succeeded; return 1 if not all did.
+
+    Args:
+        what: they are, in the singular.
+        run: returns the seconds of the steps that succeeded.
+    """
+    write = sys.stdout.write
+    write(f"| {what} | {' | '.join(steps)} |\n|{' --- |' * (len(steps) + 1)}\n")
+    failed = 0
+    for name in names:
+        seconds = run(name)
+        failed += len(seconds) < len(steps)
+        cells = [f"{seconds[step]:.0f} s" if step in seconds else "failed" for step in steps]
+        write(f"| {name} | {' | '.join(cells)} |\n")
+        sys.stdout.flush()
+    write(f"{len(names) - failed} of {len(names)} {what}s ran through all four commands\n")
+    return int(failed > 0)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the trainers and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,17 +128,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder = args.folder.resolve()
     prepare(folder, args.configuration)
-    write = sys.stdout.write
-    write(f"| trainer | {' | '.join(STEPS)} |\n|{' --- |' * (len(STEPS) + 1)}\n")
-    failed = 0
-    for trainer in sorted(args.trainers, key=lambda name: name not in TEACHERS):
-        seconds = run_trainer(folder, trainer, args.configuration)
-        failed += len(seconds) < len(STEPS)
-        cells = [f"{seconds[step]:.0f} s" if step in seconds else "failed" for step in STEPS]
-        write(f"| {trainer} | {' | '.join(cells)} |\n")
-        sys.stdout.flush()
-    write(f"{len(args.trainers) - failed} of {len(args.trainers)} trainers ran through all four commands\n")
-    return int(failed > 0)
+    teachers_first = sorted(args.trainers, key=lambda name: name not in TEACHERS)
+    return write_table(
+        "trainer", STEPS, teachers_first, lambda trainer: run_trainer(folder, trainer, args.configuration)
+    )
 
 
 if __name__ == "__main__":

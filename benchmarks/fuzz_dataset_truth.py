@@ -17,28 +17,14 @@ import numpy as np
 import SimpleITK as sitk
 import tifffile
 from skimage import io as pictures
-from tiny_model import CONFIGURATION, SPACING_MM, Array
+from tiny_model import CONFIGURATION, ODD_NAMES, ORIGIN_MM, SPACING_MM, Array
 
 Words = tuple[str, ...]
 """What a message must hold, all of it."""
 
 DATASET = "Dataset901_Tiny"
 BOTH = ("inspect", "evaluate")
-ORIGIN_MM = (-20.0, 31.0, 7.5)
-CASE_NAMES = (
-    "case",
-    "ünïcode",
-    "with space",
-    "dots.in.name",
-    "-dash",
-    "under_0001_score",
-    "quote'd",
-    "%s{0}",
-    "a+b=c",
-    "$x",
-    "CASE",
-    "x" * 120,
-)
+CASE_NAMES = (*ODD_NAMES, "a+b=c", "$x", "CASE", "x" * 120)
 FORMATS = (
     ("SimpleITKIO", ".nii.gz"),
     ("SimpleITKIO", ".nrrd"),

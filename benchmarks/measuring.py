@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +67,23 @@ def compare(
 def _ratio(ratios: Sequence[float], references: Sequence[float]) -> Ratio:
     low, median, high = statistics.quantiles(ratios, n=4)
     return Ratio(low, median, high, statistics.median(references), len(ratios))
+
+
+def device_parser(description: str | None, targets: Mapping[str, float], *, pairs: int | None) -> ArgumentParser:
+    """Return a parser with the options that the scripts on networks share.
+
+    Args:
+        description: the script's docstring.
+        targets: {kind of device: GB that the networks are planned for by default}.
+        pairs: how many are timed by default; None for a script that times nothing.
+    """
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=tuple(targets), default=best)
+    if pairs is not None:
+        parser.add_argument("--pairs", type=int, default=pairs)
+    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
+    return parser
 
 
 def device_name(device: torch.device) -> str:

@@ -10,12 +10,11 @@ exceeded.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
 import torch
-from measuring import device_name
+from measuring import device_name, device_parser
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
 from torch import nn
 
@@ -101,11 +100,7 @@ def measure(device: torch.device, *, memory_target_gb: float) -> tuple[list[str]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=tuple(MEMORY_TARGET), default=best)
-    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
-    arguments = parser.parse_args()
+    arguments = device_parser(__doc__, MEMORY_TARGET, pairs=None).parse_args()
     device = torch.device(arguments.device)
     print(device_name(device), flush=True)
     lines, good = measure(device, memory_target_gb=arguments.memory_target or MEMORY_TARGET[device.type])

@@ -12,12 +12,11 @@ the brain that the plans are made for; with a memory target below nnU-Net's 8 GB
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
 import torch
-from measuring import Ratio, compare, device_name, synchronised
+from measuring import Ratio, compare, device_name, device_parser, synchronised
 from models import (
     IMAGE_SIZE,
     NUM_MODALITIES,
@@ -122,11 +121,7 @@ def _cell(limit: float | None) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=tuple(MEMORY_TARGET), default=best)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
+    parser = device_parser(__doc__, MEMORY_TARGET, pairs=3)
     parser.add_argument("--size", type=int, nargs=3, help="voxels of the image along each axis")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)

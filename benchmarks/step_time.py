@@ -10,12 +10,11 @@ step, without its teacher. Exit code 1 if a limit is exceeded.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
 import torch
-from measuring import Ratio, compare, device_name, synchronised
+from measuring import Ratio, compare, device_name, device_parser, synchronised
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
 
 from nnunet_missingmod.training.step import TeacherOutput
@@ -105,12 +104,7 @@ def _described(plans: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=tuple(MEMORY_TARGET), default=best)
-    parser.add_argument("--pairs", type=int, default=12)
-    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
-    arguments = parser.parse_args()
+    arguments = device_parser(__doc__, MEMORY_TARGET, pairs=12).parse_args()
     device = torch.device(arguments.device)
     target = arguments.memory_target or MEMORY_TARGET[device.type]
     print(device_name(device), flush=True)

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from every_trainer import call
+from every_trainer import call, write_table
 
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.storage import write_text
@@ -145,17 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder = args.folder.resolve()
     prepare(folder, [MODELS[name] for name in args.models])
-    write = sys.stdout.write
-    write(f"| model | {' | '.join(STEPS)} |\n|{' --- |' * (len(STEPS) + 1)}\n")
-    failed = 0
-    for name in args.models:
-        seconds = run_model(folder, name, MODELS[name])
-        failed += len(seconds) < len(STEPS)
-        cells = [f"{seconds[step]:.0f} s" if step in seconds else "failed" for step in STEPS]
-        write(f"| {name} | {' | '.join(cells)} |\n")
-        sys.stdout.flush()
-    write(f"{len(args.models) - failed} of {len(args.models)} models went through all four commands\n")
-    return int(failed > 0)
+    return write_table("model", STEPS, args.models, lambda name: run_model(folder, name, MODELS[name]))
 
 
 if __name__ == "__main__":

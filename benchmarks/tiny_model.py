@@ -24,6 +24,9 @@ SPACING_MM = (1.5, 1.0, 1.25)  # as SimpleITK orders it
 ORIGIN_MM = (-20.0, 31.0, 7.5)
 DIRECTION = (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
+# Of cases: what file names may hold.
+ODD_NAMES = ("case", "ünïcode", "with space", "dots.in.name", "-dash", "under_0001_score", "quote'd", "%s{0}")
+
 Array = npt.NDArray[Any]
 
 

@@ -9,13 +9,12 @@ Prints median and quartiles over pairs.
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from measuring import Ratio, compare, device_name, synchronised
+from measuring import Ratio, compare, device_name, device_parser, synchronised
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
 
 STUDENT = "nnUNetTrainerHolderMI"
@@ -82,12 +81,7 @@ def _patch(trainer: Any) -> Callable[[], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=tuple(MEMORY_TARGET), default=best)
-    parser.add_argument("--pairs", type=int, default=12)
-    parser.add_argument("--memory-target", type=float, help="GB; smaller gives smaller networks and patches")
-    arguments = parser.parse_args()
+    arguments = device_parser(__doc__, MEMORY_TARGET, pairs=12).parse_args()
     device = torch.device(arguments.device)
     target = arguments.memory_target or MEMORY_TARGET[device.type]
     print(f"{device_name(device)}, target {target} GB, {arguments.pairs} pairs\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from benchmarking.folds import split
 
 from nnunet_missingmod.benchmarking.cases import test_set as find_test_set
 from nnunet_missingmod.benchmarking.cases import validation_sets
@@ -17,11 +18,6 @@ def tiny(make_tiny_dataset):
     tiny = make_tiny_dataset(("T1", "T2"), num_cases=4)
     split(tiny, tiny.cases[2:])
     return tiny
-
-
-def split(tiny, *validation):
-    splits = [{"train": [case for case in tiny.cases if case not in val], "val": list(val)} for val in validation]
-    (tiny.preprocessed / "splits_final.json").write_text(json.dumps(splits))
 
 
 @pytest.fixture
