@@ -6,8 +6,6 @@ Source: Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 201
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -73,15 +71,6 @@ class AverageTeacher(Teacher):
         for average, value in zip(_tensors(self._network), _tensors(network), strict=True):
             average.copy_(value)
         self.updates = 0
-
-    @contextmanager
-    def in_place_of(self, network: nn.Module) -> Iterator[None]:
-        """Let the network have the average's weights, and the average the network's, inside the ``with`` block."""
-        self.exchange(network)
-        try:
-            yield
-        finally:
-            self.exchange(network)
 
     @torch.no_grad()
     def exchange(self, network: nn.Module) -> None:

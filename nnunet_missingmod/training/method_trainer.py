@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,19 @@ class MethodTrainer(TermTrainer):
             self.average.load_state_dict(state[_AVERAGE])
         return super()._take_terms(optimizer, {name: value for name, value in state.items() if name != _AVERAGE})
 
-    def _predicting(self) -> AbstractContextManager[None]:
+    def _exchange(self) -> None:
+        """Go from the weights that are trained to those that predict, or back, where they are not the same."""
+        if self.average is not None and self.choices["predict_with"] == "average":
+            self.average.exchange(unwrapped(self.network))
+
+    @contextmanager
+    def _predicting(self) -> Iterator[None]:
         """Inside, the network has the weights that predict."""
-        if self.average is None or self.choices["predict_with"] != "average":
-            return nullcontext()
-        return self.average.in_place_of(unwrapped(self.network))
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
 
     def save_checkpoint(self, filename: str) -> None:
         """Save, in the place of the network's weights, those that predict."""
@@ -146,13 +155,17 @@ class MethodTrainer(TermTrainer):
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Load what ``save_checkpoint`` saved."""
         super().load_checkpoint(filename_or_checkpoint)
-        if self.average is not None and self.choices["predict_with"] == "average":
-            self.average.exchange(unwrapped(self.network))
+        self._exchange()
 
-    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Validate the weights that predict."""
-        with self._predicting():
-            return super().validation_step(batch)
+    def on_validation_epoch_start(self) -> None:
+        """Let the weights that predict be validated, until the epoch's validation ends."""
+        super().on_validation_epoch_start()
+        self._exchange()
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Go back to the weights that are trained."""
+        self._exchange()
+        super().on_validation_epoch_end(val_outputs)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Validate the weights that predict."""

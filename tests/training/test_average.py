@@ -75,9 +75,10 @@ def test_two_networks_change_places_and_back():
     network, other = Small(), Small()
     average = AverageTeacher(other, decay=0.9)
     one, two = weights(network), weights(average._network)
-    with average.in_place_of(network):
-        assert_same(weights(network), two)
-        assert_same(weights(average._network), one)
+    average.exchange(network)
+    assert_same(weights(network), two)
+    assert_same(weights(average._network), one)
+    average.exchange(network)
     assert_same(weights(network), one)
     assert_same(weights(average._network), two)
 
@@ -157,8 +158,11 @@ def test_what_predicts_is_what_validates(make_method, tiny):
     averaged, live = weights(trainer.average._network), weights(trainer.network)
     trainer.on_validation_epoch_start()
     with torch.no_grad():
-        trainer.validation_step(next(trainer.dataloader_val))
-    assert_same(seen[-1], averaged)
+        outputs = [trainer.validation_step(next(trainer.dataloader_val)) for _ in range(2)]
+    trainer.on_validation_epoch_end(outputs)
+    assert len(seen) == 2
+    for shown in seen:
+        assert_same(shown, averaged)
     assert_same(weights(trainer.network), live)
 
 
