@@ -24,7 +24,7 @@ from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
 from nnunet_missingmod.benchmarking.preparation import PreparedCase, prepare_case
 from nnunet_missingmod.benchmarking.store import Origin, PredictionStore
-from nnunet_missingmod.cases.files import case_name
+from nnunet_missingmod.cases.image_file import spacing_file
 from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
@@ -227,10 +227,8 @@ def _predict_case(
 def _origin(made_by: str, model: ModelFolder, case: EvaluationCase, settings: PredictionSettings) -> Origin:
     all_settings = {**asdict(settings), "nnunet_missingmod": __version__, "nnunetv2": version("nnunetv2")}
     images = {model.modalities[channel]: file_fingerprint(file) for channel, file in case.files.items()}
-    # The spacing of 3-D TIFF files is in CASE.json.
-    first = next(iter(case.files.values()))
-    spacing = first.with_name(f"{case_name(first, model.file_ending)}.json")
-    if spacing.is_file():
+    spacing = spacing_file(next(iter(case.files.values())), model.file_ending)
+    if spacing is not None:
         images[spacing.name] = file_fingerprint(spacing)
     return Origin(made_by, all_settings, images)
 

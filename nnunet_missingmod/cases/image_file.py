@@ -16,6 +16,7 @@ import numpy.typing as npt
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunet_missingmod.cases import geometry, nifti, pictures
+from nnunet_missingmod.cases.files import case_name
 from nnunet_missingmod.cases.integrity import HeaderError, as_read, checked_header, printable, tiff_complaints
 from nnunet_missingmod.cases.labels import Grid
 from nnunet_missingmod.storage import read_json_object
@@ -87,14 +88,20 @@ def read_image(
     return ImageFile(image, properties, hidden, decided)
 
 
+def spacing_file(file: Path, file_ending: str) -> Path | None:
+    """Return CASE.json beside CASE_XXXX + ``file_ending``, in which a 3-D TIFF has its spacing, if it is there."""
+    beside = file.with_name(f"{case_name(file, file_ending)}.json")
+    return beside if beside.is_file() else None
+
+
 def _check_spacing_file(file: Path) -> None:
     """Check CASE.json, in which a 3-D TIFF file CASE_XXXX.tif has its spacing; without one nnU-Net takes 1 mm.
 
     Raises:
         HeaderError: nnU-Net's reader would fail over it, or take something else for a spacing.
     """
-    beside = Path(f"{str(file)[: -len(file.suffix) - len('_0000')]}.json")
-    if not beside.is_file():
+    beside = spacing_file(file, file.suffix)
+    if beside is None:
         return
     right = f'{printable(beside)} must hold the spacing in mm, as {{"spacing": [3.0, 1.0, 1.0]}}'
     try:

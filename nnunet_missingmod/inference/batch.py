@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
+from nnunet_missingmod.cases.image_file import spacing_file
 from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING
@@ -202,10 +203,13 @@ class _Run:
         """What a prediction depends on."""
         names = self.predictor.modalities
         files = {names[channel]: _identity(file) for channel, file in case.files.items()}
+        first = next(iter(case.files.values()), None)
+        spacing = None if first is None else spacing_file(first, self.predictor.model.file_ending)
         stage = _identity(case.previous_stage) if case.previous_stage is not None else None
         return {
             "files": files,
             "previous_stage": stage,
+            **({} if spacing is None else {"spacing": _identity(spacing)}),
             "choices": self.file_choices(),
             "window": self.predictor.window,
             "model": self.model,

@@ -11,6 +11,7 @@ import struct
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
 from nnunet_missingmod import Predictor
 from nnunet_missingmod.cases.files import find_cases
@@ -282,3 +283,23 @@ def test_continuing_keeps_only_files_as_they_were_written(predictor, given, out,
     assert tally == {"kept": 1, "predicted": 1, "refused": 1}
     assert rows["case_000"]["status"] == "predicted"
     assert file.read_bytes() == written
+
+
+def test_another_spacing_of_a_3d_tiff_is_predicted_again(make_tiny_dataset, make_model, tmp_path, out):
+    tiny = make_tiny_dataset(("T1", "T2"), num_cases=1, file_ending=".tif", reader="Tiff3DIO")
+    predictor = Predictor.from_model_folder(make_model(tiny, "nnUNetTrainerModalityDropout"), device="cpu")
+    given = tmp_path / "tiff"
+    given.mkdir()
+    for channel in (0, 1):
+        image = np.random.default_rng(channel).uniform(1, 100, (12, 20, 22)).astype(np.float32)
+        tifffile.imwrite(given / f"case_{channel:04d}.tif", image, photometric="minisblack")
+
+    def statuses(spacing):
+        (given / "case.json").write_text(json.dumps({"spacing": spacing}))
+        return predict_cases(predictor, find_cases(given, ("T1", "T2"), ".tif"), out, resume=True)
+
+    assert statuses([1, 1, 1]) == {"predicted": 1}
+    kept = json.loads((out / "case.missingmod.json").read_text())
+    assert statuses([3, 2, 2]) == {"predicted": 1}
+    assert json.loads((out / "case.missingmod.json").read_text())["sha256"] != kept["sha256"]
+    assert predict_cases(predictor, find_cases(given, ("T1", "T2"), ".tif"), out, resume=True) == {"kept": 1}
