@@ -1,4 +1,4 @@
-"""How a command ends: what its exit code means, and the two errors that decide it.
+"""How a command ends: what its exit code means, the two errors that decide it, and lists for their messages.
 
 ====  ============================================================================================================
 code  meaning
@@ -14,6 +14,8 @@ code  meaning
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class UsageError(ValueError):
     """A command cannot start as it was called: exit code 2. The message names what was given and what to change."""
@@ -21,3 +23,15 @@ class UsageError(ValueError):
 
 class FailedError(RuntimeError):
     """A command has started and cannot end as it should: exit code 1. The message says what happened and what to do."""
+
+
+def listed(values: Collection[object], *, most: int = 5, rest: str = "others") -> str:
+    """Return values for a message, separated by commas; of many, the first ones ``and`` the rest.
+
+    Args:
+        values: in their order.
+        most: how many are shown.
+        rest: what the others are called; ``{}`` in it stands for their number.
+    """
+    left = len(values) - most
+    return ", ".join(map(str, list(values)[:most])) + (f" and {rest.format(left)}" if left > 0 else "")

@@ -6,21 +6,21 @@ not trained on it. What is known of that is in ``split``.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nnunet_missingmod.benchmarking.split import training_cases, validation_split
+from nnunet_missingmod.benchmarking.split import nnunet_folder, training_cases, validation_split
 from nnunet_missingmod.cases.dataset import find_raw_cases, read_dataset_json
 from nnunet_missingmod.cases.files import CaseFiles, find_cases
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.errors import UsageError, listed
 from nnunet_missingmod.inference.model_files import BEST, Fold, ModelFolderError, choose_folds, read_model_json
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.storage import name_problem
 
-_CASES_IN_MESSAGE = 10
+_listed = partial(listed, most=10, rest="{} more")
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ def test_set(
     notes = []
     lonely = [case for case in _label_maps(references, ending) if case not in names]
     if lonely:
-        notes.append(f"References without images in {images}, which are not evaluated: {listed(lonely)}.")
+        notes.append(f"References without images in {images}, which are not evaluated: {_listed(lonely)}.")
     known, unknown = training_cases(folder, chosen, str(read_model_json(folder, "plans.json").get("dataset_name")))
     seen = sorted(names & known)
     if seen:
         notes.append(
-            f"Cases with the names of training cases: {listed(seen)}. If they are the same patients, their scores say "
+            f"Cases with the names of training cases: {_listed(seen)}. If they are the same patients, their scores say "
             "too much good of the model."
         )
     if unknown:
@@ -139,13 +139,6 @@ def test_set(
             "none of these is among them."
         )
     return _evaluation_set(chosen, found, labels, notes=notes)
-
-
-def listed(names: Collection[str]) -> str:
-    """Return names for a message; of many, the first and how many more there are."""
-    shown = ", ".join(list(names)[:_CASES_IN_MESSAGE])
-    more = len(names) - _CASES_IN_MESSAGE
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _label_maps(folder: Path, file_ending: str) -> list[str]:
@@ -200,10 +193,7 @@ def _without_reference(case: str, expected: Path | None) -> str:
 
 
 def _raw_dataset(dataset_name: str) -> Path:
-    variable = "nnUNet_raw"
-    if not os.environ.get(variable):
-        raise ModelFolderError(f"{variable} is not set: validation cases are looked for there. Or give -i and -ref.")
-    raw = Path(os.environ[variable]) / dataset_name
+    raw = nnunet_folder("nnUNet_raw") / dataset_name
     if not raw.is_dir():
         raise ModelFolderError(f"The images of {dataset_name} are not in {raw}; evaluating needs the raw dataset.")
     return raw

@@ -18,12 +18,11 @@ from nnunet_missingmod.benchmarking.cases import EvaluationCase
 from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.cases.image_file import read_grid
 from nnunet_missingmod.cases.labels import Grid, read_label_file
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.errors import UsageError, listed
 from nnunet_missingmod.evaluation.label_maps import LabelFile, label_file_of
 from nnunet_missingmod.workers import Workers
 
 _CASES_IN_MESSAGE = 5
-_VALUES_IN_MESSAGE = 5
 # The label of the enhancing tumour until BraTS 2021, and since.
 _BRATS_OLD, _BRATS_NEW = 4, 3
 
@@ -75,7 +74,7 @@ def check_references(
     """
     others = sorted(set(label_map.values()) - set(task.labels))
     if others:
-        raise UsageError(f"--map-labels: the dataset has the labels {_listed(task.labels)}, and no {_listed(others)}.")
+        raise UsageError(f"--map-labels: the dataset has the labels {listed(task.labels)}, and no {listed(others)}.")
     check = partial(_read_reference, reader_name=task.reader, choices=choices)
     checking = workers.in_order(check, ((case,) for case in cases))
     references = References({}, {})
@@ -87,7 +86,7 @@ def check_references(
     values = {case: reference.values for case, reference in references.usable.items()}
     unused = sorted(set(label_map) - {value for held in values.values() for value in held})
     if unused and values:
-        raise UsageError(f"--map-labels: no reference holds {_listed(unused)}. Leave it out.")
+        raise UsageError(f"--map-labels: no reference holds {listed(unused)}. Leave it out.")
     _check_values(values, task.labels, label_map)
     return references
 
@@ -151,7 +150,7 @@ def _check_values(values: Mapping[str, Collection[int]], labels: Sequence[int], 
     wrong = {case: others for case, others in wrong.items() if others}
     if not wrong:
         return
-    named = [f"{case} holds {_listed(others)}" for case, others in list(wrong.items())[:_CASES_IN_MESSAGE]]
+    named = [f"{case} holds {listed(others)}" for case, others in list(wrong.items())[:_CASES_IN_MESSAGE]]
     more = f", and {len(wrong) - len(named)} more cases" if len(wrong) > len(named) else ""
     is_brats = {value for others in wrong.values() for value in others} == {_BRATS_OLD}
     if is_brats and _BRATS_NEW in labels and not any(_BRATS_NEW in held for held in values.values()):
@@ -166,10 +165,5 @@ def _check_values(values: Mapping[str, Collection[int]], labels: Sequence[int], 
             fix += f", or say which labels their values stand for, for example --map-labels {mapped[0]}={labels[-1]}"
         fix += "."
     raise UsageError(
-        f"References hold values that are no labels of the dataset ({_listed(labels)}): {'; '.join(named)}{more}. {fix}"
+        f"References hold values that are no labels of the dataset ({listed(labels)}): {'; '.join(named)}{more}. {fix}"
     )
-
-
-def _listed(values: Sequence[int]) -> str:
-    shown = ", ".join(map(str, values[:_VALUES_IN_MESSAGE]))
-    return f"{shown} and others" if len(values) > _VALUES_IN_MESSAGE else shown

@@ -155,10 +155,7 @@ def read_final_splits(dataset_name: str) -> list[Split]:
     Raises:
         ModelFolderError: it cannot be read.
     """
-    variable = "nnUNet_preprocessed"
-    if not os.environ.get(variable):
-        raise ModelFolderError(f"{variable} is not set: validation cases are looked for there. Or give -i and -ref.")
-    file = Path(os.environ[variable]) / dataset_name / "splits_final.json"
+    file = nnunet_folder("nnUNet_preprocessed") / dataset_name / "splits_final.json"
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
         return [parse_split(each) for each in content]
@@ -167,3 +164,14 @@ def read_final_splits(dataset_name: str) -> list[Split]:
             f"The folds of {dataset_name} cannot be read from {file}: {error}. nnU-Net writes it when it trains a "
             "fold; without it evaluate a test folder (-i, -ref)."
         ) from error
+
+
+def nnunet_folder(variable: str) -> Path:
+    """Return the folder that one of nnU-Net's environment variables names.
+
+    Raises:
+        ModelFolderError: it is not set.
+    """
+    if not os.environ.get(variable):
+        raise ModelFolderError(f"{variable} is not set: validation cases are looked for there. Or give -i and -ref.")
+    return Path(os.environ[variable])

@@ -15,10 +15,9 @@ from nnunet_missingmod.cases.dataset import DatasetError, dataset_problems, find
 from nnunet_missingmod.cases.integrity import is_readable_name
 from nnunet_missingmod.cases.labels import read_label_file
 from nnunet_missingmod.cases.preflight import CaseReader, check_case, check_cases
+from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import channel_names, subset_name
 from nnunet_missingmod.plans_block import resolve
-
-_CASES_IN_MESSAGE = 5
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def _mixed_forms(cases: Sequence[InspectedCase]) -> list[str]:
     if not in_one or not apart:
         return []
     fewer, form = min((in_one, "one file of all channels"), (apart, "a file per modality"), key=lambda one: len(one[0]))
-    shown = ", ".join(fewer[:_CASES_IN_MESSAGE]) + (" and others" if len(fewer) > _CASES_IN_MESSAGE else "")
-    return [f"{len(fewer)} of {len(in_one) + len(apart)} cases are {form}, unlike the others: {shown}. Save all alike."]
+    number = f"{len(fewer)} of {len(in_one) + len(apart)}"
+    return [f"{number} cases are {form}, unlike the others: {listed(fewer)}. Save all alike."]
 
 
 def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:

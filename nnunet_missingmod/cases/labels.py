@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from nnunet_missingmod.cases import geometry, nifti
 from nnunet_missingmod.cases.integrity import checked_header, printable, tiff_complaints
-
-_LABELS_IN_MESSAGE = 5
+from nnunet_missingmod.errors import listed
 
 
 class Grid(NamedTuple):
@@ -93,7 +92,5 @@ def read_label_file(
     if labels is not None:
         others = sorted(set(np.unique(segmentation).astype(int).tolist()) - set(labels))
         if others:
-            shown = ", ".join(map(str, others[:_LABELS_IN_MESSAGE]))
-            shown += " and others" if len(others) > _LABELS_IN_MESSAGE else ""
-            raise ValueError(f"{described} holds {shown}, but the dataset's labels are {sorted(labels)}")
+            raise ValueError(f"{described} holds {listed(others)}, but the dataset's labels are {sorted(labels)}")
     return segmentation

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 
 from nnunet_missingmod.cases import geometry
 from nnunet_missingmod.cases.integrity import check_whole
 from nnunet_missingmod.datasets.brats_naming import CHANNELS, SourceCase, split_name
-from nnunet_missingmod.errors import FailedError
+from nnunet_missingmod.errors import FailedError, listed
 
 FILE_ENDING = ".nii.gz"
 CAVITY = 4
@@ -149,7 +148,8 @@ def read_labels(file: Path, *, from_2023: bool, keep_cavity: bool, is_year_certa
     voxels = sitk.GetArrayFromImage(image)
     found = np.unique(voxels)
     if not np.isin(found, range(5)).all():
-        raise ValueError(f"{file} holds the labels {_listed(found)}; BraTS has 0 to 4.")
+        shown = listed([f"{label:g}" for label in found], most=_MOST_SHOWN, rest="{} others")
+        raise ValueError(f"{file} holds the labels {shown}; BraTS has 0 to 4.")
     if found.max() == 1 and "mask" in split_name(file)[1]:
         raise ValueError(f"{file} is called a mask and holds no label but 1: call it CASE_seg if it is the tumour's.")
     if CAVITY in found and from_2023 and 3 not in found and not is_year_certain:
@@ -196,11 +196,6 @@ def _check_grids(files: list[Path]) -> None:
                 f"{file} has {geometry.describe(other_shape, other)}; {files[0].name} has "
                 f"{geometry.describe(shape, first)}: the files of a case lie on one grid."
             )
-
-
-def _listed(labels: npt.NDArray[np.generic]) -> str:
-    others = f" and {len(labels) - _MOST_SHOWN} others" if len(labels) > _MOST_SHOWN else ""
-    return ", ".join(f"{label:g}" for label in labels[:_MOST_SHOWN]) + others
 
 
 def _place(source: Path, destination: Path, *, symlink: bool) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from nnunet_missingmod.errors import listed
+
 # What DistributedDataParallel and torch.compile put in front of the names of weights; nnU-Net saves without.
 _WRAPPERS = ("module.", "_orig_mod.")
-_MOST_NAMED = 3
+_listed = partial(listed, most=3, rest="{} more")
 
 
 class WeightsError(ValueError):
@@ -58,8 +61,3 @@ def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:
             f"the weights are not those of the network that plans.json describes ({_listed(wrong)}). Put plans.json "
             "and the checkpoint of one training and configuration together."
         ) from error
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
