@@ -130,6 +130,6 @@ def test_a_dataset_that_lists_files_of_any_name_goes_from_raw_files_to_an_evalua
 
     results = tmp_path / "results"
     of_model = ("-d", 501, "-c", "3d_fullres", "-tr", TRAINER, "-p", plans)
-    call("nnunet_missingmod", "evaluate", *of_model, "--subsets", "full", "-o", results, "-device", "cpu")
+    call("nnunet_missingmod", "evaluate", *of_model, "--subsets", "full", "-o", results, "-device", "cpu", "-np", 1)
     scored = (results / "scores.csv").read_text()
     assert all(case in scored for case in splits[0]["val"][1:])

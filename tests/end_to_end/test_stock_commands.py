@@ -45,6 +45,8 @@ def world(tmp_path_factory, attached):
     call("nnunet_missingmod", "phantom", "--cases", 6, "--test-cases", 3, "--size", 28, 28, 28)
     call("nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "3d_fullres", "-np", 1, "-npfp", 1)
     set_block(root, num_epochs=1)
+    # Trainings augment in their own process: starting others takes longer than these epochs. The planner needs one.
+    patch.setenv("nnUNet_n_proc_DA", "0")
     call("nnUNetv2_train", 501, "3d_fullres", 0, "-tr", TRAINER, "-device", "cpu")
     yield root
     patch.undo()
