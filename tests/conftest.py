@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,28 @@ import pytest
 import SimpleITK as sitk
 
 BRATS_NAMES = ("FLAIR", "T1", "T1ce", "T2")
+
+
+WORKER = "PYTEST_XDIST_WORKER"
+WAS_ATTACHED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note whether nnU-Net finds our classes already; give each of several processes one thread."""
+    from nnunet_missingmod import host
+
+    if WORKER in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    else:
+        config.stash[WAS_ATTACHED] = not host.unattached()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nnU-Net as it was: not while another process of the same run still needs it."""
+    from nnunet_missingmod import host
+
+    if not config.stash.get(WAS_ATTACHED, True):
+        host.detach()
 
 
 @dataclass
@@ -37,15 +60,11 @@ class TinyDataset:
 
 
 @pytest.fixture(scope="session")
-def attached() -> Iterator[None]:
-    """Let nnU-Net find our classes; afterwards it is as it was."""
+def attached() -> None:
+    """Let nnU-Net find our classes; after all tests it is as it was."""
     from nnunet_missingmod import host
 
-    was_attached = not host.unattached()
     host.attach()
-    yield
-    if not was_attached:
-        host.detach()
 
 
 def make_architecture(dims: int, features: Sequence[int] = (4, 8, 8), kind: str = "plain") -> dict[str, Any]:
