@@ -1,21 +1,21 @@
-"""What every model of the study has in common: data, folders, plans, length of training."""
+"""What every model of a study has in common (data, folders, plans), and what an arm and a study are."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 DATASET_ID = 502
 DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
 CONFIGURATION = "2d"
 PLANS = "StudyPlans"
 FOLD = 0
-CASES, TEST_CASES = 60, 20  # fold 0: 48 cases to train on, 12 to choose methods on
 SIZE = (40, 48, 40)
 REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 BLOCK = {
-    "num_epochs": 10,
     "num_iterations_per_epoch": 150,
     "num_val_iterations_per_epoch": 1,
     "save_every": 1000,
@@ -24,13 +24,97 @@ BLOCK = {
     "initial_lr": 0.03,
 }
 WIDTH, BATCH_SIZE = 8, 8
-RUNS = Path(__file__).parent / "runs"  # scores
-LOGS = Path(__file__).parent / "logs"  # what nnU-Net printed
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training.
+
+    Attributes:
+        trainer: what follows ``-tr``.
+        block: keys of the ``"missingmod"`` block.
+        teacher: the arm that teaches, of the same seed.
+        dedicated_to: channels, for a network that is trained and used on one subset alone.
+        pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
+        step: another training step than the trainer's own, by its name in ``steps``.
+        scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``.
+        presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
+    """
+
+    trainer: str
+    block: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
+    dedicated_to: tuple[int, ...] | None = None
+    pretrained: str | None = None
+    step: str | None = None
+    presence: str | None = None
+    scored_by_average: bool = False
+
+    @property
+    def comes_after(self) -> str | None:
+        """The arm that has to be trained before this one."""
+        return self.teacher or self.pretrained
+
+
+@dataclass(frozen=True)
+class Group:
+    """Arms that share a table, and the arm that they are compared with."""
+
+    arms: tuple[str, ...]
+    baseline: str
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Which arms a study has, how long they train, and on how many cases.
+
+    Attributes:
+        name: of the study, and of what lies in the folders ``runs`` and ``logs``.
+        cases: for training and validation.
+        first_cases: of those, every fifth of the first so many and all after them serve to choose methods on.
+        test_cases: what is reported.
+        num_epochs: of an arm that does not say otherwise, 150 steps each.
+        suffix: of a file of scores; pandas reads a packed one as it reads the other.
+        arms: by name.
+        groups: the tables.
+        shown: in the figures and in the table of all subsets; the last one against the first group's baseline.
+        interval_over_seeds: whether a difference's interval is over trainings and cases, or over cases alone.
+    """
+
+    name: str
+    cases: int
+    first_cases: int
+    test_cases: int
+    num_epochs: int
+    suffix: str
+    arms: Mapping[str, Arm]
+    groups: Mapping[str, Group]
+    shown: tuple[str, ...]
+    interval_over_seeds: bool
+
+    @property
+    def logs(self) -> Path:
+        """What nnU-Net printed."""
+        return HERE / "logs" / self.name
+
+    @property
+    def runs(self) -> Path:
+        """Scores."""
+        return HERE / "runs" / self.name
+
+    def scores(self, arm: str, seed: int) -> Path:
+        """The file of one training's scores."""
+        return self.runs / f"{arm}-{seed}{self.suffix}"
+
+    def validation_cases(self, cases: Sequence[str]) -> list[str]:
+        """Return those of the sorted names of all cases that are not trained on."""
+        return sorted({*cases[4 : self.first_cases : 5], *cases[self.first_cases :]})
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where the study's data and models lie; its scores are written to ``RUNS``, logs to ``LOGS``."""
+    """Where a study's data and models lie."""
 
     root: Path
 

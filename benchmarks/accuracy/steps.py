@@ -12,6 +12,17 @@ from nnunet_missingmod.absence import BoolArray
 from nnunet_missingmod.modalities import all_subsets
 
 
+def twice(batch: dict[str, Any], present: Tensor, *, samples: int | None = None) -> dict[str, Any]:
+    """Return the batch with its first samples (all by default) twice, one time after the other."""
+
+    def repeat(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor[:samples]] * 2)
+
+    target = batch["target"]
+    targets = [repeat(level) for level in target] if isinstance(target, list) else repeat(target)
+    return batch | {"data": repeat(batch["data"]), "present": repeat(present), "target": targets}
+
+
 class TwoViews:
     """Show every case twice in a step: with a random subset of its modalities, and with all of them.
 
@@ -21,11 +32,7 @@ class TwoViews:
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take the step on both views."""
         trainer: Any = self
-        present = trainer._present(batch)
-        batch["data"], batch["present"] = torch.cat([batch["data"]] * 2), torch.cat([present] * 2)
-        target = batch["target"]
-        batch["target"] = [torch.cat([t] * 2) for t in target] if isinstance(target, list) else torch.cat([target] * 2)
-        step: dict[str, Any] = super().train_step(batch)  # type: ignore[misc]
+        step: dict[str, Any] = super().train_step(twice(batch, trainer._present(batch)))  # type: ignore[misc]
         return step
 
     def _build_dropout(self) -> Any:
@@ -94,4 +101,76 @@ def cross_entropy_per_sample(logits: Tensor, labels: Tensor) -> list[float]:
     return values
 
 
-STEPS = {"two_views": TwoViews, "hard_subsets": HardSubsets}
+class Pairs:
+    """Show half of the batch's cases, each twice in the step, with two subsets; a term compares the two.
+
+    A step costs what it costs without: the batch has as many samples.
+    """
+
+    WEIGHT = 1.0
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take the step on both views of the first half of the cases."""
+        trainer: Any = self
+        present = trainer._present(batch)
+        batch = twice(batch, present, samples=len(present) // 2)
+        step: dict[str, Any] = super().train_step(batch)  # type: ignore[misc]
+        return step
+
+    def on_train_start(self) -> None:
+        """Start, and from now on add the term."""
+        super().on_train_start()  # type: ignore[misc]
+        trainer: Any = self
+        trainer.loss.terms.register_forward_hook(self._add)
+
+    def _add(self, _module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        (logits, _features), target = inputs[:2]
+        logits, labels = (value[0] if isinstance(value, list) else value for value in (logits, target))
+        total, values = output
+        return total + self.WEIGHT * self.compare(logits.float(), labels), values
+
+    def compare(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the term of logits (B, K, H, W), whose halves are the two views."""
+        raise NotImplementedError
+
+
+class Ranking(Pairs):
+    """More must not be worse: hinge on the cross-entropy of a subset with one more modality above that without it.
+
+    The subset without it has no gradient, which would be a reward for being bad at it.
+    """
+
+    def _build_dropout(self) -> Any:
+        dropout: Any = super()._build_dropout()  # type: ignore[misc]
+        sample = dropout.sample
+
+        def sample_with_one_more(present: BoolArray) -> BoolArray:
+            half = len(present) // 2
+            fewer = sample(present[:half])
+            more = fewer.copy()
+            for row, has in zip(more, present[:half], strict=True):
+                left = np.flatnonzero(has & ~row)
+                if len(left):
+                    row[dropout._rng.choice(left)] = True
+            return np.concatenate([fewer, more])
+
+        dropout.sample = sample_with_one_more
+        return dropout
+
+    def compare(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean hinge over the pairs."""
+        voxels = torch.nn.functional.cross_entropy(logits, labels[:, 0].long(), reduction="none")
+        fewer, more = voxels.flatten(1).mean(1).chunk(2)
+        return torch.relu(more - fewer.detach()).mean()
+
+
+class Consistency(Pairs):
+    """Two random subsets of a case agree: symmetric Kullback-Leibler divergence of their posteriors."""
+
+    def compare(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean divergence over the pairs and voxels."""
+        one, other = logits.log_softmax(1).chunk(2)
+        return ((one.exp() - other.exp()) * (one - other)).sum(1).mean() / 2
+
+
+STEPS = {"ranking": Ranking, "consistency": Consistency, "two_views": TwoViews, "hard_subsets": HardSubsets}

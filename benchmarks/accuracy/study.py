@@ -1,12 +1,13 @@
-"""The accuracy study on phantoms: the same data and number of steps for every method, several seeds.
+"""The accuracy studies on phantoms: the same data and number of steps for every method, several seeds.
 
-    python benchmarks/accuracy/study.py prepare FOLDER
-    python benchmarks/accuracy/study.py run FOLDER [--arms NAME ...] [--seeds 0 1 2] [--jobs 2]
+    python benchmarks/accuracy/study.py prepare STUDY FOLDER
+    python benchmarks/accuracy/study.py run STUDY FOLDER [--arms NAME ...] [--seeds 0 1 2] [--jobs 2]
     python benchmarks/accuracy/study.py table [--document docs/benchmark.md] [--figures docs/figures]
 
-``prepare`` makes phantoms and runs nnU-Net's planner and preprocessor; ``run`` trains what has no scores in ``runs/``
-yet, teachers first, one thread per training; ``table`` makes tables of the scores in ``runs/``. Methods are chosen on
-the split ``val`` (fold 0's validation cases) and reported on ``test``.
+STUDY is ``methods`` or ``equal_budgets``. ``prepare`` makes phantoms and runs nnU-Net's planner and preprocessor;
+``run`` trains what has no scores in ``runs/STUDY`` yet, seed by seed, a teacher before its student, one thread per
+training; ``table`` makes tables of the scores. Methods are chosen on the split ``val`` (fold 0's validation cases) and
+reported on ``test``.
 """
 
 from __future__ import annotations
@@ -16,47 +17,37 @@ import json
 import os
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from arms import ARMS, METHODS
-from settings import (
-    BATCH_SIZE,
-    CASES,
-    CONFIGURATION,
-    DATASET_ID,
-    FOLD,
-    LOGS,
-    PLANS,
-    RUNS,
-    SIZE,
-    TEST_CASES,
-    WIDTH,
-    StudyFolder,
-)
+from settings import BATCH_SIZE, CONFIGURATION, DATASET_ID, FOLD, PLANS, SIZE, WIDTH, Study, StudyFolder
+from studies import STUDIES
 from tables import all_tables, draw, write_into
 
 from nnunet_missingmod.demo.host_commands import Command, program, run_command
 from nnunet_missingmod.storage import write_text
 
-SHOWN = ("ZeroFill", "ModalityDropout", "HolderMI")  # in figures and in the table of all subsets
 
-
-def prepare(folder: StudyFolder) -> None:
+def prepare(study: Study, folder: StudyFolder) -> None:
     """Make the data, plan and preprocess them, write the study's plans, and the cases that will be scored."""
     from nnunet_missingmod.demo.phantom_dataset import write_dataset
 
     write_dataset(
-        folder.dataset.parent, dataset_id=DATASET_ID, cases=CASES, test_cases=TEST_CASES, size=SIZE, seed=1, jobs=2
+        folder.dataset.parent,
+        dataset_id=DATASET_ID,
+        cases=study.cases,
+        test_cases=study.test_cases,
+        size=SIZE,
+        seed=1,
+        jobs=2,
     )
     folder.set_environment(folder.root / "results")
     del os.environ["nnUNet_n_proc_DA"]  # noqa: SIM112  the planner fails on 0
     arguments = ("-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2", "-npfp", "2")
     log = folder.root / "plan_and_preprocess.txt"
-    command = Command("preprocess", [program("nnUNetv2_plan_and_preprocess"), *arguments], log, r"\d+/\d+", CASES)
+    command = Command("preprocess", [program("nnUNetv2_plan_and_preprocess"), *arguments], log, r"\d+/\d+", study.cases)
     run_command(command, {})
     plans = json.loads((folder.preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans["plans_name"] = PLANS
@@ -65,14 +56,14 @@ def prepare(folder: StudyFolder) -> None:
     architecture["features_per_stage"] = [WIDTH * 2**stage for stage in range(architecture["n_stages"])]
     chosen["batch_size"] = BATCH_SIZE
     write_text(folder.preprocessed / f"{PLANS}.json", json.dumps(plans, indent=2))
-    write_splits(folder)
+    write_splits(study, folder)
     write_scored_cases(folder, plans)
 
 
-def write_splits(folder: StudyFolder) -> None:
-    """Write the split: every fifth training case is for validation."""
+def write_splits(study: Study, folder: StudyFolder) -> None:
+    """Write the one split of the study."""
     cases = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTr").glob("*.nii.gz"))
-    validation = cases[4::5]
+    validation = study.validation_cases(cases)
     split = {"train": [case for case in cases if case not in validation], "val": validation}
     write_text(folder.preprocessed / "splits_final.json", json.dumps([split]))
 
@@ -108,32 +99,32 @@ def write_scored_cases(folder: StudyFolder, plans: dict) -> None:
             )
 
 
-def run(folder: StudyFolder, names: Iterable[str], seeds: Iterable[int], jobs: int) -> int:
+def run(study: Study, folder: StudyFolder, names: Iterable[str], seeds: Iterable[int], jobs: int) -> int:
     """Train and score what is missing; return 1 if a training failed."""
-    RUNS.mkdir(exist_ok=True)
-    waves: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-    for seed in seeds:
-        for name in names:
-            first = ARMS[name].comes_after
-            if first is not None:
-                waves[0].append((first, seed))
-            waves[0 if first is None else 1].append((name, seed))
-    failed = 0
-    for wave in (0, 1):
-        with ThreadPoolExecutor(jobs) as pool:
-            failed += sum(pool.map(lambda task: run_one(folder, *task), dict.fromkeys(waves[wave])))
-    return int(failed > 0)
+    study.runs.mkdir(exist_ok=True, parents=True)
+    study.logs.mkdir(exist_ok=True, parents=True)
+    done: dict[tuple[str, int], Future[bool]] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for seed in seeds:
+            firsts = [first for name in names if (first := study.arms[name].comes_after) is not None]
+            # Teachers are taken up first and students, which wait for them, last.
+            wanted = dict.fromkeys([*firsts, *names])
+            for name in sorted(wanted, key=lambda name: study.arms[name].comes_after is not None):
+                first = done.get((study.arms[name].comes_after or "", seed))
+                done[name, seed] = pool.submit(run_one, study, folder, name, seed, first)
+    return int(any(failed.result() for failed in done.values()))
 
 
-def run_one(folder: StudyFolder, name: str, seed: int) -> bool:
+def run_one(study: Study, folder: StudyFolder, name: str, seed: int, first: Future[bool] | None) -> bool:
     """Train one arm in a process of its own unless its scores are there; return whether it failed."""
-    if (RUNS / f"{name}-{seed}.csv").exists():
+    if study.scores(name, seed).exists():
         return False
-    log = LOGS / f"{name}-{seed}.txt"
-    LOGS.mkdir(exist_ok=True)
+    if first is not None and first.result():
+        return True
+    log = study.logs / f"{name}-{seed}.txt"
     script = Path(__file__).parent / "train_arm.py"
     with log.open("w") as output:
-        command = [sys.executable, str(script), str(folder.root), name, str(seed)]
+        command = [sys.executable, str(script), study.name, str(folder.root), name, str(seed)]
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     printed = log.read_text(encoding="utf-8").replace(str(folder.root), "STUDY")
     write_text(log, printed)
@@ -147,8 +138,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
     for name in ("prepare", "run"):
-        steps.add_parser(name).add_argument("folder", type=Path)
-    steps.choices["run"].add_argument("--arms", nargs="+", choices=ARMS, default=list(METHODS))
+        steps.add_parser(name).add_argument("study", choices=STUDIES)
+        steps.choices[name].add_argument("folder", type=Path)
+    steps.choices["run"].add_argument("--arms", nargs="+", help="default: those of the study's first table")
     steps.choices["run"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     steps.choices["run"].add_argument("--jobs", type=int, default=2)
     table = steps.add_parser("table")
@@ -156,19 +148,22 @@ def main(argv: list[str] | None = None) -> int:
     table.add_argument("--figures", type=Path, help="folder for figures")
     args = parser.parse_args(argv)
     if args.step == "table":
-        tables = all_tables(RUNS, SHOWN)
+        tables = all_tables()
         if args.document is not None:
             write_into(args.document, tables)
         else:
             sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
         if args.figures is not None:
-            draw(RUNS, "test", SHOWN, args.figures)
+            draw(STUDIES["methods"], "test", args.figures)
         return 0
-    folder = StudyFolder(args.folder.resolve())
+    study, folder = STUDIES[args.study], StudyFolder(args.folder.resolve())
     if args.step == "prepare":
-        prepare(folder)
+        prepare(study, folder)
         return 0
-    return run(folder, args.arms, args.seeds, args.jobs)
+    arms = args.arms or next(iter(study.groups.values())).arms
+    if unknown := [name for name in arms if name not in study.arms]:
+        parser.error(f"no arms of {study.name}: {unknown}")
+    return run(study, folder, arms, args.seeds, args.jobs)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""Tables and figures of the study, from the scores in its folder ``runs``, by the package's own evaluation."""
+"""Tables and figures of the studies, from the scores in their folders, by the package's own evaluation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from arms import GROUPS, Group
-from settings import REGIONS
+from numpy.typing import NDArray
+from settings import REGIONS, Group, Study
+from studies import STUDIES
 
 from nnunet_missingmod.demo.contrast import MODALITIES
 from nnunet_missingmod.evaluation.aggregation import CaseValues, count_columns, subset_columns
@@ -18,17 +20,24 @@ from nnunet_missingmod.evaluation.report.figures import count_curve, difference_
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import interval_text, markdown_table, to_markdown
-from nnunet_missingmod.evaluation.statistics import Bootstrap, compare
+from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval, compare
 from nnunet_missingmod.modalities import all_subsets, subset_name
 from nnunet_missingmod.storage import write_text
 
 MEAN = {"mean": tuple(REGIONS)}
 
 
-def read_runs(folder: Path, split: str) -> pd.DataFrame:
-    """Return the rows (arm, seed, split, case, subset, num_present, region, dice) of all runs of one split."""
-    rows = pd.concat([pd.read_csv(file) for file in sorted(folder.glob("*.csv"))])
-    return rows[rows["split"] == split]
+@cache
+def read_runs(study: Study, split: str) -> pd.DataFrame:
+    """Return the rows (arm, seed, split, case, subset, num_present, region, dice) of all runs of one split.
+
+    A seed that has a network of its own for every subset is the arm ``dedicated``.
+    """
+    rows = pd.concat([pd.read_csv(file) for file in sorted(study.runs.glob(f"*{study.suffix}"))])
+    rows = rows[rows["split"] == split]
+    own = rows[rows["arm"].str.startswith("dedicated_")]
+    complete = own.groupby("seed").filter(lambda seed: seed["subset"].nunique() == len(all_subsets(len(MODALITIES))))
+    return pd.concat([rows.drop(own.index), complete.assign(arm="dedicated")])
 
 
 def case_values(rows: pd.DataFrame) -> CaseValues:
@@ -52,13 +61,13 @@ def case_values(rows: pd.DataFrame) -> CaseValues:
     )
 
 
-def summary(folder: Path, split: str, group: Group) -> str:
+def summary(study: Study, split: str, group: Group) -> str:
     """Return a Markdown table: mean Dice (%) over subsets, regions and cases of a group's arms.
 
     Means are over an arm's own seeds; each seed's mean follows. The difference from the baseline is paired by case,
-    over the seeds that both have, with its bootstrap interval over cases, and then seed by seed; it gives the order.
+    over the seeds that both have, with its bootstrap interval, and then seed by seed; it gives the order.
     """
-    rows = read_runs(folder, split)
+    rows = read_runs(study, split)
     rows = rows[rows["arm"].isin(group.arms)]
     by_seed = rows.groupby(["arm", "seed"])["dice"].mean().mul(100)
     regions = rows.groupby(["arm", "region"])["dice"].mean().mul(100).unstack()[list(REGIONS)]
@@ -71,31 +80,59 @@ def summary(folder: Path, split: str, group: Group) -> str:
         of_seeds = ", ".join(f"{value:.1f}" for value in by_seed.loc[arm])
         cells = [f"{value:.1f}" for value in [*regions.loc[arm], *counts.loc[arm]]]
         body.append(
-            [arm, f"{by_seed.loc[arm].mean():.1f}", of_seeds, *cells, *_difference(rows, arm, group, paired[arm])]
+            [
+                arm,
+                f"{by_seed.loc[arm].mean():.1f}",
+                of_seeds,
+                *cells,
+                *_difference(study, rows, arm, group.baseline, paired[arm]),
+            ]
         )
     return markdown_table(head, ["---", "--:", "---", *["--:"] * (len(head) - 5), "---", "---"], body)
 
 
-def _difference(rows: pd.DataFrame, arm: str, group: Group, by_seed: pd.Series) -> tuple[str, str]:
-    if arm == group.baseline:
+def _difference(study: Study, rows: pd.DataFrame, arm: str, baseline: str, by_seed: pd.Series) -> tuple[str, str]:
+    if arm == baseline:
         return "", ""
-    values = case_values(rows[rows["arm"].isin([arm, group.baseline]) & rows["seed"].isin(by_seed.index)])
-    average = count_columns(MODALITIES)[-1:]
-    (found,) = compare(values, model=arm, baseline=group.baseline, columns=average, bootstrap=Bootstrap(), regions=MEAN)
+    rows = rows[rows["arm"].isin([arm, baseline]) & rows["seed"].isin(by_seed.index)]
+    if study.interval_over_seeds:
+        means = rows.groupby(["arm", "seed", "case"])["dice"].mean().unstack()
+        difference = over_trainings_and_cases((means.loc[arm] - means.loc[baseline]).to_numpy())
+    else:
+        average = count_columns(MODALITIES)[-1:]
+        (found,) = compare(
+            case_values(rows), model=arm, baseline=baseline, columns=average, bootstrap=Bootstrap(), regions=MEAN
+        )
+        difference = found.difference
     seed_by_seed = ", ".join(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in by_seed)
-    return interval_text(found.difference, signed=True), seed_by_seed
+    return interval_text(difference, signed=True), seed_by_seed
 
 
-def by_subset(folder: Path, split: str, arms: Sequence[str]) -> str:
+def over_trainings_and_cases(values: NDArray[np.float64]) -> Interval:
+    """Return the mean of an array (seeds, cases) with its 95 % interval.
+
+    Each of 5,000 resamples draws seeds and cases with replacement, the same cases for each of its seeds.
+    """
+    settings = Bootstrap()
+    generator = np.random.default_rng(settings.seed)
+    seeds, cases = (
+        generator.multinomial(count, np.full(count, 1 / count), size=settings.resamples) / count
+        for count in values.shape
+    )
+    low, high = np.percentile(np.einsum("rs,sc,rc->r", seeds, values, cases), (2.5, 97.5))
+    return Interval(float(values.mean()), float(low), float(high), values.shape[1])
+
+
+def by_subset(study: Study, split: str, arms: Sequence[str]) -> str:
     """Return a Markdown table of all subsets as rows."""
-    rows = read_runs(folder, split)
+    rows = read_runs(study, split)
     table = table_of(case_values(rows[rows["arm"].isin(arms)]), subset_columns(MODALITIES))
     return to_markdown(table, subsets_as_rows=True)
 
 
-def dedicated(folder: Path, split: str, arms: Sequence[str]) -> str:
+def dedicated(study: Study, split: str, arms: Sequence[str]) -> str:
     """Return a Markdown table of networks trained for one subset, beside what ``arms`` reach on it, same seeds."""
-    rows = read_runs(folder, split)
+    rows = read_runs(study, split)
     only = rows[rows["arm"].str.startswith("Dedicated")]
     body = []
     for subset, of_subset in only.groupby("subset"):
@@ -108,15 +145,16 @@ def dedicated(folder: Path, split: str, arms: Sequence[str]) -> str:
     return markdown_table(head, ["---", *["--:"] * (len(head) - 1)], body)
 
 
-def draw(folder: Path, split: str, arms: Sequence[str], target: Path) -> None:
+def draw(study: Study, split: str, target: Path) -> None:
     """Draw Dice against the number of modalities, all subsets, and the difference of the last arm from the baseline."""
-    rows = read_runs(folder, split)
+    arms = study.shown
+    rows = read_runs(study, split)
     rows = rows[rows["arm"].isin(arms)]
     # In the order of arms, which is that of lines and rows.
     rows = rows.assign(arm=pd.Categorical(rows["arm"], arms, ordered=True)).sort_values("arm", kind="stable")
     values = case_values(rows.assign(arm=rows["arm"].astype(str)))
     target.mkdir(parents=True, exist_ok=True)
-    pair = [(arms[-1], GROUPS["methods"].baseline)]
+    pair = [(arms[-1], study.groups["methods"].baseline)]
     count_curve(table_of(values, count_columns(MODALITIES), bootstrap=Bootstrap()), target / "benchmark_counts.png")
     heatmap(table_of(values, subset_columns(MODALITIES)), target / "benchmark_subsets.png")
     difference_plot(
@@ -125,15 +163,19 @@ def draw(folder: Path, split: str, arms: Sequence[str], target: Path) -> None:
     )
 
 
-def all_tables(folder: Path, arms: Sequence[str]) -> dict[str, str]:
-    """Return every table of docs/benchmark.md by name; ``arms`` are those shown subset by subset."""
+def all_tables() -> dict[str, str]:
+    """Return every table of docs/benchmark.md by name."""
     tables = {
-        f"{name}, {split}": summary(folder, split, group) for name, group in GROUPS.items() for split in ("test", "val")
+        f"{name}, {split}": summary(study, split, group)
+        for study in STUDIES.values()
+        for name, group in study.groups.items()
+        for split in ("test", "val")
     }
+    first = STUDIES["methods"]
     return {
         **tables,
-        "dedicated, test": dedicated(folder, "test", arms),
-        "by subset, test": by_subset(folder, "test", arms),
+        "dedicated, test": dedicated(first, "test", first.shown),
+        "by subset, test": by_subset(first, "test", first.shown),
     }
 
 

@@ -1,15 +1,16 @@
 """Train one arm with one seed inside this process, through nnU-Net's own training loop, and score it on every subset.
 
-    python benchmarks/accuracy/train_arm.py FOLDER ARM SEED
+    python benchmarks/accuracy/train_arm.py STUDY FOLDER ARM SEED
 
-`study.py` calls this; it leaves ``runs/ARM-SEED.csv``: Dice of each case, subset and region, of the validation cases
-(on which methods are chosen) and of the test cases (on which they are reported).
+`study.py` calls this; it leaves ``runs/STUDY/ARM-SEED.csv``: Dice of each case, subset and region, of the validation
+cases (on which methods are chosen) and of the test cases (on which they are reported).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import io
 import json
 import random
@@ -20,13 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from arms import ARMS, Arm
-from settings import BLOCK, CONFIGURATION, FOLD, PLANS, REGIONS, RUNS, StudyFolder
+from presence_forms import PRESENCE_FORMS
+from settings import BLOCK, CONFIGURATION, FOLD, PLANS, REGIONS, Arm, Study, StudyFolder
 from steps import STEPS
+from studies import STUDIES
 
 from nnunet_missingmod.evaluation.metrics import region_dice
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.networks import early
+from nnunet_missingmod.storage import replaced_when_complete
 
 
 def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any]) -> Any:
@@ -53,17 +56,18 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
         trainer_class = Dedicated
     if arm.step is not None:
         trainer_class = type(arm.trainer, (STEPS[arm.step], trainer_class), {})
+    if arm.presence is not None:
+        early.use_presence_norms = PRESENCE_FORMS[arm.presence]
     # nnU-Net takes the flag out of the plans again.
     return trainer_class(plans | {"continue_training": False}, CONFIGURATION, FOLD, dataset_json, torch.device("cpu"))
 
 
-def train(folder: StudyFolder, name: str, seed: int) -> Any:
+def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
     """Train from the seed and return the trainer."""
-    arm = ARMS[name]
     plans = json.loads((folder.preprocessed / f"{PLANS}.json").read_text(encoding="utf-8"))
-    block = BLOCK | {"modality_dropout_seed": seed} | dict(arm.block)
+    block = BLOCK | {"num_epochs": study.num_epochs, "modality_dropout_seed": seed} | dict(arm.block)
     if arm.teacher is not None:
-        teacher = ARMS[arm.teacher]
+        teacher = study.arms[arm.teacher]
         block["teacher"] = str(folder.model(arm.teacher, seed, teacher.trainer))
     plans["configurations"][CONFIGURATION]["missingmod"] = block
     dataset_json = json.loads((folder.preprocessed / "dataset.json").read_text(encoding="utf-8"))
@@ -73,7 +77,7 @@ def train(folder: StudyFolder, name: str, seed: int) -> Any:
     if arm.pretrained is not None:
         from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
-        pretrained = folder.model(arm.pretrained, seed, ARMS[arm.pretrained].trainer) / f"fold_{FOLD}"
+        pretrained = folder.model(arm.pretrained, seed, study.arms[arm.pretrained].trainer) / f"fold_{FOLD}"
         trainer.initialize()
         load_pretrained_weights(trainer.network, str(pretrained / "checkpoint_final.pth"))
     trainer.run_training()
@@ -94,13 +98,25 @@ def predict(network: torch.nn.Module, image: np.ndarray, patch: tuple[int, ...],
     return labels[:, top : top + height, left : left + width].numpy()
 
 
-def score(trainer: Any, name: str, seed: int, cases: Path) -> list[tuple[Any, ...]]:
-    """Return the rows (arm, seed, split, case, subset, num_present, region, dice) of all cases."""
+def write_scores(target: Path, name: str, seed: int, trainer: Any, arm: Arm, cases: Path) -> None:
+    """Score the trainer's network as it is, and write the rows under this name."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("arm", "seed", "split", "case", "subset", "num_present", "region", "dice"))
+    writer.writerows((name, seed, *row) for row in score(trainer, arm, cases))
+    content = text.getvalue().encode()
+    # Without a time stamp, so that the same scores are the same file.
+    with replaced_when_complete(target) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
+
+
+def score(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
+    """Return the rows (split, case, subset, num_present, region, dice) of all cases."""
     network = trainer.network
     trainer.set_deep_supervision_enabled(False)
     network.eval()
     patch = tuple(trainer.configuration_manager.patch_size)
-    subsets = [arm_subset] if (arm_subset := ARMS[name].dedicated_to) else all_subsets(4)
+    subsets = [arm.dedicated_to] if arm.dedicated_to else all_subsets(4)
     rows: list[tuple[Any, ...]] = []
     for file in sorted(cases.glob("*.npz")):
         content = np.load(file)
@@ -109,7 +125,7 @@ def score(trainer: Any, name: str, seed: int, cases: Path) -> list[tuple[Any, ..
             dice = region_dice(labels, content["labels"], REGIONS)
             named = "+".join(trainer.modality_names[channel] for channel in subset)
             rows += [
-                (name, seed, str(content["split"]), file.stem, named, len(subset), region, round(value, 5))
+                (str(content["split"]), file.stem, named, len(subset), region, round(value, 5))
                 for region, value in dice.items()
             ]
     return rows
@@ -118,23 +134,25 @@ def score(trainer: Any, name: str, seed: int, cases: Path) -> list[tuple[Any, ..
 def main(argv: list[str] | None = None) -> int:
     """Train, score, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("arm", choices=ARMS)
+    parser.add_argument("arm")
     parser.add_argument("seed", type=int)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    folder = StudyFolder(args.folder.resolve())
+    study, folder = STUDIES[args.study], StudyFolder(args.folder.resolve())
+    arm = study.arms[args.arm]
     folder.set_environment(folder.results(args.arm, args.seed))
     began = time.monotonic()
-    trainer = train(folder, args.arm, args.seed)
+    trainer = train(study, folder, arm, args.seed)
     minutes = (time.monotonic() - began) / 60
-    rows = score(trainer, args.arm, args.seed, folder.root / "scored")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("arm", "seed", "split", "case", "subset", "num_present", "region", "dice"))
-    writer.writerows(rows)
-    write_text(RUNS / f"{args.arm}-{args.seed}.csv", text.getvalue())
+    cases = folder.root / "scored"
+    write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, trainer, arm, cases)
+    if arm.scored_by_average:
+        trainer.average.exchange(trainer.network)
+        name = f"{args.arm}_by_average"
+        write_scores(study.scores(name, args.seed), name, args.seed, trainer, arm, cases)
     sys.stdout.write(f"{args.arm} {args.seed}: trained in {minutes:.1f} min\n")
     return 0
 

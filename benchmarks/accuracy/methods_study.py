@@ -1,36 +1,10 @@
-"""The arms of the study: a trainer, and what its plans block says beyond what all arms share."""
+"""The first study: every method and its choices, with a teacher's steps beside those of its student."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training.
-
-    Attributes:
-        trainer: what follows ``-tr``.
-        block: keys of the ``"missingmod"`` block.
-        teacher: the arm that teaches, of the same seed.
-        dedicated_to: channels, for a network that is trained and used on one subset alone.
-        pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
-        step: another training step than the trainer's own, by its name in ``steps``.
-    """
-
-    trainer: str
-    block: Mapping[str, Any] = field(default_factory=dict)
-    teacher: str | None = None
-    dedicated_to: tuple[int, ...] | None = None
-    pretrained: str | None = None
-    step: str | None = None
-
-    @property
-    def comes_after(self) -> str | None:
-        """The arm that has to be trained before this one."""
-        return self.teacher or self.pretrained
+from settings import Arm, Group, Study
 
 
 def _flagship(teacher: str = "MedMAPTeacher", step: str | None = None, **block: Any) -> Arm:
@@ -124,16 +98,6 @@ FUSION = {
     ),
 }
 ARMS = METHODS | ABLATIONS | LEVERS | STOCK | TEACHERS | PARALLEL | BUDGET | FUSION
-
-
-@dataclass(frozen=True)
-class Group:
-    """Arms that share a table, and the arm that they are compared with."""
-
-    arms: tuple[str, ...]
-    baseline: str
-
-
 GROUPS = {
     "methods": Group(tuple(name for name in METHODS if not name.startswith("Dedicated")), "ModalityDropout"),
     "levers": Group(("HolderMI", *LEVERS, "stock_teacher"), "HolderMI"),
@@ -141,3 +105,15 @@ GROUPS = {
     "parallel": Group(("SharedBackbone", "RDL", "HolderMIParallel", *PARALLEL, *FUSION), "SharedBackbone"),
     "budget": Group(("ModalityDropout", "HolderMI", "ZeroFill", "ModalityDropout_pretrained", *BUDGET), "HolderMI"),
 }
+STUDY = Study(
+    "methods",
+    cases=60,
+    first_cases=60,
+    test_cases=20,
+    num_epochs=10,
+    suffix=".csv",
+    arms=ARMS,
+    groups=GROUPS,
+    shown=("ZeroFill", "ModalityDropout", "HolderMI"),
+    interval_over_seeds=False,
+)
