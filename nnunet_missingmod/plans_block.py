@@ -10,11 +10,28 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnunet_missingmod.choices import COMMON_KEYS, KEYS, METHOD_KEYS
+from nnunet_missingmod.choices import (
+    COMMON_KEYS,
+    KEYS,
+    KEYS_OF_METHODS,
+    MASKING_KEYS,
+    METHOD_KEYS,
+    PRETRAINING_KEYS,
+)
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import MOST_SUBSETS
 
-__all__ = ["BLOCK", "COMMON_KEYS", "KEYS", "anchor_modality", "check_choices", "differences", "resolve"]
+__all__ = [
+    "BLOCK",
+    "COMMON_KEYS",
+    "KEYS",
+    "KEYS_OF_METHODS",
+    "PRETRAINING_KEYS",
+    "anchor_modality",
+    "check_choices",
+    "differences",
+    "resolve",
+]
 
 BLOCK = "missingmod"
 
@@ -107,7 +124,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Those are of network, losses, teacher and dropout; lengths, rates and the treatment of files may change.
     Keys that one side does not have are not compared.
     """
-    keys = [key.name for key in KEYS if key in METHOD_KEYS or key.name.startswith("modality_dropout")]
+    methods = (*METHOD_KEYS, *MASKING_KEYS)
+    keys = [key.name for key in KEYS if key in methods or key.name.startswith("modality_dropout")]
     return [
         f"{name} was {then[name]!r}, is {now[name]!r}"
         for name in keys

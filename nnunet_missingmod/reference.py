@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnunet_missingmod.choices import FILE_KEYS, METHOD_KEYS, TRAINERS, TRAINING_KEYS
+from nnunet_missingmod.choices import FILE_KEYS, MASKING_KEYS, METHOD_KEYS, PRETRAINING_KEYS, TRAINERS, TRAINING_KEYS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.keys import Key
 
@@ -71,10 +71,18 @@ def describe_choices() -> list[dict[str, Any]]:
             "allowed": key.allowed,
             "values": list(key.range.values),
             "meaning": key.meaning,
-            "used_by": "method trainers" if key in METHOD_KEYS else "all trainers",
+            "used_by": _users(key),
         }
-        for key in (*TRAINING_KEYS, *FILE_KEYS, *METHOD_KEYS)
+        for key in (*TRAINING_KEYS, *FILE_KEYS, *METHOD_KEYS, *MASKING_KEYS)
     ]
+
+
+def _users(key: Key) -> str:
+    if key in MASKING_KEYS:
+        return "masked pretraining"
+    if key in METHOD_KEYS:
+        return "method trainers" + (" and masked pretraining" if key in PRETRAINING_KEYS else "")
+    return "all trainers"
 
 
 def keys_table(keys: Sequence[Key]) -> str:
@@ -108,6 +116,7 @@ def fill_tables(text: str) -> str:
     makers: dict[str, Callable[[], str]] = {
         "keys of every trainer": partial(keys_table, (*TRAINING_KEYS, *FILE_KEYS)),
         "keys of method trainers": partial(keys_table, METHOD_KEYS),
+        "keys of masked pretraining": partial(keys_table, MASKING_KEYS),
         **{f"trainers, {group}": partial(trainers_table, group) for group in TRAINERS},
     }
 

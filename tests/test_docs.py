@@ -50,4 +50,7 @@ def test_every_trainer_is_documented():
 
 
 def test_the_readmes_test_command_is_where_ci_looks_for_it():
-    assert re.search(r"<!-- test command -->\n```bash\npip install .*\npytest\n```", (ROOT / "README.md").read_text())
+    assert re.search(
+        r"<!-- test command -->\n```bash\npip install .*\npytest -n 2 --dist loadfile --no-loadscope-reorder\n```",
+        (ROOT / "README.md").read_text(),
+    )

@@ -12,13 +12,36 @@ NO_ENCODER = {"channel_encoder": "none", "alignment_anchor": "none"}
 EPOCHS = 20
 
 
-def _medmap(*, step: str | None = None, **block: Any) -> Arm:
-    return Arm("nnUNetTrainerMedMAP", {"presence_conditioning": True, **block}, step=step)
+def _medmap(*, step: str | None = None, pretrained: str | None = None, **block: Any) -> Arm:
+    return Arm("nnUNetTrainerMedMAP", {"presence_conditioning": True, **block}, step=step, pretrained=pretrained)
 
 
-def _average(*, step: str | None = None, presence: str | None = None, by_average: bool = False, **block: Any) -> Arm:
+def _average(
+    *,
+    step: str | None = None,
+    presence: str | None = None,
+    by_average: bool = False,
+    pretrained: str | None = None,
+    **block: Any,
+) -> Arm:
     """A training that its own average teaches, with presence conditioning."""
-    return Arm("nnUNetTrainerHolderMISelf", block, step=step, presence=presence, scored_by_average=by_average)
+    return Arm(
+        "nnUNetTrainerHolderMISelf",
+        block,
+        step=step,
+        presence=presence,
+        scored_by_average=by_average,
+        pretrained=pretrained,
+    )
+
+
+def _pretraining(epochs: int, **block: Any) -> Arm:
+    return Arm("nnUNetTrainerMaskedPretraining", {"num_epochs": epochs, **block}, segments=False)
+
+
+def _probe(pretrained: str | None) -> Arm:
+    """The output's layers alone, 300 steps."""
+    return _medmap(step="probe", pretrained=pretrained, alignment_anchor="none", num_epochs=2)
 
 
 def _flagship(length: int = 1) -> Arm:
@@ -72,6 +95,21 @@ CANDIDATES = {
     "medmap_presence_consistency": _medmap(step="consistency"),
 }
 BY_AVERAGE = tuple(f"{name}_by_average" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average)
+# Masked pretraining for a part of the steps, and what is in its features.
+PRETRAINING = {
+    "pretraining_half": _pretraining(10),
+    "pretraining_half_adam": _pretraining(10, optimizer_kind="adam", initial_lr=1e-3),
+    "pretraining_quarter": _pretraining(5),
+    "average_presence_half": _average(num_epochs=10),
+    "pretrained_half": _average(pretrained="pretraining_half", num_epochs=10),
+    "pretrained_half_rate_0.01": _average(pretrained="pretraining_half", num_epochs=10, initial_lr=0.01),
+    "pretrained_half_adam": _average(pretrained="pretraining_half_adam", num_epochs=10),
+    "pretrained_quarter": _average(pretrained="pretraining_quarter", num_epochs=15),
+    "probe_random": _probe(None),
+    "probe_pretrained": _probe("pretraining_half"),
+    "probe_pretrained_adam": _probe("pretraining_half_adam"),
+    "probe_average_presence": _probe("average_presence_half"),
+}
 DEDICATED = {
     "dedicated_" + "_".join(map(str, subset)): Arm("nnUNetTrainerZeroFill", dedicated_to=subset)
     for subset in all_subsets(4)
@@ -94,9 +132,12 @@ STUDY = Study(
     test_cases=100,
     num_epochs=EPOCHS,
     suffix=".csv.gz",
-    arms=METHODS | CANDIDATES | DEDICATED | SCALING,
+    arms=METHODS | CANDIDATES | PRETRAINING | DEDICATED | SCALING,
     groups={
         "equal budgets": Group((*METHODS, *BY_AVERAGE, "dedicated"), "dropout"),
+        "pretraining": Group(
+            ("average_presence", *(name for name, arm in PRETRAINING.items() if arm.segments)), "average_presence"
+        ),
         "candidates": Group(("average_presence", "medmap_presence", *CANDIDATES), "average_presence"),
     },
     shown=("zero_fill", "dropout", "average_presence", "dedicated"),

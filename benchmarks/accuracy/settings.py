@@ -39,6 +39,7 @@ class Arm:
         pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
         step: another training step than the trainer's own, by its name in ``steps``.
         scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``.
+        segments: whether there is anything to score; else its model is only what others start from.
         presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
     """
 
@@ -50,6 +51,7 @@ class Arm:
     step: str | None = None
     presence: str | None = None
     scored_by_average: bool = False
+    segments: bool = True
 
     @property
     def comes_after(self) -> str | None:
@@ -107,6 +109,12 @@ class Study:
         """The file of one training's scores."""
         return self.runs / f"{arm}-{seed}{self.suffix}"
 
+    def is_done(self, folder: StudyFolder, arm: str, seed: int) -> bool:
+        """Return whether one training is over and, where there is anything to score, scored."""
+        if self.arms[arm].segments:
+            return self.scores(arm, seed).exists()
+        return folder.checkpoint(arm, seed, self.arms[arm].trainer).exists()
+
     def validation_cases(self, cases: Sequence[str]) -> list[str]:
         """Return those of the sorted names of all cases that are not trained on."""
         return sorted({*cases[4 : self.first_cases : 5], *cases[self.first_cases :]})
@@ -135,6 +143,10 @@ class StudyFolder:
     def model(self, arm: str, seed: int, trainer: str) -> Path:
         """The model folder of one training."""
         return self.results(arm, seed) / DATASET / f"{trainer}__{PLANS}__{CONFIGURATION}"
+
+    def checkpoint(self, arm: str, seed: int, trainer: str) -> Path:
+        """The weights at the end of one training."""
+        return self.model(arm, seed, trainer) / f"fold_{FOLD}" / "checkpoint_final.pth"
 
     def set_environment(self, results: Path) -> None:
         """Set nnU-Net's variables; call it before nnunetv2 is imported."""

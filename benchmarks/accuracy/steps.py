@@ -173,4 +173,21 @@ class Consistency(Pairs):
         return ((one.exp() - other.exp()) * (one - other)).sum(1).mean() / 2
 
 
-STEPS = {"ranking": Ranking, "consistency": Consistency, "two_views": TwoViews, "hard_subsets": HardSubsets}
+class Probe:
+    """Train the layers that make the output, and nothing before them: how much is in features that stay as they are."""
+
+    def on_train_start(self) -> None:
+        """Freeze what is not of the output, and start."""
+        super().on_train_start()  # type: ignore[misc]
+        trainer: Any = self
+        for name, parameter in trainer.network.named_parameters():
+            parameter.requires_grad_(".seg_layers." in name)
+
+
+STEPS = {
+    "probe": Probe,
+    "ranking": Ranking,
+    "consistency": Consistency,
+    "two_views": TwoViews,
+    "hard_subsets": HardSubsets,
+}

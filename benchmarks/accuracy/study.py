@@ -117,7 +117,7 @@ def run(study: Study, folder: StudyFolder, names: Iterable[str], seeds: Iterable
 
 def run_one(study: Study, folder: StudyFolder, name: str, seed: int, first: Future[bool] | None) -> bool:
     """Train one arm in a process of its own unless its scores are there; return whether it failed."""
-    if study.scores(name, seed).exists():
+    if study.is_done(folder, name, seed):
         return False
     if first is not None and first.result():
         return True

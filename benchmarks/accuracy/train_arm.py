@@ -77,9 +77,9 @@ def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
     if arm.pretrained is not None:
         from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
-        pretrained = folder.model(arm.pretrained, seed, study.arms[arm.pretrained].trainer) / f"fold_{FOLD}"
         trainer.initialize()
-        load_pretrained_weights(trainer.network, str(pretrained / "checkpoint_final.pth"))
+        pretrained = folder.checkpoint(arm.pretrained, seed, study.arms[arm.pretrained].trainer)
+        load_pretrained_weights(trainer.network, str(pretrained))
     trainer.run_training()
     return trainer
 
@@ -148,7 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     trainer = train(study, folder, arm, args.seed)
     minutes = (time.monotonic() - began) / 60
     cases = folder.root / "scored"
-    write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, trainer, arm, cases)
+    if arm.segments:
+        write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, trainer, arm, cases)
     if arm.scored_by_average:
         trainer.average.exchange(trainer.network)
         name = f"{args.arm}_by_average"

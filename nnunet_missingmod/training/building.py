@@ -60,6 +60,10 @@ def build_network(
             f"{type(backbone).__name__} has no encoder and decoder to put modalities in front of: use plans that name "
             "PlainConvUNet or ResidualEncoderUNet."
         )
+    if not deep_supervision:
+        # nnU-Net builds the outputs of lower levels all the same; several processes would wait for their gradients.
+        for unused in getattr(backbone.decoder, "seg_layers", [])[:-1]:
+            unused.requires_grad_(False)
     if choices["network"] == "stock":
         return return_features_in_training(backbone, num_modalities)
     channel_encoder = ChannelEncoder(

@@ -116,6 +116,10 @@ def is_ours(checkpoint: Mapping[str, Any], configuration: Mapping[str, Any]) -> 
     return BLOCK in configuration or BLOCK in saved
 
 
+# What to do with a pretrained model.
+START_FROM = "Train from it with nnUNetv2_train ... -pretrained_weights FOLD/checkpoint_final.pth."
+
+
 def find_trainer(name: str, *, ours: bool = True) -> Any:
     """Return the trainer class of this name: from this package, nnU-Net's own, or one that nnU-Net's search finds.
 
@@ -124,17 +128,21 @@ def find_trainer(name: str, *, ours: bool = True) -> Any:
         ours: see ``is_ours``. Another package's trainer that has the name of one of ours is taken for nnU-Net's own.
 
     Raises:
-        CheckpointError: it is not installed.
+        CheckpointError: it is not installed, or only pretrains.
     """
     if name == nnUNetTrainer.__name__ or (name in CLASS_TABLE and not ours):
         return nnUNetTrainer
     # nnU-Net's search imports every module that it passes, and finds this package's trainers only if it is attached.
-    if name in CLASS_TABLE:
-        return getattr(import_module(CLASS_TABLE[name]), name)
     try:
-        return recursive_find_trainer_class_by_name(name)
+        ours_found = getattr(import_module(CLASS_TABLE[name]), name) if name in CLASS_TABLE else None
+        found: Any = ours_found or recursive_find_trainer_class_by_name(name)
     except RuntimeError as error:
         raise CheckpointError(f"The model was trained by {name}, which is not installed: {error}") from error
+    if not getattr(found, "segments", True):
+        raise CheckpointError(
+            f"{name} only pretrains: the model reconstructs images and segments nothing. {START_FROM}"
+        )
+    return found
 
 
 class CheckpointChoice(NamedTuple):
@@ -253,9 +261,14 @@ def _megabytes(size: int) -> str:
 
 
 class CheckpointTrainer(nnUNetTrainer):
-    """nnU-Net's trainer that never replaces a complete file by an incomplete one; ``--c`` skips incomplete files."""
+    """nnU-Net's trainer that never replaces a complete file by an incomplete one; ``--c`` skips incomplete files.
+
+    Attributes:
+        segments: whether the model that is trained segments images.
+    """
 
     output_folder_base: str
+    segments = True
 
     def save_checkpoint(self, filename: str) -> None:
         """Save as nnU-Net does, but give the file its final name only when all of it is on the disk.

@@ -48,7 +48,7 @@ class TermTrainer(MissingModTrainer):
         taught_by: the fingerprint of the teacher that the training was started with, if any; kept for ``--c``.
     """
 
-    block_keys = plans_block.KEYS
+    block_keys = plans_block.KEYS_OF_METHODS
 
     def __init__(
         self,

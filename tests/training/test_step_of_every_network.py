@@ -19,6 +19,7 @@ from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.plans_block import resolve
+from nnunet_missingmod.training.average import AverageTeacher
 from nnunet_missingmod.training.building import build_terms
 from nnunet_missingmod.training.step import StepLoss, TeacherOutput
 
@@ -29,6 +30,7 @@ KINDS = {
     "early": {"network": "early", **DISTILLATION},
     "early_learned": {"network": "early", "absent_fill": "learned", "presence_conditioning": True, **DISTILLATION},
     "early_separate": {"network": "early", "channel_encoder": "separate", **DISTILLATION},
+    "early_self": {"network": "early", "presence_conditioning": True, "teacher": "average", **DISTILLATION},
     "parallel_logits": {"network": "parallel", **DISTILLATION},
     "parallel_features": {
         "network": "parallel", "fused_at": "features", "feature_fusion": "attention", **DISTILLATION,
@@ -96,15 +98,21 @@ def train(rank, port, names, queue):
         network = DistributedDataParallel(build(choices))
         terms = make_terms(choices)
         loss = StepLoss(segmentation, DistributedDataParallel(terms))
+        average = AverageTeacher(network.module, decay=0.5) if choices["teacher"] == "average" else None
         parameters = [*network.parameters(), *terms.parameters()]
         optimizer = torch.optim.SGD(parameters, 0.01, momentum=0.9)
         for step in range(3):
             data, target, loss.teacher_output = batch(rank, step, torch.tensor(PRESENT[rank]))
+            if average is not None:
+                loss.teacher_output = average(data, torch.tensor(PRESENT[rank]))
             optimizer.zero_grad(set_to_none=True)
             loss(network(data), target).backward()
             assert all(parameter.grad is not None for parameter in parameters), name
             optimizer.step()
-        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+            if average is not None:
+                average.update(network.module)
+        averages = [] if average is None else [value.flatten() for value in average.state_dict()["weights"].values()]
+        flat = torch.cat([parameter.detach().flatten() for parameter in parameters] + averages)
         gathered = [torch.empty_like(flat) for _ in range(2)]
         dist.all_gather(gathered, flat)
         if rank == 0:

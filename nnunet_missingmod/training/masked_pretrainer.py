@@ -1,0 +1,172 @@
+"""The trainer of masked multimodal pretraining: a method's network learns to fill in what is hidden of the images."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+
+from nnunet_missingmod import absence, plans_block
+from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.training.building import build_network
+from nnunet_missingmod.training.checkpoints import START_FROM
+from nnunet_missingmod.training.masking import draw_cubes, explained, reconstruction_loss, to_voxels
+from nnunet_missingmod.training.trainer import MissingModTrainer
+
+_REFUSAL = "pretraining_only"
+
+
+class PretrainingOnlyError(RuntimeError):
+    """A network that was only pretrained is asked for a segmentation."""
+
+
+class MaskedPretrainer(MissingModTrainer):
+    """Trains the network of its choices, with an output channel per modality, to reconstruct images seen in part.
+
+    A step drops whole modalities (``modality_dropout``) and hides cubes of the others until 1 - ``masked_share`` of all
+    cubes are left (`masking.draw_cubes`); the loss is `masking.reconstruction_loss` on everything that the case has.
+    Labels have no part in it, except that nnU-Net centres a share of the patches on them
+    (``oversample_foreground_percent``): cases without any label serve too, and those that lack modalities teach what
+    they have. nnU-Net's pseudo Dice shows the explained variance of the hidden voxels, per modality.
+
+    ``nnUNetv2_train ... -pretrained_weights FOLD/checkpoint_final.pth`` starts a training from its weights: nnU-Net
+    takes over all layers but those that make the output.
+    """
+
+    block_keys = plans_block.PRETRAINING_KEYS
+    segments = False
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.enable_deep_supervision = False
+        self._start_masks(0)
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = False,
+    ) -> nn.Module:
+        """Build the network of the choices with one output channel per modality; only a training can call it."""
+        network = build_network(
+            configuration_manager.configuration[plans_block.BLOCK],
+            plans_manager,
+            configuration_manager,
+            num_input_channels=num_input_channels,
+            num_output_channels=len(configuration_manager.normalization_schemes),
+            deep_supervision=False,
+        )
+        setattr(network, _REFUSAL, network.register_forward_pre_hook(_refuse))
+        return network
+
+    def initialize(self) -> None:
+        """Build what nnU-Net builds."""
+        super().initialize()
+        getattr(unwrapped(self.network), _REFUSAL).remove()
+
+    def _build_loss(self) -> Any:
+        def loss(output: Tensor, target: list[Tensor]) -> Tensor:
+            return reconstruction_loss(output, *target)
+
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sequence of masks."""
+        super().on_train_epoch_start()
+        self._start_masks(self.current_epoch)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take nnU-Net's training step on a part of the images, which themselves are the target."""
+        present = self._present(batch)
+        batch["target"] = self._target(batch, present)
+        if self.dropout is None:
+            self._keep(batch, present)
+        return super().train_step(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Hide the same cubes in each epoch's validation."""
+        super().on_validation_epoch_start()
+        self._start_masks(-1)
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the loss, and the explained and unexplained squares of the hidden voxels in the place of TP and FP."""
+        present = self._present(batch)
+        kept = present
+        if self.subset_cycle is not None:
+            kept = torch.from_numpy(absence.restrict(present.numpy(), self.subset_cycle.next_subset()))
+        target = self._target(batch, present)
+        images, on_device = target
+        self._keep(batch, kept)
+        with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
+            output = self.network(batch["data"])
+        loss = self.loss(output, target)
+        hidden = ~self._visible & on_device.reshape(*present.shape, *[1] * (images.ndim - 2))
+        found, left = (squares.cpu().numpy() for squares in explained(output, images, hidden))
+        # 2 TP / (2 TP + FP + FN) is then explained / (explained + left).
+        return {
+            "loss": loss.cpu().numpy(),
+            "tp_hard": found / 2,
+            "fp_hard": left,
+            "fn_hard": np.zeros_like(left),
+            "num_present": int(kept.sum(dim=1).min()),
+        }
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Log nnU-Net's pseudo Dice; it is NaN for a modality that no case of the epoch has."""
+        with np.errstate(invalid="ignore"):
+            super().on_validation_epoch_end(val_outputs)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Say what the weights are for: there is no segmentation to validate."""
+        self.print_to_log_file(
+            "A pretraining has no segmentation to validate. Start a training from it with "
+            f"-pretrained_weights {self._fold_folder / 'checkpoint_final.pth'}"
+        )
+
+    def _start_masks(self, epoch: int) -> None:
+        self._mask_rng = np.random.default_rng([self.choices["modality_dropout_seed"], self.local_rank, epoch + 1, 1])
+
+    def _target(self, batch: dict[str, Any], present: Tensor) -> list[Tensor]:
+        """Return the images (B, J, *spatial) as they are, and what is present, both on the device."""
+        images = batch["data"][:, : len(self.modality_names)].to(self.device, non_blocking=True, copy=True)
+        return [images, present.to(self.device, non_blocking=True)]
+
+    def _keep(self, batch: dict[str, Any], kept: Tensor) -> None:
+        """Mark what is not kept, and hide cubes of what is."""
+        super()._keep(batch, kept)
+        network = unwrapped(self.network)
+        if isinstance(network, ParallelNetwork):
+            network.set_present(kept)
+        patch_size = batch["data"].shape[2:]
+        cubes = draw_cubes(
+            self._present(batch).numpy(),
+            kept.numpy(),
+            patch_size,
+            masked_share=self.choices["masked_share"],
+            rng=self._mask_rng,
+        )
+        self._visible = to_voxels(torch.from_numpy(cubes).to(self.device, non_blocking=True), patch_size)
+        modalities = batch["data"][:, : len(self.modality_names)]
+        # An absent modality is marked in every voxel, and stays so.
+        hides = ~self._visible & kept.to(self.device).reshape(*kept.shape, *[1] * len(patch_size))
+        modalities.masked_fill_(hides, 0.0)
+
+
+def _refuse(_network: nn.Module, _inputs: Any) -> None:
+    raise PretrainingOnlyError(
+        f"This model was only pretrained: it reconstructs images and segments nothing. {START_FROM}"
+    )

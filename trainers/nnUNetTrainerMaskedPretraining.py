@@ -1,0 +1,11 @@
+"""Masked pretraining of the network that nnUNetTrainerHolderMISelf trains."""
+
+from nnunet_missingmod.training.masked_pretrainer import MaskedPretrainer
+
+
+class nnUNetTrainerMaskedPretraining(MaskedPretrainer):
+    """Pretraining without labels: the network of nnUNetTrainerHolderMISelf fills in hidden modalities and cubes."""
+
+    modality_dropout = "uniform_count"
+    channel_encoder = "shared"
+    presence_conditioning = True
