@@ -249,7 +249,6 @@ METHOD_KEYS: tuple[Key, ...] = (
 # fmt: on
 
 COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
-# What a method trainer uses, what masked pretraining uses, and what any of them does.
 KEYS_OF_METHODS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
 PRETRAINING_KEYS: tuple[Key, ...] = (
     *COMMON_KEYS,
