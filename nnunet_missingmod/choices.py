@@ -140,9 +140,6 @@ MASKING_KEYS: tuple[Key, ...] = (
         "Share of the cubes of a case's modalities that masked pretraining hides; those of dropped modalities count."),
 )
 
-_OF_NETWORKS = ("optimizer_kind", "network", "channel_encoder", "channel_encoder_width", "absent_fill",
-                "presence_conditioning", "fused_at", "feature_fusion")
-
 METHOD_KEYS: tuple[Key, ...] = (
     Key("optimizer_kind", "sgd", one_of(*OPTIMIZERS), "nnU-Net's SGD with Nesterov momentum, or Adam."),
     Key("deep_supervision", True, SWITCH, "Whether the loss is computed at lower resolutions too, as nnU-Net does."),
@@ -249,13 +246,7 @@ METHOD_KEYS: tuple[Key, ...] = (
 # fmt: on
 
 COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
-KEYS_OF_METHODS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
-PRETRAINING_KEYS: tuple[Key, ...] = (
-    *COMMON_KEYS,
-    *(key for key in METHOD_KEYS if key.name in _OF_NETWORKS),
-    *MASKING_KEYS,
-)
-KEYS: tuple[Key, ...] = KEYS_OF_METHODS + MASKING_KEYS
+KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS + MASKING_KEYS
 
 # The trainers that are there to teach others.
 TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")

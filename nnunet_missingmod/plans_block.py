@@ -13,10 +13,8 @@ from typing import Any
 from nnunet_missingmod.choices import (
     COMMON_KEYS,
     KEYS,
-    KEYS_OF_METHODS,
     MASKING_KEYS,
     METHOD_KEYS,
-    PRETRAINING_KEYS,
 )
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import MOST_SUBSETS
@@ -34,6 +32,20 @@ __all__ = [
 ]
 
 BLOCK = "missingmod"
+
+# What trainers of methods use, and masked pretraining.
+KEYS_OF_METHODS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
+_OF_NETWORKS = (
+    "optimizer_kind",
+    "network",
+    "channel_encoder",
+    "channel_encoder_width",
+    "absent_fill",
+    "presence_conditioning",
+    "fused_at",
+    "feature_fusion",
+)
+PRETRAINING_KEYS = (*COMMON_KEYS, *(key for key in METHOD_KEYS if key.name in _OF_NETWORKS), *MASKING_KEYS)
 
 _KEY_BY_NAME = {key.name: key for key in KEYS}
 _OF_THE_PLANS = f'"{BLOCK}" block of the plans:'

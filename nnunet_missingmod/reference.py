@@ -15,9 +15,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnunet_missingmod.choices import FILE_KEYS, MASKING_KEYS, METHOD_KEYS, PRETRAINING_KEYS, TRAINERS, TRAINING_KEYS
+from nnunet_missingmod.choices import FILE_KEYS, MASKING_KEYS, METHOD_KEYS, TRAINERS, TRAINING_KEYS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.keys import Key
+from nnunet_missingmod.plans_block import PRETRAINING_KEYS
 
 _TABLE = re.compile(r"(<!-- table: (?P<name>[^>]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
