@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from nnunet_missingmod.choices import FILE_KEYS, MASKING_KEYS, METHOD_KEYS, TRAINERS, TRAINING_KEYS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.keys import Key
-from nnunet_missingmod.plans_block import PRETRAINING_KEYS
 
 _TABLE = re.compile(r"(<!-- table: (?P<name>[^>]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -72,18 +71,15 @@ def describe_choices() -> list[dict[str, Any]]:
             "allowed": key.allowed,
             "values": list(key.range.values),
             "meaning": key.meaning,
-            "used_by": _users(key),
+            "used_by": used_by,
         }
-        for key in (*TRAINING_KEYS, *FILE_KEYS, *METHOD_KEYS, *MASKING_KEYS)
+        for keys, used_by in (
+            ((*TRAINING_KEYS, *FILE_KEYS), "all trainers"),
+            (METHOD_KEYS, "method trainers"),
+            (MASKING_KEYS, "masked pretraining"),
+        )
+        for key in keys
     ]
-
-
-def _users(key: Key) -> str:
-    if key in MASKING_KEYS:
-        return "masked pretraining"
-    if key in METHOD_KEYS:
-        return "method trainers" + (" and masked pretraining" if key in PRETRAINING_KEYS else "")
-    return "all trainers"
 
 
 def keys_table(keys: Sequence[Key]) -> str:
