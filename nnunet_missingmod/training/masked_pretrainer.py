@@ -41,18 +41,6 @@ class MaskedPretrainer(MissingModTrainer):
     block_keys = plans_block.PRETRAINING_KEYS
     segments = False
 
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.enable_deep_supervision = False
-        self._start_masks(0)
-
     @staticmethod
     def build_network_architecture(
         plans_manager: PlansManager,
@@ -74,7 +62,9 @@ class MaskedPretrainer(MissingModTrainer):
         return network
 
     def initialize(self) -> None:
-        """Build what nnU-Net builds."""
+        """Build what nnU-Net builds, without deep supervision."""
+        self.enable_deep_supervision = False
+        self._start_masks(0)
         super().initialize()
         getattr(unwrapped(self.network), _REFUSAL).remove()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from starting import start
 from torch import nn
 
 from nnunet_missingmod.training.average import AverageTeacher, average_decay
@@ -90,17 +90,9 @@ def tiny(make_tiny_dataset, preprocess):
     return made
 
 
-def started(trainer):
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 - the host's loader and transforms draw from the global generator
-    trainer.on_train_start()
-    trainer.on_train_epoch_start()
-    return trainer
-
-
 @pytest.mark.usefixtures("attached")
 def test_it_needs_no_teacher_sees_the_batch_before_dropout_and_follows_every_step(make_method, tiny):
-    trainer = started(make_method(SELF, tiny, average_decay=0.5))
+    trainer = start(make_method(SELF, tiny, average_decay=0.5))
     seen = []
     teach = trainer.average.__class__.__call__
     trainer.frozen_teacher = lambda data, present: seen.append(present.clone()) or teach(trainer.average, data, present)
@@ -124,7 +116,7 @@ def test_a_case_that_lacks_a_modality_is_taught_what_it_has():
 @pytest.mark.usefixtures("attached")
 @pytest.mark.parametrize("predict_with", ["network", "average"])
 def test_continuing_restores_network_and_average_bit_for_bit(make_method, tiny, predict_with):
-    trainer = started(make_method(SELF, tiny, predict_with=predict_with))
+    trainer = start(make_method(SELF, tiny, predict_with=predict_with))
     for _ in range(2):
         trainer.train_step(next(trainer.dataloader_train))
     file = f"{trainer.output_folder}/checkpoint_latest.pth"
@@ -140,7 +132,7 @@ def test_continuing_restores_network_and_average_bit_for_bit(make_method, tiny, 
     assert resumed.average.updates == 2
     resumed.current_epoch = 0  # the step is taken once more in the same epoch
     batch = next(trainer.dataloader_train)
-    started(resumed)
+    start(resumed)
     for each in (trainer, resumed):
         each.dropout.start_epoch(0)
         each.terms.start_epoch(0)
@@ -151,7 +143,7 @@ def test_continuing_restores_network_and_average_bit_for_bit(make_method, tiny, 
 
 @pytest.mark.usefixtures("attached")
 def test_what_predicts_is_what_validates(make_method, tiny):
-    trainer = started(make_method(SELF, tiny, predict_with="average"))
+    trainer = start(make_method(SELF, tiny, predict_with="average"))
     trainer.train_step(next(trainer.dataloader_train))
     seen = []
     trainer.network.register_forward_pre_hook(lambda *_: seen.append(weights(trainer.network)))
@@ -173,13 +165,13 @@ def test_weights_that_the_training_starts_from_are_the_averages_too(make_method,
     with torch.no_grad():
         for value in trainer.network.parameters():
             value.add_(1)
-    started(trainer)
+    start(trainer)
     assert_same(weights(trainer.average._network), weights(trainer.network))
 
 
 @pytest.mark.usefixtures("attached")
 def test_dropout_begins_where_the_plans_say(make_method, tiny):
-    trainer = started(make_method(SELF, tiny, num_epochs=4, modality_dropout_from=0.25, modality_dropout_until=0.75))
+    trainer = start(make_method(SELF, tiny, num_epochs=4, modality_dropout_from=0.25, modality_dropout_until=0.75))
     chances = []
     for epoch in range(4):
         trainer.current_epoch = epoch

@@ -9,6 +9,7 @@ import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from starting import start
 
 from nnunet_missingmod import absence
 from nnunet_missingmod.inference.model_folder import ModelFolderError, load_predictor, open_model_folder
@@ -30,14 +31,6 @@ def tiny(make_tiny_dataset, preprocess):
     return made
 
 
-def started(trainer):
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 - the host's loader and transforms draw from the global generator
-    trainer.on_train_start()
-    trainer.on_train_epoch_start()
-    return trainer
-
-
 def watched(trainer):
     """Return the list that what the network sees and what the loss asks for are appended to."""
     seen = []
@@ -49,7 +42,7 @@ def watched(trainer):
 
 @pytest.mark.parametrize("dropout", ["uniform_count", "none"])
 def test_it_sees_the_share_that_is_left_and_is_asked_for_everything(make_method, tiny, dropout):
-    trainer = started(make_method(NAME, tiny, modality_dropout=dropout, masked_share=0.75))
+    trainer = start(make_method(NAME, tiny, modality_dropout=dropout, masked_share=0.75))
     seen = watched(trainer)
     for _ in range(6):
         trainer.train_step(next(trainer.dataloader_train))
@@ -71,7 +64,7 @@ def test_it_sees_the_share_that_is_left_and_is_asked_for_everything(make_method,
 @pytest.mark.parametrize("name", [NAME, "nnUNetTrainerMedMAP"])
 def test_whatever_is_trained_without_deep_supervision_gets_a_gradient(make_method, tiny, name):
     """Else nnU-Net's distributed training fails at the second step."""
-    trainer = started(make_method(name, tiny, deep_supervision=False))
+    trainer = start(make_method(name, tiny, deep_supervision=False))
     trainer.train_step(next(trainer.dataloader_train))
     trained = {key: value for key, value in trainer.network.named_parameters() if value.requires_grad}
     assert not [key for key, value in trained.items() if value.grad is None]
@@ -79,7 +72,7 @@ def test_whatever_is_trained_without_deep_supervision_gets_a_gradient(make_metho
 
 
 def test_without_deep_supervision_it_reconstructs_better_with_every_step(make_method, tiny):
-    trainer = started(make_method(NAME, tiny, masked_share=0.3, modality_dropout="none", initial_lr=0.02))
+    trainer = start(make_method(NAME, tiny, masked_share=0.3, modality_dropout="none", initial_lr=0.02))
     batch = next(trainer.dataloader_train)
     losses = []
     for _ in range(30):
@@ -147,7 +140,7 @@ def test_continued_masks_are_those_of_a_training_that_was_not_interrupted(make_m
 
 
 def test_cases_that_lack_modalities_teach_what_they_have_and_content_of_absent_ones_moves_nothing(make_method, tiny):
-    trainer = started(make_method(NAME, tiny))
+    trainer = start(make_method(NAME, tiny))
     batch = next(trainer.dataloader_train)
     present = torch.tensor([[True, False, True, True], [False, False, True, False]])
     absence.mark(batch["data"], present)
@@ -167,7 +160,7 @@ def test_cases_that_lack_modalities_teach_what_they_have_and_content_of_absent_o
 def test_labels_have_no_part_in_it(make_method, tiny):
     losses = []
     for filled in (None, 0):
-        trainer = started(make_method(NAME, tiny, oversample_foreground_percent=0.0))
+        trainer = start(make_method(NAME, tiny, oversample_foreground_percent=0.0))
         batch = next(trainer.dataloader_train)
         if filled is not None:
             batch["target"] = torch.full_like(batch["target"], filled)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from starting import start
 
 from nnunet_missingmod import absence
 from nnunet_missingmod.choices import TRAINERS
@@ -27,14 +28,6 @@ METHODS = [
     for name in names
     if name not in ABLATIONS and issubclass(getattr(import_module(CLASS_TABLE[name]), name), MethodTrainer)
 ]
-
-
-def start(trainer, *, seed=0):
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the host's loader and transforms draw from the global generator
-    trainer.on_train_start()
-    trainer.on_train_epoch_start()
-    return trainer
 
 
 def steps(trainer, number):
