@@ -4,8 +4,9 @@
     python benchmarks/every_trainer.py FOLDER [--trainers NAME ...] [--configuration 3d_fullres]
 
 For each trainer: ``nnUNetv2_train`` for one epoch of two steps, ``--c`` for a second epoch, ``--val``, and
-``nnUNetv2_predict`` on test cases that lack files. The teachers come first, for those that learn from it. Prints a line
-per trainer with the seconds of each command; exit code 1 if any failed. Says nothing about accuracy.
+``nnUNetv2_predict`` on test cases that lack files; what only pretrains predicts nothing, so in the place of that a
+training starts from it. The teachers come first, for those that learn from it. Prints a line per trainer with the
+seconds of each command; exit code 1 if any failed. Says nothing about accuracy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from nnunet_missingmod.choices import TEACHERS
+from nnunet_missingmod.choices import TEACHERS, TRAINERS
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.reference import describe_trainers
@@ -29,6 +30,7 @@ DATASET_ID = 503
 DATASET = f"Dataset{DATASET_ID}_Phantom"
 PLANS = "nnUNetPlans"
 STEPS = ("train", "--c", "--val", "predict")
+STARTS_FROM_IT = "nnUNetTrainerHolderMISelf"
 
 
 def set_plans(folder: Path, configuration: str, epochs: int) -> None:
@@ -82,6 +84,14 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
         "--val": ((*train, "--val"), 2),
         "predict": (predict, 2),
     }
+    pretrains = trainer in TRAINERS["Pretraining"][1]
+    if pretrains:
+        results = folder / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{configuration}"
+        start = tuple(STARTS_FROM_IT if word == trainer else word for word in train)
+        commands["predict"] = (
+            (*start, "-pretrained_weights", str(results / "fold_0/checkpoint_final.pth")),
+            1,
+        )
     seconds: dict[str, float] = {}
     for step in STEPS:
         command, epochs = commands[step]
@@ -91,7 +101,11 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
         except subprocess.CalledProcessError:
             break
     expected = folder / "nnUNet_raw" / DATASET / "labelsTs"
-    if len(seconds) == len(STEPS) and any(not (output / file.name).exists() for file in expected.glob("*.nii.gz")):
+    if (
+        not pretrains
+        and len(seconds) == len(STEPS)
+        and any(not (output / file.name).exists() for file in expected.glob("*.nii.gz"))
+    ):
         del seconds["predict"]
     return seconds
 
