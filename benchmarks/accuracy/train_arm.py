@@ -94,7 +94,7 @@ def predict(network: torch.nn.Module, image: np.ndarray, patch: tuple[int, ...],
     top, left = (rows - height) // 2, (columns - width) // 2
     # Zeros around a NaN channel leave it absent, as nnU-Net's own padding does.
     padded = torch.nn.functional.pad(slices, (left, columns - width - left, top, rows - height - top))
-    labels = torch.cat([network(chunk).argmax(1) for chunk in padded.split(8)])
+    labels = torch.cat([network(chunk).argmax(1) for chunk in padded.split(20)])
     return labels[:, top : top + height, left : left + width].numpy()
 
 

@@ -28,6 +28,7 @@ from nnunet_missingmod.cases.image_file import spacing_file
 from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
+from nnunet_missingmod.inference.prediction import check_finite
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 from nnunet_missingmod.workers import Workers
@@ -218,6 +219,7 @@ def _predict_case(
         data = torch.from_numpy(group.data(len(model.modalities)))
         for subset, logits in predictor.predict_logits_of_subsets(data, group.subsets):
             target = store.file(task.case.case, subset)
+            check_finite(logits, task.case.case)
             exports.append(
                 (subset, workers.submit(export, logits.numpy(), group.properties, without_weights, target, num_threads))
             )

@@ -17,14 +17,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+import torch
 from batchgenerators.utilities.file_and_folder_operations import save_pickle
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.cases.integrity import check_name
 from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 
 SIDECAR_ENDING = ".missingmod.json"
 FINGERPRINTS = "sha256"  # the key of {file name: its fingerprint} in the sidecar
+
+
+def check_finite(logits: torch.Tensor, case: str) -> None:
+    """Check that a network's output is made of numbers: the largest of NaN would be the background.
+
+    Raises:
+        CaseRefusedError: it is not.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise CaseRefusedError(
+            case,
+            "the network's output is not finite. Weights that are far too large make it so, after a training that "
+            "diverged: use another checkpoint (-chk), or train again with a lower initial_lr. If other cases are "
+            "predicted, look for extreme intensities in this one.",
+        )
 
 
 @dataclass(frozen=True)

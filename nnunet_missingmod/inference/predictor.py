@@ -34,7 +34,7 @@ from nnunet_missingmod.inference.model_folder import (
     open_model_folder,
     plans_errors_explained,
 )
-from nnunet_missingmod.inference.prediction import Prediction
+from nnunet_missingmod.inference.prediction import Prediction, check_finite
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 # Shorter starts of file names (t, T1, p1) are those of other patients' files too.
@@ -262,6 +262,7 @@ class Predictor:
                 labels = self.model.label_manager.foreground_labels
                 data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
             logits = self._host.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+            check_finite(logits, case)
             result = convert_predicted_logits_to_segmentation_with_correct_shape(
                 logits, manager, configuration, self.model.label_manager, properties, probabilities
             )

@@ -141,6 +141,17 @@ def test_an_image_that_is_gone_costs_its_case_only(tiny, make_model, tmp_path):
     assert advanced == 2
 
 
+def test_an_output_that_is_no_number_is_a_failed_case(tiny, make_model, tmp_path):
+    model = open_model_folder(make_model(tiny, "nnUNetTrainer"))
+    for value in model.weights[0].values():
+        value.mul_(1e15)  # of a layer that has two names, twice
+    store = PredictionStore(tmp_path, model.modalities, ".nii.gz")
+    predicted, _ = run(tiny, model, store, subsets=[(0,)], settings=PredictionSettings(mirroring=False))
+    assert predicted.files == {}
+    assert all("output is not finite" in said for said in predicted.failed.values())
+    assert list(predicted.failed) == tiny.cases
+
+
 def test_the_spacing_file_of_a_case_is_part_of_what_its_predictions_are_made_from(tiny, make_model, tmp_path):
     model = open_model_folder(make_model(tiny, "nnUNetTrainer"))
     store = PredictionStore(tmp_path, model.modalities, ".nii.gz")

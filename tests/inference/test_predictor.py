@@ -136,6 +136,19 @@ def test_stock_models_are_given_zeros_in_place_of_absent_modalities(make_tiny_da
     assert np.isfinite(made.probabilities).all()
 
 
+def test_weights_so_large_that_the_output_is_no_number_predict_nothing(make_tiny_dataset, make_model):
+    tiny = make_tiny_dataset(num_cases=1)
+    folder = make_model(tiny, "nnUNetTrainer")
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    for value in checkpoint["network_weights"].values():
+        value.mul_(1e15)  # of a layer that has two names, twice
+    torch.save(checkpoint, file)
+    predictor = Predictor.from_model_folder(folder, device="cpu")
+    with pytest.raises(CaseRefusedError, match=r"'case_000' refused: the network's output is not finite.*initial_lr"):
+        predictor.predict({"T1": tiny.image("case_000", 1)}, case="case_000")
+
+
 def test_rgb_image_in_one_file_is_predicted_and_saved(make_tiny_dataset, make_model, tmp_path):
     tiny = make_tiny_dataset(names=("R", "G", "B"), file_ending=".png", reader="NaturalImage2DIO", num_cases=0)
     pixels = np.random.default_rng(0).integers(1, 255, (20, 24, 3)).astype(np.uint8)
