@@ -74,6 +74,14 @@ class MaskedPretrainer(MissingModTrainer):
 
         return loss
 
+    def on_train_start(self) -> None:
+        """Start as nnU-Net does, and say what its log means."""
+        super().on_train_start()
+        self.print_to_log_file(
+            "Pretraining: the pseudo Dice is the explained variance of the hidden voxels of "
+            f"{', '.join(self.modality_names)}."
+        )
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sequence of masks."""
         super().on_train_epoch_start()

@@ -94,6 +94,7 @@ def test_trains_continues_and_a_training_starts_from_it(make_method, tiny, netwo
     trainer.perform_actual_validation()
     said = capsys.readouterr().out
     assert f"-pretrained_weights {trainer.output_folder}/checkpoint_final.pth" in said
+    assert "the pseudo Dice is the explained variance of the hidden voxels of FLAIR, T1, T1ce, T2." in said
     (per_modality,) = trainer.logger.get_value("dice_per_class_or_region", None)
     assert len(per_modality) == 4
     assert all(0 <= value <= 1 for value in per_modality)
