@@ -9,12 +9,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.description import DatasetError, label_values, planning_problems, read_dataset_json
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, describe_channels, find_cases
+from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import channel_names, choose_channel
 
 __all__ = [
@@ -100,6 +102,7 @@ def dataset_problems(
         )
     if values != list(range(len(values))):  # of regions; other labels are not accepted
         problems.append(f"dataset.json: the labels are {values}, not consecutive. {refused}")
+    problems += _files_of_several_cases(cases, label_files)
     if "dataset" not in dataset_json and (folder / "labelsTr").is_dir():
         expected_labels = set(label_files.values())
         lonely = [
@@ -112,6 +115,20 @@ def dataset_problems(
         if lonely:
             problems.append(f"labelsTr has label maps without images: {', '.join(lonely)}. Remove them, or add images.")
     return problems
+
+
+def _files_of_several_cases(
+    cases: Sequence[tuple[str, CaseFiles]], label_files: Mapping[tuple[str, str], Path]
+) -> Iterator[str]:
+    """Yield a sentence for each file that the ``"dataset"`` entry lists for more than one case."""
+    cases_of: defaultdict[Path, list[str]] = defaultdict(list)
+    for split, case in cases:
+        files = {*case.files.values(), *([label_files[split, case.case]] if split == "Tr" else [])}
+        for file in files:
+            cases_of[file].append(case.case)
+    for file, users in cases_of.items():
+        if len(users) > 1:
+            yield f"{file} is a file of several cases: {listed(users, most=5, rest='{} others')}."
 
 
 def presence_table(rows: Iterable[tuple[str, str, Collection[int | str]]], names: Sequence[str]) -> str:

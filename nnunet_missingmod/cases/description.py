@@ -13,7 +13,7 @@ from typing import Any
 
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.modalities import channel_names, written_names
-from nnunet_missingmod.storage import read_json_object
+from nnunet_missingmod.storage import name_problem, read_json_object
 
 _FILE = "dataset.json"
 _LABELS = '"labels": {"background": 0, "tumour": 1}'
@@ -200,11 +200,27 @@ def _check_listing(listing: Any) -> None:
     if not isinstance(listing, Mapping) or not listing:
         raise ValueError(f"{right}, got {json.dumps(listing)[:80]}; or leave it out.")
     for case, entry in listing.items():
-        fields = entry if isinstance(entry, Mapping) else {}
-        images = fields.get("images")
-        files = images.values() if isinstance(images, Mapping) else images if isinstance(images, list | tuple) else [0]
-        if not isinstance(fields.get("label"), str) or not all(file is None or isinstance(file, str) for file in files):
-            raise ValueError(f"{right}, got {json.dumps({case: entry})[:80]}.")
+        problem = name_problem(case)
+        if problem:
+            raise ValueError(f'"dataset" has the case {case!r}, whose name {problem}: files are called after it.')
+        problem = _listed_problem(entry)
+        if problem:
+            raise ValueError(f"{right}, but case {case!r} {problem}.")
+
+
+def _listed_problem(entry: Any) -> str | None:
+    if not isinstance(entry, Mapping):
+        return f"is {json.dumps(entry)[:80]}, not an object in curly brackets"
+    label, images = entry.get("label"), entry.get("images")
+    if not isinstance(label, str):
+        return 'has no "label"' if label is None else f'has the "label" {json.dumps(label)[:80]}, which is no path'
+    if not isinstance(images, Mapping | list | tuple):
+        given = 'has no "images"' if images is None else f'has the "images" {json.dumps(images)[:80]}'
+        return f"{given}; they must be a list of files, or an object by modality"
+    for file in images.values() if isinstance(images, Mapping) else images:
+        if file is not None and not isinstance(file, str):
+            return f'lists {json.dumps(file)[:80]} among its "images", which is no path'
+    return None
 
 
 def _order_problem(content: Mapping[str, Any]) -> str | None:

@@ -32,12 +32,17 @@ def run(args: argparse.Namespace) -> int:
     with cannot_start():
         check_model_options(args)
         folder = model_folder(args)
+    from nnunet_missingmod.choices import TRAINERS
+    from nnunet_missingmod.errors import UsageError
     from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
     from nnunet_missingmod.evaluation.report.text import interval_text
     from nnunet_missingmod.inference.advise import ExpectedAccuracy
     from nnunet_missingmod.modalities import choose_subset
 
     with cannot_start():
+        trainer = folder.name.split("__")[0]
+        if trainer in TRAINERS["Pretraining"][1]:
+            raise UsageError(f"{folder} has no accuracy: {trainer} only pretrains. Ask the model that started from it.")
         card = read_card(folder / FILE_NAME)
         present = choose_subset(args.present, card.modalities)
     names = [card.modalities[channel] for channel in present]

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_missingmod.cases import geometry
-from nnunet_missingmod.cases.integrity import check_whole
+from nnunet_missingmod.cases.integrity import check_whole, checked_header
 from nnunet_missingmod.datasets.brats_naming import CHANNELS, SourceCase, split_name
 from nnunet_missingmod.errors import FailedError, listed
 
@@ -141,9 +141,14 @@ def read_labels(file: Path, *, from_2023: bool, keep_cavity: bool, is_year_certa
     Up to 2021 the enhancing tumour is label 4 and becomes 3. From 2023 on it is 3, and label 4 is something else.
 
     Raises:
-        ValueError: there is another label; or 3 beside 4 up to 2021, where merging them could be wrong; or 4 from 2023
-            on without ``keep_cavity``; or 4 without 3 where the year is not certain, so that 4 may be either.
+        ValueError: there is another label, or what is no number; or 3 beside 4 up to 2021, where merging them could be
+            wrong; or 4 from 2023 on without ``keep_cavity``; or 4 without 3 where the year is not certain, so that 4
+            may be either.
     """
+    # The reader takes what is not finite for 0, the background.
+    nonfinite, _ = checked_header(file, strict=True)
+    if nonfinite:
+        raise ValueError(f"{file} holds {nonfinite} values that are NaN or infinite; BraTS has the labels 0 to 4.")
     image = sitk.ReadImage(str(file))
     voxels = sitk.GetArrayFromImage(image)
     found = np.unique(voxels)

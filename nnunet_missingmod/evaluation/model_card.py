@@ -217,7 +217,7 @@ def read_card(path: Path) -> ModelCard:
     except RecursionError:
         raise ValueError(f"{path} cannot be read as JSON: it is nested too deeply. Evaluate the model again.") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}.") from error
+        raise ValueError(f"{path} cannot be read as JSON: {error}. Evaluate the model again.") from error
     try:
         return _card_of(content)
     except _ImpossibleError as error:

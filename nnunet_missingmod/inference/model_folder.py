@@ -32,7 +32,7 @@ from nnunet_missingmod.inference.model_files import (
     choose_folds,
     read_model_json,
 )
-from nnunet_missingmod.inference.plans_check import check_imported_names, check_values
+from nnunet_missingmod.inference.plans_check import check_imported_names, check_mirroring_axes, check_values
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.plans_block import BLOCK
@@ -167,8 +167,10 @@ def open_model_folder(
         resolved = manager.configuration
         check_dataset_is_the_trainings(folder, dataset_json, checkpoint["init_args"].get("dataset_json"))
         heads.add((str(checkpoint["trainer_name"]), configuration, is_ours(checkpoint, resolved)))
-        axes = checkpoint.get("inference_allowed_mirroring_axes")
-        mirroring_axes = mirroring_axes if weights else None if axes is None else tuple(int(axis) for axis in axes)
+        axes = check_mirroring_axes(
+            checkpoint.get("inference_allowed_mirroring_axes"), manager, folder / f"fold_{fold}"
+        )
+        mirroring_axes = mirroring_axes if weights else axes
         weights.append(checkpoint["network_weights"])
     if len(heads) > 1:
         raise ModelFolderError(f"The folds of {folder} were trained differently: {sorted(heads)}.")
@@ -225,7 +227,12 @@ def load_predictor(
         )
         for weights in reversed(model.weights):  # checks all folds; the first fold's weights stay, as in nnU-Net
             load_weights(network, weights)
-    except (CheckpointError, RuntimeError, TypeError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise ModelFolderError(
+            f"The network of {model.folder} cannot be built: its plans.json has no entry {error}, which the trainer of "
+            f"its checkpoint, {model.trainer}, wrote there. Put plans.json and the checkpoint of one training together."
+        ) from error
+    except (CheckpointError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFolderError(f"The network of {model.folder} cannot be built: {error}") from error
     if not issubclass(trainer, MissingModTrainer):
         network = fill_absent_channels(network)

@@ -100,6 +100,24 @@ def check_values(
             raise _refusal(folder, "label_manager", label_manager, "one that nnU-Net knows, as LabelManager")
 
 
+def check_mirroring_axes(axes: Any, configuration: ConfigurationManager, fold: Path) -> tuple[int, ...] | None:
+    """Return the axes along which a prediction may be mirrored, as a fold's checkpoint has them; None are none.
+
+    Raises:
+        ModelFolderError: they are no axes of the patch, or one is there twice; names the fold, the key and the values.
+    """
+    if axes is None:
+        return None
+    dimensions = len(configuration.patch_size)
+    given = list(axes) if _is_list(axes) else [None]
+    if not all(axis in range(dimensions) for axis in given) or len(set(given)) != len(given):
+        raise ModelFolderError(
+            f"The checkpoint in {fold} has inference_allowed_mirroring_axes {axes!r}; allowed are the numbers 0 to "
+            f"{dimensions - 1}, each once, or None. Use the checkpoint as the training wrote it, or another one (-chk)."
+        )
+    return tuple(int(axis) for axis in axes)
+
+
 def _check_geometry(configuration: ConfigurationManager, folder: Path) -> None:
     patch, spacing = configuration.patch_size, configuration.spacing
     if not _is_list(patch) or len(patch) not in (2, 3) or not all(_is_whole(size) and size >= 1 for size in patch):

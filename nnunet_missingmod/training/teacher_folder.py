@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_missingmod.choices import TRAINERS
+
 CONVENTIONAL_TEACHER = "nnUNetTrainerMedMAPTeacher"
 ENVIRONMENT_VARIABLE = "nnUNet_missingmod_teacher"
 
@@ -90,6 +92,11 @@ def find_teacher(student: Student, choice: str) -> TeacherFolder:
     else:
         name = f"{trainer}__{student.plans['plans_name']}__{student.configuration}"
         folder = student.results_folder / student.plans["dataset_name"] / name
+    if trainer in TRAINERS["Pretraining"][1]:
+        raise TeacherError(
+            f"{trainer} cannot teach: it only pretrains, and its model segments nothing. Name another teacher; its "
+            "weights serve as -pretrained_weights FOLD/checkpoint_final.pth."
+        )
     command = student.command(trainer)
     fold = folder / f"fold_{student.fold}"
     checkpoint = fold / "checkpoint_final.pth"

@@ -115,6 +115,16 @@ def test_wrong_number_and_lonely_label_maps_are_problems(tiny):
     assert "has no training case. Expected per case" in dataset_problems(tiny.raw, wrong, [], {})[0]
 
 
+def test_a_file_that_is_listed_for_several_cases_is_a_problem(tiny):
+    one, two = ({"images": tiny.images(case), "label": str(tiny.label(case))} for case in tiny.cases)
+    two["images"] = [one["images"][0], *two["images"][1:]]
+    listing = {**tiny.dataset_json, "dataset": {"one": one, "two": two, "three": {**two, "images": two["images"][1:]}}}
+    problems = dataset_problems(tiny.raw, {**listing, "numTraining": 3}, *find_raw_cases(tiny.raw, listing))
+    assert f"{tiny.image('case_000', 0)} is a file of several cases: one, two." in problems
+    assert f"{tiny.label('case_001')} is a file of several cases: two, three." in problems
+    assert not [problem for problem in problems if str(tiny.image("case_000", 1)) in problem]
+
+
 def test_presence_is_written_by_channels_or_by_names():
     by_channel = [("a", "Tr", (0, 2)), ("b, c", "Ts", ())]
     by_name = [("a", "Tr", ("T2", "FLAIR")), ("b, c", "Ts", ())]

@@ -107,10 +107,19 @@ def test_what_nnunet_trains_on_is_accepted(change):
         ),
         ({"dataset": None}, "got null; or leave it out"),
         ({"dataset": {}}, "got {}; or leave it out"),
-        ({"dataset": {"c": {"images": 5}}}, 'got {"c": {"images": 5}}'),
-        ({"dataset": {"c": 5}}, 'got {"c": 5}'),
-        ({"dataset": {"c": {"images": ["a", 1], "label": "b"}}}, 'got {"c": {"images": ["a", 1]'),
-        ({"dataset": {"c": {"images": ["a", "b"], "label": None}}}, '"label": null'),
+        ({"dataset": {"c": {"images": 5, "label": "b"}}}, "but case 'c' has the \"images\" 5; they must be a list"),
+        ({"dataset": {"c": {"images": "a.nii.gz", "label": "b"}}}, 'has the "images" "a.nii.gz"; they must be a list'),
+        ({"dataset": {"c": {"label": "b"}}}, 'has no "images"; they must be a list of files, or an object by modality'),
+        ({"dataset": {"c": 5}}, "but case 'c' is 5, not an object"),
+        ({"dataset": {"c": {"images": ["a", 1], "label": "b"}}}, "case 'c' lists 1 among its \"images\""),
+        ({"dataset": {"c": {"images": {"T1": [1]}, "label": "b"}}}, 'lists [1] among its "images", which is no path'),
+        ({"dataset": {"c": {"images": ["a", "b"], "label": None}}}, "case 'c' has no \"label\""),
+        ({"dataset": {"c": {"images": ["a" * 90, "b"]}}}, "but case 'c' has no \"label\"."),
+        ({"dataset": {"c": {"images": ["a", "b"], "label": 3}}}, 'has the "label" 3, which is no path'),
+        *(
+            ({"dataset": {name: {"images": ["a", "b"], "label": "c"}}}, f'"dataset" has the case {name!r}, whose name')
+            for name in ("../../x", "..", "a/b", "", "a\\b", ".x", "a\nb", "x" * 300, "x.nii.gz")
+        ),
     ],
 )
 def test_anything_else_is_refused_in_one_sentence_with_the_right_form(tmp_path, change, said):

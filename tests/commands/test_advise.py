@@ -49,6 +49,13 @@ def test_the_modality_that_gained_most_comes_first(tmp_path, capsys):
     assert lines[5] == "Measured on 3 cases: test folder x."
 
 
+def test_a_pretraining_has_no_accuracy_to_wait_for(tmp_path, capsys):
+    folder = tmp_path / "nnUNetTrainerMaskedPretraining__nnUNetPlans__2d"
+    folder.mkdir()
+    assert advise(folder, "t1") == 2
+    assert "only pretrains. Ask the model that started from it." in capsys.readouterr().err
+
+
 def test_names_may_be_joined_or_not(tmp_path, capsys):
     put_card(tmp_path)
     assert advise(tmp_path, "T2", "T1") == 0

@@ -4,6 +4,7 @@ import errno
 import gzip
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -89,6 +90,20 @@ def test_labels_that_brats_has_not_are_refused(make_source, labels, naming):
     (case,) = find_cases(source)[0].values()
     with pytest.raises(ValueError, match=f"{labels[-1]:g}.*BraTS has 0 to 4"):
         read_labels(case.segmentation, from_2023=case.from_2023, keep_cavity=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_segmentation_with_what_is_no_number_is_refused(make_source, value):
+    """SimpleITK reads it as 0: the tumour would become background."""
+    source = make_source("c1", labels=(0, 4), dtype=np.float32)
+    (case,) = find_cases(source)[0].values()
+    image = nibabel.load(case.segmentation)
+    array = np.asarray(image.dataobj).copy()
+    count = int((array == 4).sum())
+    array[array == 4] = value
+    nibabel.save(nibabel.Nifti1Image(array, image.affine), case.segmentation)
+    with pytest.raises(ValueError, match=rf"seg.* holds {count} values that are NaN or infinite"):
+        read_labels(case.segmentation, from_2023=False, keep_cavity=False)
 
 
 def test_labels_3_and_4_together_are_not_merged(make_source, convert):

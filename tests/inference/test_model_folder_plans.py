@@ -25,6 +25,21 @@ def test_plans_that_lack_something_are_refused_before_the_first_case(make_tiny_d
         Predictor.from_model_folder(folder, device="cpu")
 
 
+@pytest.mark.parametrize("missing", ["missingmod", "channel_encoder"])
+def test_plans_that_lack_the_choices_of_the_checkpoints_trainer_are_refused_with_both(
+    make_tiny_dataset, make_model, missing
+):
+    folder = make_model(make_tiny_dataset(num_cases=0), "nnUNetTrainerHolderMISelf")
+    plans = json.loads((folder / "plans.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    del (configuration if missing in configuration else configuration["missingmod"])[missing]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(
+        ModelFolderError, match=rf"no entry '{missing}', which the trainer of .*nnUNetTrainerHolderMISelf"
+    ):
+        Predictor.from_model_folder(folder, device="cpu")
+
+
 def test_errors_that_say_what_is_wrong_pass_unchanged(tmp_path):
     with pytest.raises(ValueError, match="^told$"), plans_errors_explained(tmp_path):
         raise ValueError("told")

@@ -171,6 +171,16 @@ def test_damaged_values_are_refused_before_the_first_case(make_tiny_dataset, mak
         Predictor.from_model_folder(folder, device="cpu")
 
 
+@pytest.mark.parametrize("axes", ["x", (7,), (0, 0), [-1], 2, [[0]], (0.5,)])
+def test_mirroring_along_what_is_no_axis_is_refused_before_the_first_case(make_tiny_dataset, make_model, axes):
+    folder = make_model(make_tiny_dataset(num_cases=0), "nnUNetTrainer")
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file, weights_only=False) | {"inference_allowed_mirroring_axes": axes}, file)
+    said = r"fold_0 has inference_allowed_mirroring_axes .*; allowed are the numbers 0 to 2, each once, or None"
+    with pytest.raises(ModelFolderError, match=said):
+        Predictor.from_model_folder(folder, device="cpu")
+
+
 def test_weights_that_are_no_numbers_are_refused_with_fold_and_file(make_tiny_dataset, make_model):
     folder = make_model(make_tiny_dataset(num_cases=0), "nnUNetTrainer", folds=(0, 1))
     file = folder / "fold_1" / "checkpoint_final.pth"

@@ -52,6 +52,14 @@ def make_folder(tmp_path):
     return make
 
 
+@pytest.mark.parametrize("by_path", [False, True])
+def test_what_only_pretrains_is_refused_before_its_command_is_offered(student, make_folder, by_path):
+    name = "nnUNetTrainerMaskedPretraining"
+    choice = str(make_folder(name)) if by_path else name
+    with pytest.raises(TeacherError, match=f"{name} cannot teach: it only pretrains"):
+        find_teacher(student, choice)
+
+
 def test_by_convention_by_trainer_by_path_and_the_environment_goes_first(student, make_folder, monkeypatch):
     conventional = make_folder()
     stock = make_folder("nnUNetTrainer")
