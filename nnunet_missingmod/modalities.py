@@ -67,16 +67,11 @@ def written_names(dataset_json: Mapping[str, Any]) -> tuple[str, ...]:
             listed = sorted(named, key=lambda name: int(named[name])) if is_turned_round else list(named)
         example = json.dumps({str(channel): str(name) for channel, name in enumerate(listed)}, ensure_ascii=False)
         raise ValueError(f'channel_names in dataset.json must be as "channel_names": {example}, got {named!r}.')
-    by_channel = {int(key): _printable(str(name)) for key, name in named.items()}
+    by_channel = {int(key): str(name) for key, name in named.items()}
     if sorted(by_channel) != list(range(len(named))):
         raise ValueError(f"channel_names in dataset.json must be numbered 0..{len(named) - 1}, got {list(named)}.")
     in_order = (by_channel[channel] for channel in range(len(named)))
     return tuple(name if name.strip() else f"channel_{channel}" for channel, name in enumerate(in_order))
-
-
-def _printable(name: str) -> str:
-    """Return a name in one line, with a space for what cannot be shown."""
-    return "".join(letter if letter.isprintable() else " " for letter in name)
 
 
 def all_subsets(num_modalities: int) -> list[Subset]:

@@ -22,14 +22,6 @@ def test_names_come_in_the_order_of_their_channels():
     assert channel_names({"modality": {"0": "CT"}}) == ("CT",)
 
 
-def test_a_name_with_a_line_break_stays_in_its_line_and_two_that_then_are_equal_are_told_apart():
-    assert channel_names({"channel_names": {"0": "T1\nce", "1": "T1\tce", "2": "Ödem"}}) == (
-        "T1 ce_0",
-        "T1 ce_1",
-        "Ödem",
-    )
-
-
 @pytest.mark.parametrize("named", [{}, {"1": "T1"}, {"0": "T1", "2": "T2"}])
 def test_channels_must_be_numbered_from_zero_without_gaps(named):
     with pytest.raises(ValueError, match="channel"):

@@ -113,7 +113,9 @@ def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]
 def describe(cases: Sequence[InspectedCase], problems: Sequence[str], names: Sequence[str]) -> str:
     """Return the report: the table, how many cases have which subset, and everything that is wrong."""
     width = max([len("case"), *(len(case.case) for case in cases)])
-    lines = [f"{'case':{width}}  split  " + "  ".join(names)]
+    # A line break in a name would tear the table.
+    shown = ["".join(letter if letter.isprintable() else " " for letter in name) for name in names]
+    lines = [f"{'case':{width}}  split  " + "  ".join(shown)]
     for case in cases:
         marks = [_mark(case, name).center(len(name)) for name in names]
         lines.append(f"{case.case:{width}}  {case.split:5}  {'  '.join(marks)}".rstrip())
@@ -124,7 +126,7 @@ def describe(cases: Sequence[InspectedCase], problems: Sequence[str], names: Seq
     ]
     subsets = Counter((case.split, tuple(names.index(name) for name in case.present)) for case in cases)
     for (split, subset), count in sorted(subsets.items(), key=lambda item: (item[0][0], -item[1], item[0][1])):
-        lines.append(f"{count:6}  {split:5}  {subset_name(subset, names) if subset else 'none'}")
+        lines.append(f"{count:6}  {split:5}  {subset_name(subset, shown) if subset else 'none'}")
     wrong = [f"{case.case}: {problem}" for case in cases for problem in case.problems] + list(problems)
     number = f"{len(wrong)} problem{'s' * (len(wrong) != 1)}"
     lines += ["", f"{number}:" if wrong else "Nothing is wrong with the files.", *(f"- {line}" for line in wrong)]

@@ -60,6 +60,12 @@ def test_files_that_nnunet_cannot_read_are_refused(tiny):
         inspect_dataset(tiny.raw, {**tiny.dataset_json, "file_ending": ".xyz"})
 
 
+def test_a_line_break_in_a_name_does_not_tear_the_table():
+    lines = describe([InspectedCase("Tr", "a", ("T1\nce",), (), (), ())], [], ("FLAIR", "T1\nce")).splitlines()
+    assert lines[:2] == ["case  split  FLAIR  T1 ce", "a     Tr       .      x"]
+    assert "     1  Tr     T1 ce" in lines
+
+
 def test_the_report_counts_subsets_and_lists_what_is_wrong():
     cases = [
         InspectedCase("Tr", "a", ("T1",), ("FLAIR",), ("T2",), ("T2 is torn.",)),
