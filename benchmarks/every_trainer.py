@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from nnunet_missingmod.choices import TEACHERS, TRAINERS
+from nnunet_missingmod.choices import PRETRAINERS, TEACHERS
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.reference import describe_trainers
@@ -84,7 +84,7 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
         "--val": ((*train, "--val"), 2),
         "predict": (predict, 2),
     }
-    pretrains = trainer in TRAINERS["Pretraining"][1]
+    pretrains = trainer in PRETRAINERS
     if pretrains:
         results = folder / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{configuration}"
         start = tuple(STARTS_FROM_IT if word == trainer else word for word in train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from settings import Arm, Group, Study
@@ -12,46 +13,45 @@ NO_ENCODER = {"channel_encoder": "none", "alignment_anchor": "none"}
 EPOCHS = 20
 
 
-def _medmap(*, step: str | None = None, pretrained: str | None = None, **block: Any) -> Arm:
-    return Arm("nnUNetTrainerMedMAP", {"presence_conditioning": True, **block}, step=step, pretrained=pretrained)
+def at_length(name: str, length: int) -> str:
+    """Return what an arm is called that trains so many times as long."""
+    return name if length == 1 else f"{name}_x{length}"
 
 
-def _average(
-    *,
-    step: str | None = None,
-    presence: str | None = None,
-    by_average: bool = False,
-    pretrained: str | None = None,
-    **block: Any,
-) -> Arm:
+def _medmap(**block: Any) -> Arm:
+    return Arm("nnUNetTrainerMedMAP", {"presence_conditioning": True, **block})
+
+
+def _average(**block: Any) -> Arm:
     """A training that its own average teaches, with presence conditioning."""
-    return Arm(
-        "nnUNetTrainerHolderMISelf",
-        block,
-        step=step,
-        presence=presence,
-        scored_by_average=by_average,
-        pretrained=pretrained,
-    )
+    return Arm("nnUNetTrainerHolderMISelf", block)
+
+
+def _by_average(**block: Any) -> Arm:
+    """The same, and the weights of the average are scored too."""
+    return replace(_average(**block), scored_by_average=True)
 
 
 def _pretraining(epochs: int, **block: Any) -> Arm:
-    return Arm("nnUNetTrainerMaskedPretraining", {"num_epochs": epochs, **block}, segments=False)
+    return Arm("nnUNetTrainerMaskedPretraining", {"num_epochs": epochs, **block})
+
+
+def _pretrained(pretraining: str, epochs: int, **block: Any) -> Arm:
+    return replace(_average(num_epochs=epochs, **block), pretrained=pretraining)
 
 
 def _probe(pretrained: str | None) -> Arm:
     """The output's layers alone, 300 steps."""
-    return _medmap(step="probe", pretrained=pretrained, alignment_anchor="none", num_epochs=2)
-
-
-def _flagship(length: int = 1) -> Arm:
-    """Half of the steps are its teacher's."""
-    block = {"num_epochs": length * EPOCHS // 2}
-    return Arm("nnUNetTrainerHolderMI", block, teacher="teacher_half" if length == 1 else f"teacher_half_x{length}")
+    return replace(_medmap(alignment_anchor="none", num_epochs=2), step="probe", pretrained=pretrained)
 
 
 def _teacher(length: int = 1) -> Arm:
     return Arm("nnUNetTrainerMedMAPTeacher", {"num_epochs": length * EPOCHS // 2})
+
+
+def _flagship(length: int = 1) -> Arm:
+    """Half of the steps are its teacher's."""
+    return Arm("nnUNetTrainerHolderMI", _teacher(length).block, teacher=at_length("teacher_half", length))
 
 
 METHODS = {
@@ -60,8 +60,8 @@ METHODS = {
     "medmap": _medmap(presence_conditioning=False),
     "teacher_half": _teacher(),
     "flagship": _flagship(),
-    "average": _average(presence_conditioning=False, by_average=True),
-    "average_presence": _average(by_average=True),
+    "average": _by_average(presence_conditioning=False),
+    "average_presence": _by_average(),
     "medmap_presence": _medmap(),
     "dropout_presence": _medmap(**NO_ENCODER),
 }
@@ -73,9 +73,9 @@ CANDIDATES = {
     "average_presence_divergence_none": _average(divergence="none"),
     "average_presence_mutual_information_none": _average(mutual_information="none"),
     # The average, relative to the default: a memory of a fifteenth of the steps
-    "average_presence_decay_0.98": _average(average_decay=0.98, by_average=True),
-    "average_presence_decay_0.99": _average(average_decay=0.99, by_average=True),
-    "average_presence_decay_0.999": _average(average_decay=0.999, by_average=True),
+    "average_presence_decay_0.98": _by_average(average_decay=0.98),
+    "average_presence_decay_0.99": _by_average(average_decay=0.99),
+    "average_presence_decay_0.999": _by_average(average_decay=0.999),
     "average_presence_late": _average(distillation_warmup_epochs=EPOCHS // 4),
     # Complete cases first
     "average_presence_curriculum": _average(modality_dropout_until=0.5),
@@ -85,14 +85,14 @@ CANDIDATES = {
     "average_presence_width_2": _average(channel_encoder_width=2),
     "medmap_presence_width_2": _medmap(channel_encoder_width=2),
     # Forms of presence conditioning
-    "average_presence_subset": _average(presence="subset"),
-    "average_presence_in_encoder": _average(presence="encoder"),
-    "average_presence_in_decoder": _average(presence="decoder"),
+    "average_presence_subset": replace(_average(), presence="subset"),
+    "average_presence_in_encoder": replace(_average(), presence="encoder"),
+    "average_presence_in_decoder": replace(_average(), presence="decoder"),
     # Two subsets of a case in one batch
-    "average_presence_ranking": _average(step="ranking"),
-    "average_presence_consistency": _average(step="consistency"),
-    "medmap_presence_ranking": _medmap(step="ranking"),
-    "medmap_presence_consistency": _medmap(step="consistency"),
+    "average_presence_ranking": replace(_average(), step="ranking"),
+    "average_presence_consistency": replace(_average(), step="consistency"),
+    "medmap_presence_ranking": replace(_medmap(), step="ranking"),
+    "medmap_presence_consistency": replace(_medmap(), step="consistency"),
 }
 BY_AVERAGE = tuple(f"{name}_by_average" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average)
 # Masked pretraining for a part of the steps, and what is in its features.
@@ -101,10 +101,10 @@ PRETRAINING = {
     "pretraining_half_adam": _pretraining(10, optimizer_kind="adam", initial_lr=1e-3),
     "pretraining_quarter": _pretraining(5),
     "average_presence_half": _average(num_epochs=10),
-    "pretrained_half": _average(pretrained="pretraining_half", num_epochs=10),
-    "pretrained_half_rate_0.01": _average(pretrained="pretraining_half", num_epochs=10, initial_lr=0.01),
-    "pretrained_half_adam": _average(pretrained="pretraining_half_adam", num_epochs=10),
-    "pretrained_quarter": _average(pretrained="pretraining_quarter", num_epochs=15),
+    "pretrained_half": _pretrained("pretraining_half", 10),
+    "pretrained_half_rate_0.01": _pretrained("pretraining_half", 10, initial_lr=0.01),
+    "pretrained_half_adam": _pretrained("pretraining_half_adam", 10),
+    "pretrained_quarter": _pretrained("pretraining_quarter", 15),
     "probe_random": _probe(None),
     "probe_pretrained": _probe("pretraining_half"),
     "probe_pretrained_adam": _probe("pretraining_half_adam"),
@@ -114,15 +114,16 @@ DEDICATED = {
     "dedicated_" + "_".join(map(str, subset)): Arm("nnUNetTrainerZeroFill", dedicated_to=subset)
     for subset in all_subsets(4)
 }
-LENGTHS = (2, 4, 8)
+LENGTHS = (1, 2, 4, 8)
 SCALING = {
-    f"{name}_x{length}": Arm(arm.trainer, {**arm.block, "num_epochs": length * EPOCHS})
-    for length in LENGTHS
-    for name, arm in METHODS.items()
-    if name in {"dropout", "zero_fill", "average", "average_presence"}
+    at_length(name, length): replace(
+        METHODS[name], block={**METHODS[name].block, "num_epochs": length * EPOCHS}, scored_by_average=False
+    )
+    for length in LENGTHS[1:]
+    for name in ("dropout", "zero_fill", "average", "average_presence")
 } | {
-    f"{name}_x{length}": build(length)
-    for length in LENGTHS
+    at_length(name, length): build(length)
+    for length in LENGTHS[1:]
     for name, build in (("teacher_half", _teacher), ("flagship", _flagship))
 }
 STUDY = Study(

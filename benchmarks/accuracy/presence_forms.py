@@ -11,52 +11,32 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from nnunet_missingmod.networks.norms import (
     Condition,
-    per_sample_instance_norm,
+    PresenceInstanceNorm,
     replace_instance_norms,
     use_presence_norms,
 )
 
 
-class SubsetInstanceNorm(nn.Module):
+class SubsetInstanceNorm(PresenceInstanceNorm):
     """Instance normalisation whose affine parameters are a function of the whole subset of absent modalities.
 
-    With the row a_b of absent modalities (0 or 1) of sample b, and a hidden layer h(a) = relu(a A + c)::
-
-        (scale_b, shift_b) = (h(a_b) - h(0)) V
-        weight_b = weight * (1 + scale_b),   bias_b = bias + shift_b
-
     The package's ``PresenceInstanceNorm`` adds up a contribution of each absent modality; here two that are absent
-    together may do something else than each alone. V starts at zero, so the layer starts as the original, and a
-    complete sample always uses ``weight`` and ``bias`` alone.
-
-    Args:
-        original: an affine instance normalisation; its parameters keep their values and names.
-        num_modalities: J.
-        present: holds (B, J) bool while the backbone runs.
+    together may do something else than each alone. In the place of the row a_b of absent modalities (0 or 1) stands
+    what a hidden layer h(a) = relu(a A + c) makes of it, h(a_b) - h(0), which is 0 for a complete sample.
     """
 
     HIDDEN = 16
 
     def __init__(self, original: _InstanceNorm, num_modalities: int, present: Condition) -> None:
-        super().__init__()
-        self.eps = original.eps
-        self.present = present
-        self.weight = nn.Parameter(original.weight.detach().clone())  # (C,)
-        self.bias = nn.Parameter(original.bias.detach().clone())
+        super().__init__(original, self.HIDDEN, present)
         new = self.weight.detach().new_empty
         self.hidden_weight = nn.Parameter(new(num_modalities, self.HIDDEN).normal_(std=num_modalities**-0.5))
         self.hidden_bias = nn.Parameter(new(self.HIDDEN).normal_(std=num_modalities**-0.5))
-        self.subset_scale = nn.Parameter(new(self.HIDDEN, self.weight.shape[0]).zero_())
-        self.subset_shift = nn.Parameter(torch.zeros_like(self.subset_scale))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise (B, C, *spatial)."""
-        absent = (~self.present.get()).to(self.weight.dtype)  # (B, J)
-        hidden = functional.relu(absent @ self.hidden_weight + self.hidden_bias)  # (B, H)
-        changed = hidden - functional.relu(self.hidden_bias)
-        weight = self.weight * (1 + changed @ self.subset_scale)  # (B, C)
-        bias = self.bias + changed @ self.subset_shift
-        return per_sample_instance_norm(x, weight, bias, eps=self.eps)
+    def absent(self) -> torch.Tensor:
+        """Return h(a_b) - h(0), (B, HIDDEN)."""
+        hidden = functional.relu(super().absent() @ self.hidden_weight + self.hidden_bias)
+        return hidden - functional.relu(self.hidden_bias)
 
 
 def _subset(network: nn.Module, num_modalities: int) -> Condition:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from equal_budgets_study import LENGTHS, at_length
 from matplotlib.figure import Figure
 from settings import BLOCK, Study
 from tables import read_runs
@@ -12,7 +13,6 @@ from tables import read_runs
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH, line_colour
 from nnunet_missingmod.evaluation.report.text import markdown_table
 
-LENGTHS = (1, 2, 4, 8)
 SHOWN = ("average_presence", "average", "flagship", "dropout", "zero_fill")
 
 
@@ -28,8 +28,7 @@ def means(study: Study, split: str, num_present: int | None = None) -> pd.DataFr
     found = []
     for arm in SHOWN:
         for length in LENGTHS:
-            name = arm if length == 1 else f"{arm}_x{length}"
-            by_seed = 100 * rows[rows["arm"] == name].groupby("seed")["dice"].mean()
+            by_seed = 100 * rows[rows["arm"] == at_length(arm, length)].groupby("seed")["dice"].mean()
             if len(by_seed):
                 found.append((arm, length, by_seed.mean(), by_seed.min(), by_seed.max(), len(by_seed)))
     return pd.DataFrame(found, columns=["arm", "length", "mean", "low", "high", "seeds"])
@@ -47,7 +46,7 @@ def scaling_table(study: Study, split: str) -> str:
     for arm in SHOWN:
         cells = []
         for length in LENGTHS:
-            name, baseline = ((each if length == 1 else f"{each}_x{length}") for each in (arm, "dropout"))
+            name, baseline = at_length(arm, length), at_length("dropout", length)
             if name not in by_seed.index:
                 cells.append("")
                 continue

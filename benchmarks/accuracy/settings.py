@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunet_missingmod.choices import PRETRAINERS
+
 DATASET_ID = 502
 DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
 CONFIGURATION = "2d"
@@ -39,7 +41,6 @@ class Arm:
         pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
         step: another training step than the trainer's own, by its name in ``steps``.
         scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``.
-        segments: whether there is anything to score; else its model is only what others start from.
         presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
     """
 
@@ -51,12 +52,16 @@ class Arm:
     step: str | None = None
     presence: str | None = None
     scored_by_average: bool = False
-    segments: bool = True
 
     @property
     def comes_after(self) -> str | None:
         """The arm that has to be trained before this one."""
         return self.teacher or self.pretrained
+
+    @property
+    def segments(self) -> bool:
+        """Whether there is anything to score; else its model is only what others start from."""
+        return self.trainer not in PRETRAINERS
 
 
 @dataclass(frozen=True)

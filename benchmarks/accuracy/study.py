@@ -22,6 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from scaling import draw_scaling, scaling_table
 from settings import BATCH_SIZE, CONFIGURATION, DATASET_ID, FOLD, PLANS, SIZE, WIDTH, Study, StudyFolder
 from studies import STUDIES
 from tables import all_tables, draw, write_into
@@ -148,13 +149,17 @@ def main(argv: list[str] | None = None) -> int:
     table.add_argument("--figures", type=Path, help="folder for figures")
     args = parser.parse_args(argv)
     if args.step == "table":
-        tables = all_tables()
+        tables, equal = all_tables(), STUDIES["equal_budgets"]
+        if equal.runs.is_dir():
+            tables["scaling, test"] = scaling_table(equal, "test")
         if args.document is not None:
             write_into(args.document, tables)
         else:
             sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
         if args.figures is not None:
             draw(STUDIES["methods"], "test", args.figures)
+            if equal.runs.is_dir():
+                draw_scaling(equal, "test", args.figures)
         return 0
     study, folder = STUDIES[args.study], StudyFolder(args.folder.resolve())
     if args.step == "prepare":

@@ -33,7 +33,8 @@ def read_runs(study: Study, split: str) -> pd.DataFrame:
 
     A seed that has a network of its own for every subset is the arm ``dedicated``.
     """
-    rows = pd.concat([pd.read_csv(file) for file in sorted(study.runs.glob(f"*{study.suffix}"))])
+    files = sorted(study.runs.glob(f"*{study.suffix}"))
+    rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
     rows = rows[rows["split"] == split]
     own = rows[rows["arm"].str.startswith("dedicated_")]
     complete = own.groupby("seed").filter(lambda seed: seed["subset"].nunique() == len(all_subsets(len(MODALITIES))))
@@ -164,10 +165,11 @@ def draw(study: Study, split: str, target: Path) -> None:
 
 
 def all_tables() -> dict[str, str]:
-    """Return every table of docs/benchmark.md by name."""
+    """Return every table of docs/benchmark.md by name; of a study that has not been run there is none."""
     tables = {
         f"{name}, {split}": summary(study, split, group)
         for study in STUDIES.values()
+        if study.runs.is_dir()
         for name, group in study.groups.items()
         for split in ("test", "val")
     }

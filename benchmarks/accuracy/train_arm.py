@@ -142,18 +142,22 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     study, folder = STUDIES[args.study], StudyFolder(args.folder.resolve())
+    if args.arm not in study.arms:
+        parser.error(f"no arm of {study.name}: {args.arm}")
     arm = study.arms[args.arm]
     folder.set_environment(folder.results(args.arm, args.seed))
     began = time.monotonic()
     trainer = train(study, folder, arm, args.seed)
     minutes = (time.monotonic() - began) / 60
     cases = folder.root / "scored"
+    # The arm's own scores come last: with them it counts as done.
+    if arm.scored_by_average:
+        name = f"{args.arm}_by_average"
+        trainer.average.exchange(trainer.network)
+        write_scores(study.scores(name, args.seed), name, args.seed, trainer, arm, cases)
+        trainer.average.exchange(trainer.network)
     if arm.segments:
         write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, trainer, arm, cases)
-    if arm.scored_by_average:
-        trainer.average.exchange(trainer.network)
-        name = f"{args.arm}_by_average"
-        write_scores(study.scores(name, args.seed), name, args.seed, trainer, arm, cases)
     sys.stdout.write(f"{args.arm} {args.seed}: trained in {minutes:.1f} min\n")
     return 0
 
