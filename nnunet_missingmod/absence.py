@@ -77,7 +77,12 @@ def fill(batch: torch.Tensor, value: float = 0.0) -> torch.Tensor:
     an absent channel reaches the network, and its gradient is exactly zero.
     """
     present = read(batch)
-    return torch.where(present.reshape(*present.shape, *[1] * (batch.ndim - 2)), batch, value)
+    return torch.where(over_voxels(present, batch), batch, value)
+
+
+def over_voxels(present: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return ``present`` (B, J) in a shape that broadcasts over ``values`` (B, J, ...)."""
+    return present.reshape(*present.shape, *[1] * (values.ndim - 2))
 
 
 def restrict(present: Presence, subset: Presence) -> Presence:

@@ -250,6 +250,8 @@ KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS + MASKING_KEYS
 
 # The trainers that are there to teach others.
 TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
+# Those whose models segment nothing: others start from their weights.
+PRETRAINERS = ("nnUNetTrainerMaskedPretraining",)
 
 
 @dataclass(frozen=True)
@@ -314,7 +316,7 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerRDLReference",
         ),
     ),
-    "Pretraining": ("trainers.{name}", ("nnUNetTrainerMaskedPretraining",)),
+    "Pretraining": ("trainers.{name}", PRETRAINERS),
     "Ablations": (
         "trainers.ablations",
         (

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     with cannot_start():
         check_model_options(args)
         folder = model_folder(args)
-    from nnunet_missingmod.choices import TRAINERS
+    from nnunet_missingmod.choices import PRETRAINERS
     from nnunet_missingmod.errors import UsageError
     from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
     from nnunet_missingmod.evaluation.report.text import interval_text
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     with cannot_start():
         trainer = folder.name.split("__")[0]
-        if trainer in TRAINERS["Pretraining"][1]:
+        if trainer in PRETRAINERS:
             raise UsageError(f"{folder} has no accuracy: {trainer} only pretrains. Ask the model that started from it.")
         card = read_card(folder / FILE_NAME)
         present = choose_subset(args.present, card.modalities)

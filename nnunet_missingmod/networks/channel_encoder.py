@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nnunet_missingmod.absence import over_voxels
 from nnunet_missingmod.choices import ABSENT_FILLS, CHANNEL_ENCODERS
 from nnunet_missingmod.networks.backbone import ConvOp, count_outputs
 from nnunet_missingmod.networks.branches import Pairs
@@ -99,7 +100,7 @@ class ChannelEncoder(nn.Module):
             present: (B, J) bool on the same device.
         """
         spatial = images.shape[2:]
-        is_present = present.reshape(*present.shape, *[1] * len(spatial))
+        is_present = over_voxels(present, images)
         images = torch.where(is_present, images, 0.0)
         if self.conv is None:
             encoded = images

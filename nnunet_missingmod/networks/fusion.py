@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nnunet_missingmod.absence import over_voxels
 from nnunet_missingmod.choices import FEATURE_FUSIONS
 from nnunet_missingmod.networks.backbone import ConvOp
 
@@ -23,7 +24,7 @@ def mean_fusion(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, C, *spatial).
     """
-    return _mean_of_filled(torch.where(_over_voxels(present, values), values, 0.0), present)
+    return _mean_of_filled(torch.where(over_voxels(present, values), values, 0.0), present)
 
 
 class MeanFusion(nn.Module):
@@ -68,7 +69,7 @@ class AttentionFusion(nn.Module):
 
     def forward(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Fuse (B, J, C, *spatial) into (B, C, *spatial); ``present`` is (B, J) bool on the same device."""
-        is_present = _over_voxels(present, values)
+        is_present = over_voxels(present, values)
         values = torch.where(is_present, values, 0.0)
         scores = self.score(values.flatten(0, 1)).unflatten(0, present.shape)  # (B, J, 1, *spatial)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -81,11 +82,6 @@ class AttentionFusion(nn.Module):
     def outputs_per_voxel(self) -> int:
         """Return the number of convolution outputs per voxel."""
         return self.num_modalities + self.channels
-
-
-def _over_voxels(present: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Return ``present`` (B, J) in a shape that broadcasts over ``values`` (B, J, C, *spatial)."""
-    return present.reshape(*present.shape, *[1] * (values.ndim - 2))
 
 
 def _mean_of_filled(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

@@ -203,10 +203,14 @@ class PresenceInstanceNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (B, C, *spatial)."""
         # A product and a sum instead of a matrix product, which autocast would compute in half precision.
-        absent = (~self.present.get()).unsqueeze(2).to(self.weight.dtype)  # (B, J, 1)
+        absent = self.absent().unsqueeze(2)  # (B, J, 1)
         weight = self.weight * (1 + (absent * self.absent_scale).sum(1))  # (B, C)
         bias = self.bias + (absent * self.absent_shift).sum(1)
         return per_sample_instance_norm(x, weight, bias, eps=self.eps)
+
+    def absent(self) -> torch.Tensor:
+        """Return a_bj (B, J)."""
+        return (~self.present.get()).to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print(network)``."""

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.choices import FUSED_AT
-from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs, map_logits
+from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs, map_logits, unwrapped
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.fusion import build_fusion, mean_fusion
@@ -178,3 +178,15 @@ class ParallelNetwork(MultimodalNetwork):
             size = [length // stride for length, stride in zip(size, self.encoder.strides[level], strict=True)]
             outputs += count_outputs(fusion.outputs_per_voxel(), size)
         return outputs
+
+
+def tell_present(network: nn.Module, present: torch.Tensor) -> None:
+    """Tell a network that runs only present modalities which they are, so that it need not wait for the GPU.
+
+    Args:
+        network: of any kind, compiled or wrapped or not; others are told nothing.
+        present: (B, J) bool, on the CPU.
+    """
+    network = unwrapped(network)
+    if isinstance(network, ParallelNetwork):
+        network.set_present(present)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.networks.backbone import unwrapped
-from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.networks.parallel import tell_present
 from nnunet_missingmod.training.building import build_network
 from nnunet_missingmod.training.checkpoints import START_FROM
 from nnunet_missingmod.training.masking import draw_cubes, explained, reconstruction_loss, to_voxels
@@ -89,10 +88,9 @@ class MaskedPretrainer(MissingModTrainer):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take nnU-Net's training step on a part of the images, which themselves are the target."""
-        present = self._present(batch)
-        batch["target"] = self._target(batch, present)
+        batch["target"] = self._target(batch)
         if self.dropout is None:
-            self._keep(batch, present)
+            self._keep(batch, self._present(batch))
         return super().train_step(batch)
 
     def on_validation_epoch_start(self) -> None:
@@ -102,17 +100,13 @@ class MaskedPretrainer(MissingModTrainer):
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the loss, and the explained and unexplained squares of the hidden voxels in the place of TP and FP."""
-        present = self._present(batch)
-        kept = present
-        if self.subset_cycle is not None:
-            kept = torch.from_numpy(absence.restrict(present.numpy(), self.subset_cycle.next_subset()))
-        target = self._target(batch, present)
-        images, on_device = target
+        images, present = target = self._target(batch)
+        kept = self._kept_in_validation(batch)
         self._keep(batch, kept)
-        with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
+        with self._autocast():
             output = self.network(batch["data"])
         loss = self.loss(output, target)
-        hidden = ~self._visible & on_device.reshape(*present.shape, *[1] * (images.ndim - 2))
+        hidden = ~self._visible & absence.over_voxels(present, images)
         found, left = (squares.cpu().numpy() for squares in explained(output, images, hidden))
         # 2 TP / (2 TP + FP + FN) is then explained / (explained + left).
         return {
@@ -138,17 +132,15 @@ class MaskedPretrainer(MissingModTrainer):
     def _start_masks(self, epoch: int) -> None:
         self._mask_rng = np.random.default_rng([self.choices["modality_dropout_seed"], self.local_rank, epoch + 1, 1])
 
-    def _target(self, batch: dict[str, Any], present: Tensor) -> list[Tensor]:
+    def _target(self, batch: dict[str, Any]) -> list[Tensor]:
         """Return the images (B, J, *spatial) as they are, and what is present, both on the device."""
         images = batch["data"][:, : len(self.modality_names)].to(self.device, non_blocking=True, copy=True)
-        return [images, present.to(self.device, non_blocking=True)]
+        return [images, self._present(batch).to(self.device, non_blocking=True)]
 
     def _keep(self, batch: dict[str, Any], kept: Tensor) -> None:
         """Mark what is not kept, and hide cubes of what is."""
         super()._keep(batch, kept)
-        network = unwrapped(self.network)
-        if isinstance(network, ParallelNetwork):
-            network.set_present(kept)
+        tell_present(self.network, kept)
         patch_size = batch["data"].shape[2:]
         cubes = draw_cubes(
             self._present(batch).numpy(),
@@ -160,7 +152,7 @@ class MaskedPretrainer(MissingModTrainer):
         self._visible = to_voxels(torch.from_numpy(cubes).to(self.device, non_blocking=True), patch_size)
         modalities = batch["data"][:, : len(self.modality_names)]
         # An absent modality is marked in every voxel, and stays so.
-        hides = ~self._visible & kept.to(self.device).reshape(*kept.shape, *[1] * len(patch_size))
+        hides = ~self._visible & absence.over_voxels(kept.to(self.device, non_blocking=True), modalities)
         modalities.masked_fill_(hides, 0.0)
 
 

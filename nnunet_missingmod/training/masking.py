@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunet_missingmod.absence import BoolArray
+from nnunet_missingmod.absence import BoolArray, over_voxels
 
 CUBES_PER_AXIS = 8
 
@@ -67,8 +67,7 @@ def reconstruction_loss(output: Tensor, images: Tensor, present: Tensor) -> Tens
         images: (B, J, *spatial), before anything was hidden; what is absent may hold anything.
         present: (B, J) bool, on the same device.
     """
-    wanted = present.reshape(*present.shape, *[1] * (output.ndim - 2))
-    error = torch.where(wanted, output.float() - images.float(), 0.0)
+    error = torch.where(over_voxels(present, output), output.float() - images.float(), 0.0)
     of_each = error.square().flatten(2).mean(2)
     return of_each.sum() / present.sum()
 

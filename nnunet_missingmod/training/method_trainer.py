@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ class MethodTrainer(TermTrainer):
             counted = int(self.frozen_teacher.counts(present).sum())
             self.samples_taught = (taught + counted, samples + len(present))
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
-            with torch.autocast("cuda") if self.device.type == "cuda" else nullcontext():
+            with self._autocast():
                 self.loss.teacher_output = self.frozen_teacher(batch["data"], present)
         return super().train_step(batch)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_missingmod.choices import TRAINERS
+from nnunet_missingmod.choices import PRETRAINERS
 
 CONVENTIONAL_TEACHER = "nnUNetTrainerMedMAPTeacher"
 ENVIRONMENT_VARIABLE = "nnUNet_missingmod_teacher"
@@ -92,7 +92,7 @@ def find_teacher(student: Student, choice: str) -> TeacherFolder:
     else:
         name = f"{trainer}__{student.plans['plans_name']}__{student.configuration}"
         folder = student.results_folder / student.plans["dataset_name"] / name
-    if trainer in TRAINERS["Pretraining"][1]:
+    if trainer in PRETRAINERS:
         raise TeacherError(
             f"{trainer} cannot teach: it only pretrains, and its model segments nothing. Name another teacher; its "
             "weights serve as -pretrained_weights FOLD/checkpoint_final.pth."

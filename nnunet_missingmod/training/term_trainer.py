@@ -27,7 +27,7 @@ from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import warmup_weight
 from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import unwrapped
-from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.networks.parallel import tell_present
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
 from nnunet_missingmod.training.trainer import MissingModTrainer
@@ -143,18 +143,12 @@ class TermTrainer(MissingModTrainer):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take nnU-Net's training step; the network knows what is present without looking."""
-        self._tell_network(self._present(batch))
+        tell_present(self.network, self._present(batch))
         return super().train_step(batch)
 
     def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
         super()._keep(batch, kept)
-        self._tell_network(kept)
-
-    def _tell_network(self, present: torch.Tensor) -> None:
-        """Tell a network that runs only present modalities which they are, so that it need not wait for the GPU."""
-        network = unwrapped(self.network)
-        if isinstance(network, ParallelNetwork):
-            network.set_present(present)
+        tell_present(self.network, kept)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log each term beside nnU-Net's total, and the mixture's weights."""

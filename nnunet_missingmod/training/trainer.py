@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -240,10 +241,21 @@ class MissingModTrainer(CheckpointTrainer):
         """Take nnU-Net's validation step, on the next subset of the cycle where there is one."""
         if self.subset_cycle is None:
             return super().validation_step(batch)
-        kept = absence.restrict(self._present(batch).numpy(), self.subset_cycle.next_subset())
-        self._keep(batch, torch.from_numpy(kept))
+        kept = self._kept_in_validation(batch)
+        self._keep(batch, kept)
         # Cases that lack modalities themselves may leave a batch with unequal numbers: it counts as its smallest.
-        return {**super().validation_step(batch), "num_present": int(kept.sum(axis=1).min())}
+        return {**super().validation_step(batch), "num_present": int(kept.sum(dim=1).min())}
+
+    def _kept_in_validation(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return what (B, J) of a batch is shown: of what its cases have the cycle's next subset, or all of it."""
+        present = self._present(batch)
+        if self.subset_cycle is None:
+            return present
+        return torch.from_numpy(absence.restrict(present.numpy(), self.subset_cycle.next_subset()))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Return the precision in which nnU-Net runs its network."""
+        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Log nnU-Net's pseudo Dice, and beside it the one per number of present modalities."""
