@@ -81,11 +81,15 @@ CANDIDATES = {
     "average_presence_curriculum": _average(modality_dropout_until=0.5),
     "medmap_presence_curriculum": _medmap(modality_dropout_until=0.5),
     "average_presence_curriculum_late": _average(modality_dropout_from=0.25, modality_dropout_until=0.5),
+    # Complete cases more often: the number of modalities is drawn first
+    "average_presence_uniform_count": _average(modality_dropout="uniform_count"),
     # Wider
     "average_presence_width_2": _average(channel_encoder_width=2),
     "medmap_presence_width_2": _medmap(channel_encoder_width=2),
     # Forms of presence conditioning
     "average_presence_subset": replace(_average(), presence="subset"),
+    "average_presence_fast": replace(_average(), presence="fast"),
+    "average_presence_adapters": replace(_average(), presence="adapters"),
     "average_presence_in_encoder": replace(_average(), presence="encoder"),
     "average_presence_in_decoder": replace(_average(), presence="decoder"),
     # Two subsets of a case in one batch
