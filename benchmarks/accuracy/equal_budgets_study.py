@@ -130,6 +130,12 @@ SCALING = {
     for length in LENGTHS[1:]
     for name, build in (("teacher_half", _teacher), ("flagship", _flagship))
 }
+# The same trainings again, scored while they run.
+FOLLOWED = {
+    f"{name}_followed": replace(arm, followed=True, scored_by_average=False)
+    for name, arm in (METHODS | SCALING).items()
+    if name.removesuffix("_x4") in ("dropout", "zero_fill", "average_presence")
+}
 STUDY = Study(
     "equal_budgets",
     cases=84,
@@ -137,7 +143,7 @@ STUDY = Study(
     test_cases=100,
     num_epochs=EPOCHS,
     suffix=".csv.gz",
-    arms=METHODS | CANDIDATES | PRETRAINING | DEDICATED | SCALING,
+    arms=METHODS | CANDIDATES | PRETRAINING | DEDICATED | SCALING | FOLLOWED,
     groups={
         "equal budgets": Group((*METHODS, *BY_AVERAGE, "dedicated"), "dropout"),
         "pretraining": Group(

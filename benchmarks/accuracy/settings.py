@@ -41,6 +41,7 @@ class Arm:
         pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
         step: another training step than the trainer's own, by its name in ``steps``.
         scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``.
+        followed: whether it is scored on training and validation cases while it trains, into ``curves``.
         presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
     """
 
@@ -52,6 +53,7 @@ class Arm:
     step: str | None = None
     presence: str | None = None
     scored_by_average: bool = False
+    followed: bool = False
 
     @property
     def comes_after(self) -> str | None:
@@ -114,8 +116,14 @@ class Study:
         """The file of one training's scores."""
         return self.runs / f"{arm}-{seed}{self.suffix}"
 
+    def curves(self, arm: str, seed: int) -> Path:
+        """The file of what one training was scored at while it ran."""
+        return HERE / "curves" / self.name / f"{arm}-{seed}{self.suffix}"
+
     def is_done(self, folder: StudyFolder, arm: str, seed: int) -> bool:
         """Return whether one training is over and, where there is anything to score, scored."""
+        if self.arms[arm].followed:
+            return self.curves(arm, seed).exists()
         if self.arms[arm].segments:
             return self.scores(arm, seed).exists()
         return folder.checkpoint(arm, seed, self.arms[arm].trainer).exists()

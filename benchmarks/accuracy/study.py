@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from scaling import draw_scaling, scaling_table
-from settings import BATCH_SIZE, CONFIGURATION, DATASET_ID, FOLD, PLANS, SIZE, WIDTH, Study, StudyFolder
+from settings import BATCH_SIZE, CONFIGURATION, DATASET_ID, PLANS, SIZE, WIDTH, Study, StudyFolder
 from studies import STUDIES
 from tables import all_tables, draw, write_into
 
@@ -70,34 +70,46 @@ def write_splits(study: Study, folder: StudyFolder) -> None:
 
 
 def write_scored_cases(folder: StudyFolder, plans: dict) -> None:
-    """Preprocess the validation and test cases as prediction does, complete, once for all models."""
+    """Preprocess as prediction does, complete, once for all models: the validation and test cases, and some to follow.
+
+    Trainings are followed on a dozen training cases and the first dozen of the validation cases.
+    """
+    (split,) = json.loads((folder.preprocessed / "splits_final.json").read_text(encoding="utf-8"))
+    test = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTs").glob("*.nii.gz"))
+    train, validation = ("imagesTr", "labelsTr"), split["val"]
+    write_cases(folder, plans, "scored", "val", train, validation)
+    write_cases(folder, plans, "scored", "test", ("imagesTs_complete", "labelsTs"), test)
+    write_cases(folder, plans, "followed", "train", train, split["train"][::4])
+    write_cases(folder, plans, "followed", "val", train, validation[:12])
+
+
+def write_cases(
+    folder: StudyFolder, plans: dict, target: str, split: str, folders: tuple[str, str], cases: Iterable[str]
+) -> None:
+    """Preprocess cases of the dataset's two folders, of images and labels, into the target folder."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
     manager = PlansManager(plans)
     dataset_json = json.loads((folder.dataset / "dataset.json").read_text(encoding="utf-8"))
-    validation = json.loads((folder.preprocessed / "splits_final.json").read_text(encoding="utf-8"))[FOLD]["val"]
-    target = folder.root / "scored"
-    target.mkdir(exist_ok=True)
-    test = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTs").glob("*.nii.gz"))
-    for split, images, labels, cases in (
-        ("val", "imagesTr", "labelsTr", validation),
-        ("test", "imagesTs_complete", "labelsTs", test),
-    ):
-        for case in cases:
-            files = [str(folder.dataset / images / f"{case}_{channel:04d}.nii.gz") for channel in range(4)]
-            image, segmentation, _ = MissingModPreprocessor(verbose=False).run_case(
-                files,
-                str(folder.dataset / labels / f"{case}.nii.gz"),
-                manager,
-                manager.get_configuration(CONFIGURATION),
-                dataset_json,
-            )
-            # Cropping marks what lies outside of the brain with -1.
-            np.savez_compressed(
-                target / f"{case}.npz", image=image, labels=np.maximum(segmentation[0], 0), split=np.array(split)
-            )
+    (folder.root / target).mkdir(exist_ok=True)
+    images, labels = (folder.dataset / name for name in folders)
+    for case in cases:
+        image, segmentation, _ = MissingModPreprocessor(verbose=False).run_case(
+            [str(images / f"{case}_{channel:04d}.nii.gz") for channel in range(4)],
+            str(labels / f"{case}.nii.gz"),
+            manager,
+            manager.get_configuration(CONFIGURATION),
+            dataset_json,
+        )
+        # Cropping marks what lies outside of the brain with -1.
+        np.savez_compressed(
+            folder.root / target / f"{case}.npz",
+            image=image,
+            labels=np.maximum(segmentation[0], 0),
+            split=np.array(split),
+        )
 
 
 def run(study: Study, folder: StudyFolder, names: Iterable[str], seeds: Iterable[int], jobs: int) -> int:

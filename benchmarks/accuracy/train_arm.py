@@ -3,7 +3,8 @@
     python benchmarks/accuracy/train_arm.py STUDY FOLDER ARM SEED
 
 `study.py` calls this; it leaves ``runs/STUDY/ARM-SEED.csv``: Dice of each case, subset and region, of the validation
-cases (on which methods are chosen) and of the test cases (on which they are reported).
+cases (on which methods are chosen) and of the test cases (on which they are reported). An arm that is followed leaves
+``curves/STUDY/ARM-SEED.csv`` instead: the same of a few training and validation cases, after every second epoch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +64,8 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
     return trainer_class(plans | {"continue_training": False}, CONFIGURATION, FOLD, dataset_json, torch.device("cpu"))
 
 
-def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
-    """Train from the seed and return the trainer."""
+def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> tuple[Any, list[tuple[Any, ...]]]:
+    """Train from the seed and return the trainer and, if the arm is followed, the rows (epoch, ...) of its scores."""
     plans = json.loads((folder.preprocessed / f"{PLANS}.json").read_text(encoding="utf-8"))
     block = BLOCK | {"num_epochs": study.num_epochs, "modality_dropout_seed": seed} | dict(arm.block)
     if arm.teacher is not None:
@@ -80,8 +82,25 @@ def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
         trainer.initialize()
         pretrained = folder.checkpoint(arm.pretrained, seed, study.arms[arm.pretrained].trainer)
         load_pretrained_weights(trainer.network, str(pretrained))
+    rows = follow(trainer, arm, folder.root / "followed") if arm.followed else []
     trainer.run_training()
-    return trainer
+    return trainer, rows
+
+
+def follow(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
+    """Return a list that grows by the rows (epoch, ...) of the network's scores after every second epoch."""
+    rows: list[tuple[Any, ...]] = []
+    end = trainer.on_epoch_end
+
+    def end_and_score() -> None:
+        end()
+        # nnU-Net counts the epoch before this.
+        if trainer.current_epoch % 2 == 0:
+            rows.extend((trainer.current_epoch, *row) for row in score(trainer, arm, cases))
+            trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
+
+    trainer.on_epoch_end = end_and_score
+    return rows
 
 
 @torch.inference_mode()
@@ -98,12 +117,15 @@ def predict(network: torch.nn.Module, image: np.ndarray, patch: tuple[int, ...],
     return labels[:, top : top + height, left : left + width].numpy()
 
 
-def write_scores(target: Path, name: str, seed: int, trainer: Any, arm: Arm, cases: Path) -> None:
-    """Score the trainer's network as it is, and write the rows under this name."""
+SCORES = ("split", "case", "subset", "num_present", "region", "dice")
+
+
+def write_scores(target: Path, name: str, seed: int, rows: Sequence[tuple[Any, ...]], *more: str) -> None:
+    """Write rows of scores, which more columns may precede, under this name."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("arm", "seed", "split", "case", "subset", "num_present", "region", "dice"))
-    writer.writerows((name, seed, *row) for row in score(trainer, arm, cases))
+    writer.writerow(("arm", "seed", *more, *SCORES))
+    writer.writerows((name, seed, *row) for row in rows)
     content = text.getvalue().encode()
     # Without a time stamp, so that the same scores are the same file.
     with replaced_when_complete(target) as temporary:
@@ -147,17 +169,21 @@ def main(argv: list[str] | None = None) -> int:
     arm = study.arms[args.arm]
     folder.set_environment(folder.results(args.arm, args.seed))
     began = time.monotonic()
-    trainer = train(study, folder, arm, args.seed)
+    trainer, followed = train(study, folder, arm, args.seed)
     minutes = (time.monotonic() - began) / 60
     cases = folder.root / "scored"
     # The arm's own scores come last: with them it counts as done.
     if arm.scored_by_average:
         name = f"{args.arm}_by_average"
         trainer.average.exchange(trainer.network)
-        write_scores(study.scores(name, args.seed), name, args.seed, trainer, arm, cases)
+        write_scores(study.scores(name, args.seed), name, args.seed, score(trainer, arm, cases))
         trainer.average.exchange(trainer.network)
-    if arm.segments:
-        write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, trainer, arm, cases)
+    if arm.followed:
+        target = study.curves(args.arm, args.seed)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_scores(target, args.arm, args.seed, followed, "epoch")
+    elif arm.segments:
+        write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, score(trainer, arm, cases))
     sys.stdout.write(f"{args.arm} {args.seed}: trained in {minutes:.1f} min\n")
     return 0
 
