@@ -28,6 +28,7 @@ from nnunet_missingmod.evaluation.metrics import dice
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.training.subsets import ModalityDropout
@@ -82,19 +83,22 @@ def build_early(*, absent_fill: str = "zero", presence_conditioning: bool = Fals
     return EarlyFusionNetwork(encoder, backbone, presence_conditioning=presence_conditioning)
 
 
-def build_parallel(fused_at: str, feature_fusion: str = "mean") -> MultimodalNetwork:
+def build_parallel() -> MultimodalNetwork:
     encoder = ChannelEncoder(J, "shared")
-    return ParallelNetwork(
-        encoder, build_backbone(encoder.out_channels), fused_at=fused_at, feature_fusion=feature_fusion
-    )
+    return ParallelNetwork(encoder, build_backbone(encoder.out_channels))
+
+
+def build_encoders(feature_fusion: str) -> MultimodalNetwork:
+    encoder = ChannelEncoder(J, "shared")
+    return ModalityEncoderNetwork(encoder, build_backbone(encoder.out_channels), feature_fusion=feature_fusion)
 
 
 ARMS: dict[str, Callable[[], MultimodalNetwork]] = {
     "early": build_early,
     "early, presence-conditioned": lambda: build_early(absent_fill="learned", presence_conditioning=True),
-    "parallel, logits, mean": lambda: build_parallel("logits"),
-    "parallel, features, mean": lambda: build_parallel("features"),
-    "parallel, features, attention": lambda: build_parallel("features", "attention"),
+    "parallel, logits, mean": build_parallel,
+    "parallel, features, mean": lambda: build_encoders("mean"),
+    "parallel, features, attention": lambda: build_encoders("attention"),
 }
 
 

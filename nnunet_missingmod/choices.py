@@ -28,6 +28,7 @@ from nnunet_missingmod.keys import (
     EXPONENT,
     LEVEL_WEIGHTS,
     NATURAL,
+    OFF,
     POSITIVE,
     SHARE,
     SWITCH,
@@ -37,16 +38,10 @@ from nnunet_missingmod.keys import (
     Key,
     one_of,
 )
-
-OFF = "none"
+from nnunet_missingmod.network_choices import NETWORK_KEYS, is_parallel
 
 # Names that networks and losses share with the keys.
 MODALITY_DROPOUTS = ("uniform", "uniform_count", "bernoulli")
-NETWORKS = ("early", "parallel", "stock")
-CHANNEL_ENCODERS = (OFF, "separate", "shared")
-ABSENT_FILLS = ("zero", "learned")
-FUSED_AT = ("logits", "features")
-FEATURE_FUSIONS = ("mean", "attention")
 OPTIMIZERS = ("sgd", "adam")
 SEGMENTATION_LOSSES = ("nnunet", "dice")
 ANCHORS = (OFF, "modality", "mixture", "normal")
@@ -60,10 +55,6 @@ DIVERGENCES: Mapping[str, tuple[str, ...]] = {
     "neyman_chi_squared": (),
     "jensen_shannon": (),
 }
-
-
-def _is_parallel(choices: Choices) -> bool:
-    return bool(choices["network"] == "parallel")
 
 
 def _enumerates(choices: Choices) -> bool:
@@ -141,44 +132,17 @@ MASKING_KEYS: tuple[Key, ...] = (
 )
 
 METHOD_KEYS: tuple[Key, ...] = (
+    *NETWORK_KEYS,
     Key("optimizer_kind", "sgd", one_of(*OPTIMIZERS), "nnU-Net's SGD with Nesterov momentum, or Adam."),
     Key("deep_supervision", True, SWITCH, "Whether the loss is computed at lower resolutions too, as nnU-Net does."),
     Key("segmentation_loss", "nnunet", one_of(*SEGMENTATION_LOSSES),
         "nnU-Net's Dice and cross-entropy, or the Dice of all voxels of a batch alone.",
         ((lambda c: c["segmentation_loss"] == "dice" and c["deep_supervision"],
           'segmentation_loss "dice" is of one resolution: set deep_supervision to false.'),)),
-    Key("network", "early", one_of(*NETWORKS),
-        "Modalities side by side in one backbone, the same backbone for each present modality, or the plans' network "
-        "as stock nnU-Net builds it, with its names of the weights."),
-    Key("channel_encoder", OFF, one_of(*CHANNEL_ENCODERS),
-        "Convolution before the backbone: none, one per modality, or one for all.",
-        ((lambda c: c["network"] == "stock" and c["channel_encoder"] != OFF,
-          'network "stock" has no channel encoder: set channel_encoder to "none", or network to "early".'),)),
-    Key("channel_encoder_width", 1, COUNT,
-        "Latent channels per modality of `separate`; `shared` has as many times the number of modalities.",
-        ((lambda c: c["channel_encoder"] == OFF and c["channel_encoder_width"] != 1,
-          'channel_encoder "none" has no width: set channel_encoder_width to 1.'),)),
-    Key("absent_fill", "zero", one_of(*ABSENT_FILLS),
-        "What the early network puts in place of an absent modality's latent.",
-        ((lambda c: _is_parallel(c) and c["absent_fill"] != "zero",
-          'absent modalities have no branch in network "parallel": set absent_fill to "zero".'),
-         (lambda c: c["network"] == "stock" and c["absent_fill"] != "zero",
-          'network "stock" sees zeros in place of absent modalities: set absent_fill to "zero".'),)),
-    Key("presence_conditioning", False, SWITCH,
-        "Whether the early network's normalisation depends on which modalities are absent.",
-        ((lambda c: c["network"] != "early" and c["presence_conditioning"],
-          'presence_conditioning is of network "early": set it to false.'),)),
-    Key("fused_at", "logits", one_of(*FUSED_AT),
-        "Where the parallel network fuses: the mean of the logits, or each level of the encoder before one decoder.",
-        idle=(lambda c: not _is_parallel(c), 'network is not "parallel"')),
-    Key("feature_fusion", "mean", one_of(*FEATURE_FUSIONS),
-        "How the parallel network fuses features.",
-        ((lambda c: c["feature_fusion"] != "mean" and not (_is_parallel(c) and c["fused_at"] == "features"),
-          'feature_fusion needs network "parallel" and fused_at "features"; or set it to "mean".'),)),
     Key("subset_objective", "sample", one_of("sample", "enumerate"),
         "Whether a step trains on one subset per case (see `modality_dropout`), or on the mean over all 2^J - 1; the "
         "latter needs the parallel network fused at logits.",
-        ((lambda c: _enumerates(c) and not (_is_parallel(c) and c["fused_at"] == "logits"),
+        ((lambda c: _enumerates(c) and not (is_parallel(c) and c["fused_at"] == "logits"),
           'subset_objective "enumerate" fuses logits: set network to "parallel" and fused_at to "logits".'),
          (lambda c: _enumerates(c) and c["modality_dropout"] != OFF,
           'subset_objective "enumerate" trains on every subset already: set modality_dropout to "none".'),)),

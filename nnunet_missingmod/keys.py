@@ -12,6 +12,9 @@ from typing import Any
 
 Choices = Mapping[str, Any]
 
+# What has kinds is off with this one.
+OFF = "none"
+
 
 @dataclass(frozen=True)
 class Range:

@@ -18,6 +18,7 @@ from nnunet_missingmod.choices import (
 )
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import MOST_SUBSETS
+from nnunet_missingmod.network_choices import NETWORK_KEYS
 
 __all__ = [
     "BLOCK",
@@ -35,17 +36,11 @@ BLOCK = "missingmod"
 
 # What trainers of methods use, and masked pretraining.
 KEYS_OF_METHODS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS
-_OF_NETWORKS = (
-    "optimizer_kind",
-    "network",
-    "channel_encoder",
-    "channel_encoder_width",
-    "absent_fill",
-    "presence_conditioning",
-    "fused_at",
-    "feature_fusion",
+PRETRAINING_KEYS = (
+    *COMMON_KEYS,
+    *(key for key in METHOD_KEYS if key in NETWORK_KEYS or key.name == "optimizer_kind"),
+    *MASKING_KEYS,
 )
-PRETRAINING_KEYS = (*COMMON_KEYS, *(key for key in METHOD_KEYS if key.name in _OF_NETWORKS), *MASKING_KEYS)
 
 _KEY_BY_NAME = {key.name: key for key in KEYS}
 _OF_THE_PLANS = f'"{BLOCK}" block of the plans:'

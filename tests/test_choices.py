@@ -10,25 +10,32 @@ import torch
 from torch import nn
 
 from nnunet_missingmod import choices
-from nnunet_missingmod.choices import KEYS, TERMS
+from nnunet_missingmod.choices import KEYS, TERMS, TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
 from nnunet_missingmod.losses.divergences import divergence
 from nnunet_missingmod.losses.term import StepTerm
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.subsets import ModalityDropout
 
 BY_NAME = {key.name: key for key in KEYS}
 
 
-def use_parallel(**options):
-    conv = nn.Conv2d(1, 1, 1)
-    backbone = nn.Module()
-    backbone.encoder, backbone.decoder = nn.Module(), nn.Module()
-    backbone.encoder.conv_op, backbone.encoder.output_channels, backbone.encoder.layer = nn.Conv2d, [1], conv
-    return ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone, **options)
+def use_encoders(encoders="shared", feature_fusion="mean"):
+    def backbone():
+        built = nn.Module()
+        built.encoder, built.decoder = nn.Module(), nn.Module()
+        built.encoder.conv_op, built.encoder.output_channels, built.encoder.strides = nn.Conv2d, [1], [(1, 1)]
+        built.encoder.layer, built.decoder.encoder = nn.Conv2d(1, 1, 1), built.encoder
+        return built
+
+    branches = [] if encoders == "shared" else [backbone(), backbone()]
+    channels = ChannelEncoder(2, "none", conv_op=nn.Conv2d)
+    return ModalityEncoderNetwork(
+        channels, backbone(), encoders=encoders, branches=branches, feature_fusion=feature_fusion
+    )
 
 
 def use_divergence(name):
@@ -40,8 +47,8 @@ def use_divergence(name):
 USES = {
     "channel_encoder": lambda value: ChannelEncoder(2, value),
     "absent_fill": lambda value: ChannelEncoder(2, "shared", absent_fill=value),
-    "fused_at": lambda value: use_parallel(fused_at=value),
-    "feature_fusion": lambda value: use_parallel(fused_at="features", feature_fusion=value),
+    "encoders": lambda value: use_encoders(encoders=value),
+    "feature_fusion": lambda value: use_encoders(feature_fusion=value),
     "alignment_anchor": lambda value: AnchorAlignmentLoss(value, ["a", "b"], anchor_modality="a"),
     "divergence": use_divergence,
     "modality_dropout": ModalityDropout,
@@ -83,7 +90,7 @@ def test_a_term_has_a_switch_that_is_off_by_default_a_weight_and_a_loss(term):
     assert issubclass(getattr(import_module(f"nnunet_missingmod.losses.{module}"), name), StepTerm)
 
 
-@pytest.mark.parametrize("name", [name for _, names in choices.TRAINERS.values() for name in names])
+@pytest.mark.parametrize("name", [name for _, names in TRAINERS.values() for name in names])
 def test_a_trainer_sets_keys_that_exist_to_values_that_are_accepted(name):
     kind = getattr(import_module(CLASS_TABLE[name]), name)
     sets = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
@@ -97,7 +104,7 @@ def test_every_key_with_a_weight_is_the_switch_of_a_term():
     assert weighted == {term.name for term in TERMS}
 
 
-@pytest.mark.parametrize("name", [name for _, names in choices.TRAINERS.values() for name in names])
+@pytest.mark.parametrize("name", [name for _, names in TRAINERS.values() for name in names])
 def test_a_trainer_differs_from_the_one_it_is_derived_from(name):
     kind = getattr(import_module(CLASS_TABLE[name]), name)
     sets = {key: value for key, value in vars(kind).items() if key in BY_NAME}

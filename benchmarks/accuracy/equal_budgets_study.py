@@ -65,6 +65,7 @@ METHODS = {
     "medmap_presence": _medmap(),
     "dropout_presence": _medmap(**NO_ENCODER),
 }
+SLIM = {"network": "modality_encoders", "encoders": "slim", "feature_fusion": "concatenate"}
 CANDIDATES = {
     # Parts of MedMAP
     "average_presence_anchor_none": _average(alignment_anchor="none"),
@@ -86,6 +87,9 @@ CANDIDATES = {
     # Wider
     "average_presence_width_2": _average(channel_encoder_width=2),
     "medmap_presence_width_2": _medmap(channel_encoder_width=2),
+    # An encoder for each modality, with a quarter of the channels, and a decoder that knows what is present
+    "average_slim": _average(**NO_ENCODER, **SLIM),
+    "medmap_slim": _medmap(**NO_ENCODER, **SLIM),
     # Forms of presence conditioning
     "average_presence_subset": replace(_average(), presence="subset"),
     "average_presence_fast": replace(_average(), presence="fast"),

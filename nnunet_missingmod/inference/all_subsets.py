@@ -26,6 +26,7 @@ from nnunet_missingmod.modalities import Subset, channel_names
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.fusion import MeanFusion
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ def subsets_per_batch(spatial: Sequence[int]) -> int:
 def can_share(network: nn.Module) -> bool:
     """Return whether ``decode_subsets`` works for the network: mean fusion at features and nnU-Net's U-Net decoder."""
     return (
-        isinstance(network, ParallelNetwork)
-        and network.fused_at == "features"
+        isinstance(network, ModalityEncoderNetwork)
+        and network.condition is None
         and all(isinstance(fusion, MeanFusion) for fusion in network.fusions)
         and type(network.decoder) is UNetDecoder
         and all(type(stage.convs[0]) is ConvDropoutNormReLU for stage in network.decoder.stages)
@@ -150,25 +151,29 @@ class SubsetStack(nn.Module):
         return self.network.load_state_dict(state_dict, *args, **kwargs)
 
     def _logits_of_each_subset(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        if not isinstance(self.network, ParallelNetwork):
-            for kept in self._subset_membership().split(subsets_per_batch(x.shape[2:])):
-                marked = x.repeat(len(kept), *[1] * (x.ndim - 1))
-                absence.mark(marked, kept)
-                yield from self.network(marked).split(1)
-        elif self.network.fused_at == "logits":
+        if isinstance(self.network, ParallelNetwork):
             branches = self.network(x, return_branches=True)
             for output in fuse_subsets(branches, self.subsets):
                 assert isinstance(output.logits, torch.Tensor)
                 yield output.logits
-        else:
-            levels, _, pairs = self.network.encode(x)
+        elif isinstance(self.network, ModalityEncoderNetwork):
+            levels = self.network.encode(x)
             if can_share(self.network):
-                row_of = {channel: row for row, channel in enumerate(pairs.modality.tolist())}
-                rows = [[row_of[channel] for channel in subset if channel in row_of] for subset in self.subsets]
-                yield from decode_subsets(self.network.decoder, levels, rows)
+                of_modality = [level[0] for level in levels.values]
+                encoded = levels.encoded[0].tolist()
+                rows = [[channel for channel in subset if encoded[channel]] for subset in self.subsets]
+                yield from decode_subsets(self.network.decoder, of_modality, rows)
                 return
             for kept in self._subset_membership().to(x.device):
-                yield self.network.decoder(self.network.fuse_levels(levels, pairs, pairs.present & kept))
+                of_subset = levels.encoded & kept
+                logits = self.network.decode(self.network.fuse(levels.values, of_subset), of_subset)
+                assert isinstance(logits, torch.Tensor)
+                yield logits
+        else:
+            for kept in self._subset_membership().split(subsets_per_batch(x.shape[2:])):
+                marked = x.repeat(len(kept), *[1] * (x.ndim - 1))
+                absence.mark(marked, kept)
+                yield from self.network(marked).split(1)
 
     def _subset_membership(self) -> torch.Tensor:
         """Return (S, J) bool: whether subset s contains modality j."""

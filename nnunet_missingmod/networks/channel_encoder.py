@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.absence import over_voxels
-from nnunet_missingmod.choices import ABSENT_FILLS, CHANNEL_ENCODERS
+from nnunet_missingmod.network_choices import ABSENT_FILLS, CHANNEL_ENCODERS
 from nnunet_missingmod.networks.backbone import ConvOp, count_outputs
 from nnunet_missingmod.networks.branches import Pairs
 
@@ -36,7 +36,7 @@ class ChannelEncoder(nn.Module):
 
     Args:
         num_modalities: J.
-        kind: one of ``choices.CHANNEL_ENCODERS``.
+        kind: one of ``network_choices.CHANNEL_ENCODERS``.
         width: see the table; must be 1 for ``none``.
         kernel_size: odd, per axis or one for all. The default 3 is the smallest that covers a neighbourhood. Plans for
             thick slices start with a kernel of (1, 3, 3); use the same here.

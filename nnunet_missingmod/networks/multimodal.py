@@ -100,6 +100,45 @@ class MultimodalNetwork(nn.Module):
         raise NotImplementedError
 
 
+class PresentOnlyNetwork(MultimodalNetwork):
+    """Base of the networks that run parts of themselves for present modalities only."""
+
+    def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
+        super().__init__(channel_encoder, backbone)
+        if channel_encoder.absent_fill != "zero":
+            raise ValueError(f"Absent modalities do not run in a {type(self).__name__}: use absent_fill 'zero'.")
+        self._next_present: torch.Tensor | None = None
+
+    def set_present(self, present: torch.Tensor) -> None:
+        """Set which modalities are present in the input of the next ``forward(x)``.
+
+        Without it ``forward(x)`` reads the marks in ``x``; on a GPU the CPU then has to wait for the result.
+
+        Args:
+            present: (B, J) bool, on the CPU. It holds for one forward pass.
+        """
+        self._next_present = present
+
+    # Not compiled: torch.compile would compile anew whenever this attribute changes. It ends the graph here, and can
+    # start a new one only in the function that it compiles: call this, and what else ends a graph, in forward.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _take_next_present(self) -> torch.Tensor | None:
+        present, self._next_present = self._next_present, None
+        return present
+
+
+def tell_present(network: nn.Module, present: torch.Tensor) -> None:
+    """Tell a network that runs only present modalities which they are, so that it need not wait for the GPU.
+
+    Args:
+        network: of any kind, compiled or wrapped or not; others are told nothing.
+        present: (B, J) bool, on the CPU.
+    """
+    network = unwrapped(network)
+    if isinstance(network, PresentOnlyNetwork):
+        network.set_present(present)
+
+
 def forward_with_encoder_features(
     network: nn.Module, x: torch.Tensor, present: torch.Tensor | None = None
 ) -> tuple[Logits, list[torch.Tensor]]:

@@ -28,6 +28,8 @@ from nnunet_missingmod.cases.description import check_for_planning, read_dataset
 from nnunet_missingmod.cases.integrity import is_readable_name
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 logger = logging.getLogger(__name__)
@@ -183,17 +185,17 @@ class ParallelPlanner(ExperimentPlanner):
                 output_channels,
                 allow_init=False,
             )
-            network = ParallelNetwork(
-                ChannelEncoder(
-                    input_channels,
-                    self.channel_encoder,
-                    width=self.channel_encoder_width,
-                    conv_op=backbone.encoder.conv_op,
-                ),
-                backbone,
-                fused_at=self.fused_at,
-                feature_fusion=self.feature_fusion,
+            channel_encoder = ChannelEncoder(
+                input_channels,
+                self.channel_encoder,
+                width=self.channel_encoder_width,
+                conv_op=backbone.encoder.conv_op,
             )
+            network: MultimodalNetwork
+            if self.fused_at == "logits":
+                network = ParallelNetwork(channel_encoder, backbone)
+            else:
+                network = ModalityEncoderNetwork(channel_encoder, backbone, feature_fusion=self.feature_fusion)
         return network.compute_conv_feature_map_size(patch_size)
 
     def generate_data_identifier(self, configuration_name: str) -> str:

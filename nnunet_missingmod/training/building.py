@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
@@ -13,8 +14,10 @@ from torch import nn
 from nnunet_missingmod.choices import TERMS, Term
 from nnunet_missingmod.keys import Choices
 from nnunet_missingmod.losses.term import Setting, StepTerm
+from nnunet_missingmod.network_choices import BEFORE
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.networks.stock import return_features_in_training
 from nnunet_missingmod.training.step import SegmentationLoss, StepTerms
@@ -43,18 +46,22 @@ def build_network(
     Raises:
         ValueError: the choices do not go together, or do not fit the backbone.
     """
+    choices = {**BEFORE, **choices}
     num_modalities = len(configuration_manager.normalization_schemes)
     kind, width = choices["channel_encoder"], choices["channel_encoder_width"]
-    backbones_modalities = 1 if choices["network"] == "parallel" else num_modalities
-    backbone = nnUNetTrainer.build_network_architecture(
-        plans_manager,
-        configuration_manager,
-        num_input_channels
-        - num_modalities
-        + backbones_modalities * latent_channels(kind, width=width, num_modalities=num_modalities),
-        num_output_channels,
-        deep_supervision,
-    )
+    by_modality = choices["network"] in ("parallel", "modality_encoders")
+    inputs = (1 if by_modality else num_modalities) * latent_channels(kind, width=width, num_modalities=num_modalities)
+
+    def build_backbone(configuration: ConfigurationManager = configuration_manager) -> Any:
+        return nnUNetTrainer.build_network_architecture(
+            plans_manager,
+            configuration,
+            num_input_channels - num_modalities + inputs,
+            num_output_channels,
+            deep_supervision,
+        )
+
+    backbone = build_backbone()
     if not (hasattr(backbone, "encoder") and hasattr(backbone, "decoder")):
         raise ValueError(
             f"{type(backbone).__name__} has no encoder and decoder to put modalities in front of: use plans that name "
@@ -74,11 +81,30 @@ def build_network(
         conv_op=backbone.encoder.conv_op,
         absent_fill=choices["absent_fill"],
     )
-    if choices["network"] == "parallel":
-        return ParallelNetwork(
-            channel_encoder, backbone, fused_at=choices["fused_at"], feature_fusion=choices["feature_fusion"]
+    if choices["network"] == "parallel" and choices["fused_at"] == "logits":
+        return ParallelNetwork(channel_encoder, backbone)
+    if by_modality:
+        encoders, branches = choices["encoders"], []
+        if encoders != "shared":
+            slim = slimmed(configuration_manager, num_modalities) if encoders == "slim" else configuration_manager
+            branches = [build_backbone(slim) for _ in range(num_modalities)]
+        return ModalityEncoderNetwork(
+            channel_encoder,
+            backbone,
+            encoders=encoders,
+            branches=branches,
+            feature_fusion=choices["feature_fusion"],
+            presence_conditioning=choices["presence_conditioning"],
         )
     return EarlyFusionNetwork(channel_encoder, backbone, presence_conditioning=choices["presence_conditioning"])
+
+
+def slimmed(configuration_manager: ConfigurationManager, num_modalities: int) -> ConfigurationManager:
+    """Return the configuration with ceil(C_l / J) channels at level l in place of C_l."""
+    configuration = deepcopy(configuration_manager.configuration)
+    arguments = configuration["architecture"]["arch_kwargs"]
+    arguments["features_per_stage"] = [-(-width // num_modalities) for width in arguments["features_per_stage"]]
+    return ConfigurationManager(configuration)
 
 
 def terms_in_use(choices: Choices) -> list[Term]:

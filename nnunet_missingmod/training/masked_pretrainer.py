@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.networks.backbone import unwrapped
-from nnunet_missingmod.networks.parallel import tell_present
+from nnunet_missingmod.networks.multimodal import tell_present
 from nnunet_missingmod.training.building import build_network
 from nnunet_missingmod.training.checkpoints import START_FROM
 from nnunet_missingmod.training.masking import draw_cubes, explained, reconstruction_loss, to_voxels

@@ -27,7 +27,7 @@ from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import warmup_weight
 from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import unwrapped
-from nnunet_missingmod.networks.parallel import tell_present
+from nnunet_missingmod.networks.multimodal import tell_present
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
 from nnunet_missingmod.training.trainer import MissingModTrainer

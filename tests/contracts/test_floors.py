@@ -17,6 +17,7 @@ HOST = {"nnunetv2", "batchgenerators", "batchgeneratorsv2"}
 FLOORS: tuple[dict[str, set[str]], ...] = (
     {"errors": set()},
     {"keys": set(), "modalities": set(), "storage": set(), "workers": set()},
+    {"network_choices": set()},
     {"choices": set(), "absence": {"numpy", "torch"}},
     {"host": set(), "plans_block": set()},
     {"reference": set()},

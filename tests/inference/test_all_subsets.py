@@ -13,6 +13,7 @@ from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 KINDS = ("stock", "early", "logits", "features", "attention")
@@ -41,9 +42,11 @@ def build(kind, *, extra=0):
         return fill_absent_channels(backbone).double().eval()
     if kind == "early":
         return EarlyFusionNetwork(ChannelEncoder(3, "shared"), backbone).double().eval()
-    fused_at, fusion = ("features", "attention") if kind == "attention" else (kind, "mean")
-    network = ParallelNetwork(ChannelEncoder(3, "shared"), backbone, fused_at=fused_at, feature_fusion=fusion)
-    return network.double().eval()
+    encoder = ChannelEncoder(3, "shared")
+    if kind == "logits":
+        return ParallelNetwork(encoder, backbone).double().eval()
+    fusion = "attention" if kind == "attention" else "mean"
+    return ModalityEncoderNetwork(encoder, backbone, feature_fusion=fusion).double().eval()
 
 
 def alone(network, x, subset):

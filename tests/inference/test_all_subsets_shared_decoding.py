@@ -11,6 +11,7 @@ from nnunet_missingmod.inference import all_subsets as all_subsets_module
 from nnunet_missingmod.inference.all_subsets import can_share, decode_subsets, subsets_per_batch
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 
@@ -37,7 +38,9 @@ def build(kind=PlainConvUNet, dims=3, *, fused_at="features", fusion="mean", con
         **more,
     )
     encoder = ChannelEncoder(3, "shared", conv_op=conv_op)
-    return ParallelNetwork(encoder, backbone, fused_at=fused_at, feature_fusion=fusion).double().eval()
+    if fused_at == "logits":
+        return ParallelNetwork(encoder, backbone).double().eval()
+    return ModalityEncoderNetwork(encoder, backbone, feature_fusion=fusion).double().eval()
 
 
 @pytest.mark.parametrize("batch_voxels", [1, 1100, 64**3])
@@ -49,7 +52,7 @@ def test_each_subset_is_decoded_as_by_the_network_itself(kind, dims, convs, nonl
     x = torch.randn(1, 3, *[8] * dims, dtype=torch.float64)
     subsets = all_subsets(3)
     with torch.no_grad():
-        levels, _, _ = network.encode(x)
+        levels = [level[0] for level in network.encode(x).values]
         before = [level.clone() for level in levels]
         decoded = list(decode_subsets(network.decoder, levels, subsets))
         for subset, ours in zip(subsets, decoded, strict=True):

@@ -30,11 +30,12 @@ def build_backbone(
     deep_supervision: bool = False,
     norm_op: type[nn.Module] | None = None,
     norm_op_kwargs: dict[str, Any] | None = None,
+    slimmer: int = 1,
 ) -> Any:
     """Build a three-level backbone with 3 classes as nnU-Net's plans do, its normalisation not at its initial value."""
     shared: dict[str, Any] = {
         "n_stages": len(FEATURES),
-        "features_per_stage": FEATURES,
+        "features_per_stage": [-(-width // slimmer) for width in FEATURES],
         "conv_op": CONV[dimensions],
         "kernel_sizes": 3,
         "strides": [1, 2, 2],

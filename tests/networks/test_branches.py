@@ -19,7 +19,7 @@ PRESENT = torch.tensor([[True, True, True], [False, True, True]])
 @pytest.fixture
 def network(backbone: Callable[..., Any]) -> ParallelNetwork:
     inner = backbone(3, deep_supervision=True)
-    return ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), inner, fused_at="logits").double()
+    return ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), inner).double()
 
 
 def batch() -> torch.Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nnunet_missingmod.choices import ABSENT_FILLS, CHANNEL_ENCODERS
+from nnunet_missingmod.network_choices import ABSENT_FILLS, CHANNEL_ENCODERS
 from nnunet_missingmod.networks.branches import find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 

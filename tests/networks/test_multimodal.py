@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,27 @@ from torch import distributed, nn
 
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 MODALITIES = 3
 EXTRA = 2
 PRESENT = torch.tensor([[True, False, True], [False, True, False]])
-NETWORKS = ["early", "early conditioned", "parallel logits", "parallel mean", "parallel attention"]
+NETWORKS = [
+    "early",
+    "early conditioned",
+    "parallel",
+    "shared mean",
+    "shared attention",
+    "shared moments",
+    "separate mean",
+    "separate concatenate",
+    "separate gated",
+    "slim concatenate",
+    "slim moments",
+    "slim concatenate conditioned",
+]
 
 Build = Callable[..., MultimodalNetwork]
 
@@ -38,10 +53,23 @@ def build(backbone: Callable[..., Any]) -> Build:
         network: MultimodalNetwork
         if early:
             network = EarlyFusionNetwork(channels, inner, presence_conditioning="conditioned" in name)
-        elif name == "parallel logits":
-            network = ParallelNetwork(channels, inner, fused_at="logits")
+        elif name == "parallel":
+            network = ParallelNetwork(channels, inner)
         else:
-            network = ParallelNetwork(channels, inner, fused_at="features", feature_fusion=name.split()[1])
+            kind_of_encoders, fusion = name.split()[:2]
+            branches = []
+            if kind_of_encoders != "shared":
+                slimmer = MODALITIES if kind_of_encoders == "slim" else 1
+                one = partial(backbone, inputs, kind=kind, dimensions=dimensions, slimmer=slimmer)
+                branches = [one() for _ in range(MODALITIES)]
+            network = ModalityEncoderNetwork(
+                channels,
+                inner,
+                encoders=kind_of_encoders,
+                branches=branches,
+                feature_fusion=fusion,
+                presence_conditioning="conditioned" in name,
+            )
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
@@ -119,8 +147,16 @@ def test_modalities_renumbered_with_their_weights_give_the_same_prediction(
         if name.startswith("early") and key == first:
             blocks = value.data[:, :-EXTRA].unflatten(1, (MODALITIES, latents))[:, order].flatten(1, 2)
             value.data = torch.cat([blocks, value.data[:, -EXTRA:]], dim=1)
-        elif "compare" in key:
+        elif "compare" in key or "gate" in key or ("reduce" in key and "moments" not in name):
             value.data = value.data.unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
+            if "gate" in key:
+                value.data = value.data[order]
+        elif ".encoders." in key:
+            before, after = key.split(".encoders.")
+            index, rest = after.split(".", 1)
+            value.data = dict(network.named_parameters())[f"{before}.encoders.{order[int(index)]}.{rest}"].data
+        elif name.startswith("slim concatenate") and key == "backbone.decoder.transpconvs.0.weight":
+            value.data = value.data.unflatten(0, (MODALITIES, -1))[order].flatten(0, 1)
         elif (
             (encoder == "separate" and key.startswith("channel_encoder.conv"))
             or "absent_" in key
@@ -151,7 +187,16 @@ def test_modality_absent_from_the_batch_gets_no_gradient(build: Build, name: str
             assert (parameter.grad[1] == 0).all(), key
             assert (parameter.grad[[0, 2]] != 0).any(), key
             checked += 1
-    assert checked == (2 if name.startswith("early") else 2 + 2 * (6 if name == "parallel logits" else 4))
+        elif ".encoders." in key:
+            assert (parameter.grad == 0).all() == (".encoders.1." in key), key
+            checked += 1
+    of_encoders = len(list(network.encoder.parameters()))
+    if name.startswith("early"):
+        assert checked == 2
+    elif name == "parallel":
+        assert checked == 2 + 2 * 6
+    else:
+        assert checked == 2 + (2 * 4 if name.startswith("shared") else of_encoders)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

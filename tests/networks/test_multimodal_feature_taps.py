@@ -10,8 +10,11 @@ from torch import nn
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features, forward_with_encoder_features
 from nnunet_missingmod.networks.parallel import ParallelNetwork
+
+KINDS = {"logits": ParallelNetwork, "features": ModalityEncoderNetwork}
 
 
 def assert_equal(levels: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
@@ -43,9 +46,7 @@ def test_stock_backbone_sees_zeros_for_absent_channels(backbone: Callable[..., A
 def test_networks_of_this_package_give_what_their_forward_returns(backbone: Callable[..., Any], name: str) -> None:
     encoder = ChannelEncoder(2, "none", conv_op=nn.Conv2d)
     network: MultimodalNetwork = (
-        EarlyFusionNetwork(encoder, backbone(2))
-        if name == "early"
-        else ParallelNetwork(encoder, backbone(1), fused_at=name)
+        EarlyFusionNetwork(encoder, backbone(2)) if name == "early" else KINDS[name](encoder, backbone(1))
     )
     x, present = torch.randn(1, 2, 16, 16), torch.tensor([[True, False]])
     expected_logits, features = network(x, present, return_features=True)
@@ -72,7 +73,7 @@ def test_features_of_our_networks_need_no_decoder(backbone: Callable[..., Any], 
     if build in ("early", "conditioned"):
         network = EarlyFusionNetwork(encoder, backbone(4), presence_conditioning=build == "conditioned")
     else:
-        network = ParallelNetwork(encoder, backbone(2), fused_at=build)
+        network = KINDS[build](encoder, backbone(2))
     x = torch.randn(2, 2, 16, 16)
     x[0, 1] = float("nan")
     _, expected = forward_with_encoder_features(network, x)

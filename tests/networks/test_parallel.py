@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
+from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.norms import ModalityInstanceNorm
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
@@ -23,7 +25,15 @@ def randomise_norms(network: nn.Module) -> None:
             nn.init.normal_(module.bias)
 
 
-def single_backbone(network: ParallelNetwork, stock: Any, modality: int) -> Any:
+def build(encoder: ChannelEncoder, stock: Any, fused_at: str, fusion: str = "mean") -> MultimodalNetwork:
+    """Return the parallel network, or the shared encoder whose levels are fused, around a copy of the backbone."""
+    stock = copy.deepcopy(stock)
+    if fused_at == "logits":
+        return ParallelNetwork(encoder, stock)
+    return ModalityEncoderNetwork(encoder, stock, feature_fusion=fusion)
+
+
+def single_backbone(network: MultimodalNetwork, stock: Any, modality: int) -> Any:
     """Return a stock backbone with the shared convolutions and one modality's normalisation."""
     alone = copy.deepcopy(stock)
     weights = {
@@ -43,7 +53,7 @@ def test_it_equals_a_loop_over_samples_and_modalities(
 ) -> None:
     encoder = ChannelEncoder(3, "separate", width=2, conv_op=CONV[dimensions])
     stock = backbone(3, kind=kind, dimensions=dimensions, deep_supervision=True)
-    network = ParallelNetwork(encoder, copy.deepcopy(stock), fused_at=fused_at).double()
+    network = build(encoder, stock, fused_at).double()
     stock.double()
     randomise_norms(network)
     x = torch.randn(3, 4, *[8] * dimensions, dtype=torch.float64)
@@ -76,29 +86,15 @@ def test_one_modality_without_channel_encoder_is_the_plain_backbone_exactly(
     backbone: Callable[..., Any], fused_at: str, fusion: str, dimensions: int, kind: str
 ) -> None:
     stock = backbone(1, kind=kind, dimensions=dimensions, deep_supervision=True)
-    network = ParallelNetwork(
-        ChannelEncoder(1, "none", conv_op=CONV[dimensions]),
-        copy.deepcopy(stock),
-        fused_at=fused_at,
-        feature_fusion=fusion,
-    )
+    network = build(ChannelEncoder(1, "none", conv_op=CONV[dimensions]), stock, fused_at, fusion)
     x = torch.randn(2, 1, *[8] * dimensions)
     for output, expected in zip(network(x), stock(x), strict=True):
         assert torch.equal(output, expected)
 
 
-def test_attention_starts_as_the_mean(backbone: Callable[..., Any]) -> None:
-    encoder, stock = ChannelEncoder(3, "shared", conv_op=nn.Conv2d), backbone(3)
-    x = torch.randn(3, 3, 16, 16)
-    x[~PRESENT] = float("nan")
-    mean = ParallelNetwork(encoder, copy.deepcopy(stock), fused_at="features")
-    attention = ParallelNetwork(encoder, copy.deepcopy(stock), fused_at="features", feature_fusion="attention")
-    torch.testing.assert_close(attention(x), mean(x))
-
-
 @pytest.mark.parametrize("fused_at", ["logits", "features"])
 def test_backbone_runs_for_present_modalities_only(backbone: Callable[..., Any], fused_at: str) -> None:
-    network = ParallelNetwork(ChannelEncoder(3, "none", conv_op=nn.Conv2d), backbone(1), fused_at=fused_at)
+    network = build(ChannelEncoder(3, "none", conv_op=nn.Conv2d), backbone(1), fused_at)
     rows: list[int] = []
     network.encoder.register_forward_hook(lambda module, inputs, output: rows.append(len(inputs[0])))
     for present in (PRESENT, PRESENT[1:2], PRESENT[2:]):
@@ -109,7 +105,7 @@ def test_backbone_runs_for_present_modalities_only(backbone: Callable[..., Any],
 
 
 def test_modality_that_is_there_in_one_sample_does_not_reach_another(backbone: Callable[..., Any]) -> None:
-    network = ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), backbone(3), fused_at="features")
+    network = build(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), backbone(3), "features")
     x = torch.randn(3, 3, 16, 16).masked_fill(~PRESENT[..., None, None], float("nan")).requires_grad_()
     network(x)[0].square().sum().backward()
     assert (x.grad[1:] == 0).all()
@@ -117,37 +113,16 @@ def test_modality_that_is_there_in_one_sample_does_not_reach_another(backbone: C
     assert (x.grad[0, 1] == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fused_at": "input"}, "'input'"),
-        ({"fused_at": "features", "feature_fusion": "nonsense"}, "'nonsense'"),
-        ({"fused_at": "logits", "feature_fusion": "attention"}, "'attention'"),
-    ],
-)
-def test_wrong_options_are_refused_by_value(
-    backbone: Callable[..., Any], options: dict[str, str], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone(1), **options)
-
-
 def test_learned_fill_is_refused_because_no_branch_would_see_it(backbone: Callable[..., Any]) -> None:
     encoder = ChannelEncoder(2, "none", conv_op=nn.Conv2d, absent_fill="learned")
     with pytest.raises(ValueError, match="absent_fill 'zero'"):
-        ParallelNetwork(encoder, backbone(1), fused_at="logits")
-
-
-def test_branches_of_a_network_fused_at_features_are_refused(backbone: Callable[..., Any]) -> None:
-    network = ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone(1), fused_at="features")
-    with pytest.raises(ValueError, match="fused_at='logits'"):
-        network(torch.zeros(1, 2, 16, 16), return_branches=True)
+        ParallelNetwork(encoder, backbone(1))
 
 
 def test_what_is_expected_is_used_once_and_need_not_be_looked_for(
     backbone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), backbone(3), fused_at="logits").eval()
+    network = ParallelNetwork(ChannelEncoder(3, "shared", conv_op=nn.Conv2d), backbone(3)).eval()
     x = torch.randn(3, 3, 8, 8)
     x[~PRESENT] = float("nan")
     looked = network(x)

@@ -23,7 +23,7 @@ def count(network):
 
 
 def test_with_four_modalities_and_three_regions_it_has_the_published_number_of_parameters():
-    network = ParallelNetwork(ChannelEncoder(4, "none"), build(), fused_at="logits")
+    network = ParallelNetwork(ChannelEncoder(4, "none"), build())
     assert count(network) == 3_245_235
     assert network.encoder.output_channels == list(WIDTHS)
 
@@ -51,7 +51,7 @@ def test_each_modality_has_the_groups_of_a_group_norm_of_its_own():
     backbone = build(1, widths=(8, 8), conv_op=nn.Conv2d)
     alone = build(1, widths=(8, 8), conv_op=nn.Conv2d)
     alone.load_state_dict(backbone.state_dict())
-    network = ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone, fused_at="logits").eval()
+    network = ParallelNetwork(ChannelEncoder(2, "none", conv_op=nn.Conv2d), backbone).eval()
     x = torch.randn(1, 2, 8, 8)
     for channel in range(2):
         single = x.clone()

@@ -7,6 +7,7 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.building import build_network
@@ -49,8 +50,12 @@ def test_options_arrive(make_tiny_dataset):
     assert early.condition is not None
     assert early.decoder.deep_supervision is False
     parallel = build(tiny, {"network": "parallel", "fused_at": "features", "feature_fusion": "attention"})
-    assert parallel.fused_at == "features"
+    assert isinstance(parallel, ModalityEncoderNetwork)
     assert parallel.fusions[0].compare.in_channels == 16
+    slim = build(tiny, {"network": "modality_encoders", "encoders": "slim", "feature_fusion": "concatenate"})
+    assert len(slim.encoder.encoders) == 4
+    assert [4 * width for width in slim.encoder.branch_channels] == list(slim.encoder.output_channels)
+    assert not any(name.startswith("backbone.decoder.encoder") for name in slim.state_dict())
 
 
 def test_the_channel_encoder_has_the_kernel_of_the_first_stage(make_tiny_dataset):

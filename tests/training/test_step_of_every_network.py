@@ -17,6 +17,7 @@ from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
+from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.average import AverageTeacher
@@ -64,8 +65,10 @@ def build(choices):
         deep_supervision=True,
     )  # fmt: skip
     if parallel:
-        network = ParallelNetwork(
-            channel_encoder, backbone, fused_at=choices["fused_at"], feature_fusion=choices["feature_fusion"]
+        network = (
+            ParallelNetwork(channel_encoder, backbone)
+            if choices["fused_at"] == "logits"
+            else ModalityEncoderNetwork(channel_encoder, backbone, feature_fusion=choices["feature_fusion"])
         )
     else:
         network = EarlyFusionNetwork(channel_encoder, backbone, presence_conditioning=choices["presence_conditioning"])

@@ -26,7 +26,7 @@ def network():
         J, 2, (4, 6), nn.Conv2d, 3, (1, 2), 1, 3, 1, conv_bias=True, norm_op=nn.InstanceNorm2d,
         norm_op_kwargs={"affine": True}, nonlin=nn.LeakyReLU, deep_supervision=False,
     )  # fmt: skip
-    return ParallelNetwork(ChannelEncoder(J, "shared", conv_op=nn.Conv2d), backbone, fused_at="logits").double()
+    return ParallelNetwork(ChannelEncoder(J, "shared", conv_op=nn.Conv2d), backbone).double()
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""The choices of networks: their names and keys, as ``choices`` has all others.
+
+From here ``choices`` takes the keys, and the networks know their names.
+"""
+
+from __future__ import annotations
+
+from nnunet_missingmod.keys import COUNT, OFF, SWITCH, Choices, Key, one_of
+
+NETWORKS = ("early", "parallel", "modality_encoders", "stock")
+ENCODERS = ("shared", "separate", "slim")
+CHANNEL_ENCODERS = (OFF, "separate", "shared")
+ABSENT_FILLS = ("zero", "learned")
+FUSED_AT = ("logits", "features")
+FEATURE_FUSIONS = ("mean", "attention", "concatenate", "moments", "gated")
+
+
+def is_parallel(choices: Choices) -> bool:
+    """Return whether the network is the parallel one."""
+    return bool(choices["network"] == "parallel")
+
+
+def _has_encoders(choices: Choices) -> bool:
+    return bool(choices["network"] == "modality_encoders")
+
+
+def _fuses_features(choices: Choices) -> bool:
+    return _has_encoders(choices) or (is_parallel(choices) and choices["fused_at"] == "features")
+
+
+# What models were trained with that are older than a key.
+BEFORE: Choices = {"encoders": "shared"}
+
+# fmt: off
+NETWORK_KEYS: tuple[Key, ...] = (
+    Key("network", "early", one_of(*NETWORKS),
+        "Modalities side by side in one backbone, the same backbone for each present modality, encoders of modalities "
+        "whose levels are fused before one decoder, or the plans' network as stock nnU-Net builds it, with its names "
+        "of the weights."),
+    Key("encoders", "shared", one_of(*ENCODERS),
+        "Of network `modality_encoders`: one for all modalities with normalisation parameters of each, a copy per "
+        "modality, or a copy per modality with a J-th of the channels.",
+        idle=(lambda c: not _has_encoders(c), 'network is not "modality_encoders"')),
+    Key("channel_encoder", OFF, one_of(*CHANNEL_ENCODERS),
+        "Convolution before the backbone: none, one per modality, or one for all.",
+        ((lambda c: c["network"] == "stock" and c["channel_encoder"] != OFF,
+          'network "stock" has no channel encoder: set channel_encoder to "none", or network to "early".'),)),
+    Key("channel_encoder_width", 1, COUNT,
+        "Latent channels per modality of `separate`; `shared` has as many times the number of modalities.",
+        ((lambda c: c["channel_encoder"] == OFF and c["channel_encoder_width"] != 1,
+          'channel_encoder "none" has no width: set channel_encoder_width to 1.'),)),
+    Key("absent_fill", "zero", one_of(*ABSENT_FILLS),
+        "What the early network puts in place of an absent modality's latent.",
+        ((lambda c: (is_parallel(c) or _has_encoders(c)) and c["absent_fill"] != "zero",
+          'absent modalities do not run in networks "parallel" and "modality_encoders": set absent_fill to "zero".'),
+         (lambda c: c["network"] == "stock" and c["absent_fill"] != "zero",
+          'network "stock" sees zeros in place of absent modalities: set absent_fill to "zero".'),)),
+    Key("presence_conditioning", False, SWITCH,
+        "Whether normalisation depends on which modalities are absent: of the early network, and of the decoder after "
+        "`modality_encoders`.",
+        ((lambda c: c["network"] not in ("early", "modality_encoders") and c["presence_conditioning"],
+          'presence_conditioning is of networks "early" and "modality_encoders": set it to false.'),)),
+    Key("fused_at", "logits", one_of(*FUSED_AT),
+        "Where the parallel network fuses: the mean of the logits, or each level of the encoder before one decoder (as "
+        "`modality_encoders` with `shared`).",
+        idle=(lambda c: not is_parallel(c), 'network is not "parallel"')),
+    Key("feature_fusion", "mean", one_of(*FEATURE_FUSIONS),
+        "How levels of encoders are fused: their mean; weighed by attention, with a comparison of modalities; side by "
+        "side and reduced; mean and variance; or weighed by gates that see all.",
+        ((lambda c: c["feature_fusion"] != "mean" and not _fuses_features(c),
+          'feature_fusion needs network "modality_encoders", or "parallel" and fused_at "features"; or set it to '
+          '"mean".'),
+         (lambda c: _has_encoders(c) and c["encoders"] == "slim" and c["feature_fusion"] in ("mean", "attention"),
+          'slim encoders have too few channels each for the mean and attention: set feature_fusion to "concatenate".'),
+         )),
+)
+# fmt: on

@@ -1,0 +1,47 @@
+"""Which choices of networks go together, and that models of before a key was known are built as they were."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnunet_missingmod.network_choices import BEFORE, NETWORK_KEYS
+from nnunet_missingmod.plans_block import check_choices, resolve
+
+NAMES = ("FLAIR", "T1")
+BY_NAME = {key.name: key for key in NETWORK_KEYS}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_models_of_before_a_key_have_its_default(name):
+    assert BEFORE[name] == BY_NAME[name].default
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"network": "modality_encoders"},
+        {"network": "modality_encoders", "feature_fusion": "attention"},
+        {"network": "modality_encoders", "encoders": "slim", "feature_fusion": "concatenate"},
+        {"network": "modality_encoders", "encoders": "separate", "presence_conditioning": True},
+        {"network": "parallel", "fused_at": "features", "feature_fusion": "moments"},
+    ],
+)
+def test_what_goes_together_is_accepted(block):
+    check_choices(resolve(block), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"encoders": "separate"}, 'encoders does nothing, because network is not "modality_encoders"'),
+        ({"network": "parallel", "encoders": "slim"}, "encoders does nothing"),
+        ({"feature_fusion": "gated"}, 'needs network "modality_encoders"'),
+        ({"network": "modality_encoders", "encoders": "slim"}, 'set feature_fusion to "concatenate"'),
+        ({"network": "modality_encoders", "absent_fill": "learned"}, 'set absent_fill to "zero"'),
+        ({"network": "modality_encoders", "fused_at": "features"}, 'network is not "parallel"'),
+        ({"network": "parallel", "presence_conditioning": True}, "set it to false"),
+    ],
+)
+def test_what_contradicts_or_does_nothing_is_refused(block, message):
+    with pytest.raises(ValueError, match=message):
+        check_choices(resolve(block), NAMES)
