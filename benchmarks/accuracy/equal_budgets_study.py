@@ -11,6 +11,8 @@ from nnunet_missingmod.modalities import all_subsets
 
 NO_ENCODER = {"channel_encoder": "none", "alignment_anchor": "none"}
 EPOCHS = 20
+# The candidates that were chosen.
+REPORTED: tuple[str, ...] = ()
 
 
 def at_length(name: str, length: int) -> str:
@@ -30,6 +32,10 @@ def _average(**block: Any) -> Arm:
 def _by_average(**block: Any) -> Arm:
     """The same, and the weights of the average are scored too."""
     return replace(_average(**block), scored_by_average=True)
+
+
+def _to_choose_from(arms: dict[str, Arm]) -> dict[str, Arm]:
+    return {name: replace(arm, splits=("val", "test") if name in REPORTED else ("val",)) for name, arm in arms.items()}
 
 
 def _pretraining(epochs: int, **block: Any) -> Arm:
@@ -58,7 +64,7 @@ METHODS = {
     "dropout": Arm("nnUNetTrainerModalityDropout"),
     "zero_fill": Arm("nnUNetTrainerZeroFill"),
     "medmap": _medmap(presence_conditioning=False),
-    "teacher_half": _teacher(),
+    "teacher_half": replace(_teacher(), splits=("val",)),
     "flagship": _flagship(),
     "average": _by_average(presence_conditioning=False),
     "average_presence": _by_average(),
@@ -66,58 +72,62 @@ METHODS = {
     "dropout_presence": _medmap(**NO_ENCODER),
 }
 SLIM = {"network": "modality_encoders", "encoders": "slim", "feature_fusion": "concatenate"}
-CANDIDATES = {
-    # Parts of MedMAP
-    "average_presence_anchor_none": _average(alignment_anchor="none"),
-    "average_presence_encoder_none": _average(**NO_ENCODER),
-    # Parts of what the average teaches
-    "average_presence_divergence_none": _average(divergence="none"),
-    "average_presence_mutual_information_none": _average(mutual_information="none"),
-    # The average, relative to the default: a memory of a fifteenth of the steps
-    "average_presence_decay_0.98": _by_average(average_decay=0.98),
-    "average_presence_decay_0.99": _by_average(average_decay=0.99),
-    "average_presence_decay_0.999": _by_average(average_decay=0.999),
-    "average_presence_late": _average(distillation_warmup_epochs=EPOCHS // 4),
-    # Complete cases first
-    "average_presence_curriculum": _average(modality_dropout_until=0.5),
-    "medmap_presence_curriculum": _medmap(modality_dropout_until=0.5),
-    "average_presence_curriculum_late": _average(modality_dropout_from=0.25, modality_dropout_until=0.5),
-    # Complete cases more often: the number of modalities is drawn first
-    "average_presence_uniform_count": _average(modality_dropout="uniform_count"),
-    # Wider
-    "average_presence_width_2": _average(channel_encoder_width=2),
-    "medmap_presence_width_2": _medmap(channel_encoder_width=2),
-    # An encoder for each modality, with a quarter of the channels, and a decoder that knows what is present
-    "average_slim": _average(**NO_ENCODER, **SLIM),
-    "medmap_slim": _medmap(**NO_ENCODER, **SLIM),
-    # Forms of presence conditioning
-    "average_presence_subset": replace(_average(), presence="subset"),
-    "average_presence_fast": replace(_average(), presence="fast"),
-    "average_presence_adapters": replace(_average(), presence="adapters"),
-    "average_presence_in_encoder": replace(_average(), presence="encoder"),
-    "average_presence_in_decoder": replace(_average(), presence="decoder"),
-    # Two subsets of a case in one batch
-    "average_presence_ranking": replace(_average(), step="ranking"),
-    "average_presence_consistency": replace(_average(), step="consistency"),
-    "medmap_presence_ranking": replace(_medmap(), step="ranking"),
-    "medmap_presence_consistency": replace(_medmap(), step="consistency"),
-}
+CANDIDATES = _to_choose_from(
+    {
+        # Parts of MedMAP
+        "average_presence_anchor_none": _average(alignment_anchor="none"),
+        "average_presence_encoder_none": _average(**NO_ENCODER),
+        # Parts of what the average teaches
+        "average_presence_divergence_none": _average(divergence="none"),
+        "average_presence_mutual_information_none": _average(mutual_information="none"),
+        # The average, relative to the default: a memory of a fifteenth of the steps
+        "average_presence_decay_0.98": _by_average(average_decay=0.98),
+        "average_presence_decay_0.99": _by_average(average_decay=0.99),
+        "average_presence_decay_0.999": _by_average(average_decay=0.999),
+        "average_presence_late": _average(distillation_warmup_epochs=EPOCHS // 4),
+        # Complete cases first
+        "average_presence_curriculum": _average(modality_dropout_until=0.5),
+        "medmap_presence_curriculum": _medmap(modality_dropout_until=0.5),
+        "average_presence_curriculum_late": _average(modality_dropout_from=0.25, modality_dropout_until=0.5),
+        # Complete cases more often: the number of modalities is drawn first
+        "average_presence_uniform_count": _average(modality_dropout="uniform_count"),
+        # Wider
+        "average_presence_width_2": _average(channel_encoder_width=2),
+        "medmap_presence_width_2": _medmap(channel_encoder_width=2),
+        # An encoder for each modality, with a quarter of the channels, and a decoder that knows what is present
+        "average_slim": _average(**NO_ENCODER, **SLIM),
+        "medmap_slim": _medmap(**NO_ENCODER, **SLIM),
+        # Forms of presence conditioning
+        "average_presence_subset": replace(_average(), presence="subset"),
+        "average_presence_fast": replace(_average(), presence="fast"),
+        "average_presence_adapters": replace(_average(), presence="adapters"),
+        "average_presence_in_encoder": replace(_average(), presence="encoder"),
+        "average_presence_in_decoder": replace(_average(), presence="decoder"),
+        # Two subsets of a case in one batch
+        "average_presence_ranking": replace(_average(), step="ranking"),
+        "average_presence_consistency": replace(_average(), step="consistency"),
+        "medmap_presence_ranking": replace(_medmap(), step="ranking"),
+        "medmap_presence_consistency": replace(_medmap(), step="consistency"),
+    }
+)
 BY_AVERAGE = tuple(f"{name}_by_average" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average)
 # Masked pretraining for a part of the steps, and what is in its features.
-PRETRAINING = {
-    "pretraining_half": _pretraining(10),
-    "pretraining_half_adam": _pretraining(10, optimizer_kind="adam", initial_lr=1e-3),
-    "pretraining_quarter": _pretraining(5),
-    "average_presence_half": _average(num_epochs=10),
-    "pretrained_half": _pretrained("pretraining_half", 10),
-    "pretrained_half_rate_0.01": _pretrained("pretraining_half", 10, initial_lr=0.01),
-    "pretrained_half_adam": _pretrained("pretraining_half_adam", 10),
-    "pretrained_quarter": _pretrained("pretraining_quarter", 15),
-    "probe_random": _probe(None),
-    "probe_pretrained": _probe("pretraining_half"),
-    "probe_pretrained_adam": _probe("pretraining_half_adam"),
-    "probe_average_presence": _probe("average_presence_half"),
-}
+PRETRAINING = _to_choose_from(
+    {
+        "pretraining_half": _pretraining(10),
+        "pretraining_half_adam": _pretraining(10, optimizer_kind="adam", initial_lr=1e-3),
+        "pretraining_quarter": _pretraining(5),
+        "average_presence_half": _average(num_epochs=10),
+        "pretrained_half": _pretrained("pretraining_half", 10),
+        "pretrained_half_rate_0.01": _pretrained("pretraining_half", 10, initial_lr=0.01),
+        "pretrained_half_adam": _pretrained("pretraining_half_adam", 10),
+        "pretrained_quarter": _pretrained("pretraining_quarter", 15),
+        "probe_random": _probe(None),
+        "probe_pretrained": _probe("pretraining_half"),
+        "probe_pretrained_adam": _probe("pretraining_half_adam"),
+        "probe_average_presence": _probe("average_presence_half"),
+    }
+)
 DEDICATED = {
     "dedicated_" + "_".join(map(str, subset)): Arm("nnUNetTrainerZeroFill", dedicated_to=subset)
     for subset in all_subsets(4)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from nnunet_missingmod.choices import PRETRAINERS
 
 DATASET_ID = 502
@@ -40,7 +42,9 @@ class Arm:
         dedicated_to: channels, for a network that is trained and used on one subset alone.
         pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
         step: another training step than the trainer's own, by its name in ``steps``.
-        scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``.
+        splits: what it is scored on; candidates on the cases that decide, and what is chosen on the others later.
+        scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``, on the cases that
+            decide.
         followed: whether it is scored on training and validation cases while it trains, into ``curves``.
         presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
     """
@@ -52,6 +56,7 @@ class Arm:
     pretrained: str | None = None
     step: str | None = None
     presence: str | None = None
+    splits: tuple[str, ...] = ("val", "test")
     scored_by_average: bool = False
     followed: bool = False
 
@@ -120,12 +125,18 @@ class Study:
         """The file of what one training was scored at while it ran."""
         return HERE / "curves" / self.name / f"{arm}-{seed}{self.suffix}"
 
+    def splits_left(self, arm: str, seed: int) -> list[str]:
+        """Return what one training has not been scored on yet."""
+        scores = self.scores(arm, seed)
+        found = set(pd.read_csv(scores)["split"]) if scores.exists() else set()
+        return [split for split in self.arms[arm].splits if split not in found]
+
     def is_done(self, folder: StudyFolder, arm: str, seed: int) -> bool:
         """Return whether one training is over and, where there is anything to score, scored."""
         if self.arms[arm].followed:
             return self.curves(arm, seed).exists()
         if self.arms[arm].segments:
-            return self.scores(arm, seed).exists()
+            return not self.splits_left(arm, seed)
         return folder.checkpoint(arm, seed, self.arms[arm].trainer).exists()
 
     def validation_cases(self, cases: Sequence[str]) -> list[str]:

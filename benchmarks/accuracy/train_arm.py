@@ -2,8 +2,9 @@
 
     python benchmarks/accuracy/train_arm.py STUDY FOLDER ARM SEED
 
-`study.py` calls this; it leaves ``runs/STUDY/ARM-SEED.csv``: Dice of each case, subset and region, of the validation
-cases (on which methods are chosen) and of the test cases (on which they are reported). An arm that is followed leaves
+`study.py` calls this. It leaves ``runs/STUDY/ARM-SEED.csv``: Dice of each case, subset and region, of the validation
+cases (on which methods are chosen) and, unless the arm is only to choose from, of the test cases (on which they are
+reported). A training that is over already is scored on what it has no scores of yet. An arm that is followed leaves
 ``curves/STUDY/ARM-SEED.csv`` instead: the same of a few training and validation cases, after every second epoch.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from presence_forms import PRESENCE_FORMS
 from settings import BLOCK, CONFIGURATION, FOLD, PLANS, REGIONS, Arm, Study, StudyFolder
@@ -64,8 +66,8 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
     return trainer_class(plans | {"continue_training": False}, CONFIGURATION, FOLD, dataset_json, torch.device("cpu"))
 
 
-def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> tuple[Any, list[tuple[Any, ...]]]:
-    """Train from the seed and return the trainer and, if the arm is followed, the rows (epoch, ...) of its scores."""
+def prepare(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
+    """Return the arm's trainer, seeded, before anything is built."""
     plans = json.loads((folder.preprocessed / f"{PLANS}.json").read_text(encoding="utf-8"))
     block = BLOCK | {"num_epochs": study.num_epochs, "modality_dropout_seed": seed} | dict(arm.block)
     if arm.teacher is not None:
@@ -75,7 +77,12 @@ def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> tuple[Any, 
     dataset_json = json.loads((folder.preprocessed / "dataset.json").read_text(encoding="utf-8"))
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
-    trainer = build_trainer(arm, plans, dataset_json)
+    return build_trainer(arm, plans, dataset_json)
+
+
+def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> tuple[Any, list[tuple[Any, ...]]]:
+    """Train from the seed and return the trainer and, if the arm is followed, the rows (epoch, ...) of its scores."""
+    trainer = prepare(study, folder, arm, seed)
     if arm.pretrained is not None:
         from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
@@ -87,6 +94,15 @@ def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> tuple[Any, 
     return trainer, rows
 
 
+def trained(study: Study, folder: StudyFolder, name: str, seed: int) -> Any:
+    """Return the trainer of a training that is over, with its weights."""
+    arm = study.arms[name]
+    trainer = prepare(study, folder, arm, seed)
+    trainer.initialize()
+    trainer.load_checkpoint(str(folder.checkpoint(name, seed, arm.trainer)))
+    return trainer
+
+
 def follow(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
     """Return a list that grows by the rows (epoch, ...) of the network's scores after every second epoch."""
     rows: list[tuple[Any, ...]] = []
@@ -96,7 +112,7 @@ def follow(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
         end()
         # nnU-Net counts the epoch before this.
         if trainer.current_epoch % 2 == 0:
-            rows.extend((trainer.current_epoch, *row) for row in score(trainer, arm, cases))
+            rows.extend((trainer.current_epoch, *row) for row in score(trainer, arm, cases, ("train", "val")))
             trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
 
     trainer.on_epoch_end = end_and_score
@@ -132,8 +148,8 @@ def write_scores(target: Path, name: str, seed: int, rows: Sequence[tuple[Any, .
         temporary.write_bytes(gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
 
 
-def score(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
-    """Return the rows (split, case, subset, num_present, region, dice) of all cases."""
+def score(trainer: Any, arm: Arm, cases: Path, splits: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the rows (split, case, subset, num_present, region, dice) of the cases of some splits."""
     network = trainer.network
     trainer.set_deep_supervision_enabled(False)
     network.eval()
@@ -142,6 +158,8 @@ def score(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     for file in sorted(cases.glob("*.npz")):
         content = np.load(file)
+        if str(content["split"]) not in splits:
+            continue
         for subset in subsets:
             labels = predict(network, content["image"], patch, subset)
             dice = region_dice(labels, content["labels"], REGIONS)
@@ -169,21 +187,29 @@ def main(argv: list[str] | None = None) -> int:
     arm = study.arms[args.arm]
     folder.set_environment(folder.results(args.arm, args.seed))
     began = time.monotonic()
+    target, cases = study.scores(args.arm, args.seed), folder.root / "scored"
+    if target.exists():
+        left = study.splits_left(args.arm, args.seed)
+        trainer = trained(study, folder, args.arm, args.seed)
+        before = pd.read_csv(target)[list(SCORES)]
+        rows = [*before.itertuples(index=False), *score(trainer, arm, cases, left)]
+        write_scores(target, args.arm, args.seed, rows)
+        sys.stdout.write(f"{args.arm} {args.seed}: scored on {', '.join(left)}\n")
+        return 0
     trainer, followed = train(study, folder, arm, args.seed)
     minutes = (time.monotonic() - began) / 60
-    cases = folder.root / "scored"
     # The arm's own scores come last: with them it counts as done.
     if arm.scored_by_average:
         name = f"{args.arm}_by_average"
         trainer.average.exchange(trainer.network)
-        write_scores(study.scores(name, args.seed), name, args.seed, score(trainer, arm, cases))
+        write_scores(study.scores(name, args.seed), name, args.seed, score(trainer, arm, cases, ("val",)))
         trainer.average.exchange(trainer.network)
     if arm.followed:
-        target = study.curves(args.arm, args.seed)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_scores(target, args.arm, args.seed, followed, "epoch")
+        curves = study.curves(args.arm, args.seed)
+        curves.parent.mkdir(parents=True, exist_ok=True)
+        write_scores(curves, args.arm, args.seed, followed, "epoch")
     elif arm.segments:
-        write_scores(study.scores(args.arm, args.seed), args.arm, args.seed, score(trainer, arm, cases))
+        write_scores(target, args.arm, args.seed, score(trainer, arm, cases, arm.splits))
     sys.stdout.write(f"{args.arm} {args.seed}: trained in {minutes:.1f} min\n")
     return 0
 
