@@ -18,7 +18,6 @@ Conventions:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from nnunet_missingmod.keys import (
     BELOW_ONE,
@@ -36,9 +35,10 @@ from nnunet_missingmod.keys import (
     WEIGHT,
     Choices,
     Key,
+    Term,
     one_of,
 )
-from nnunet_missingmod.network_choices import NETWORK_KEYS, is_parallel
+from nnunet_missingmod.network_choices import ENCODER_LOSS_KEYS, ENCODER_TERMS, NETWORK_KEYS, is_parallel
 
 # Names that networks and losses share with the keys.
 MODALITY_DROPOUTS = ("uniform", "uniform_count", "bernoulli")
@@ -133,6 +133,7 @@ MASKING_KEYS: tuple[Key, ...] = (
 
 METHOD_KEYS: tuple[Key, ...] = (
     *NETWORK_KEYS,
+    *ENCODER_LOSS_KEYS,
     Key("optimizer_kind", "sgd", one_of(*OPTIMIZERS), "nnU-Net's SGD with Nesterov momentum, or Adam."),
     Key("deep_supervision", True, SWITCH, "Whether the loss is computed at lower resolutions too, as nnU-Net does."),
     Key("segmentation_loss", "nnunet", one_of(*SEGMENTATION_LOSSES),
@@ -218,30 +219,6 @@ TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
 PRETRAINERS = ("nnUNetTrainerMaskedPretraining",)
 
 
-@dataclass(frozen=True)
-class Term:
-    """A term of the training loss beside the segmentation's.
-
-    Attributes:
-        switch: the key that turns it on; its kinds.
-        weight: the key of its weight.
-        loss: where its ``losses.term.StepTerm`` is, as ``module:class`` within ``nnunet_missingmod.losses``.
-        has_teacher: whether it learns from a frozen teacher under these choices.
-        warms_up: whether ``distillation_warmup_epochs`` applies to it under these choices.
-    """
-
-    name: str
-    switch: str
-    weight: str
-    loss: str
-    has_teacher: Callable[[Choices], bool] = lambda _: False
-    warms_up: Callable[[Choices], bool] = lambda _: False
-
-    def is_on(self, choices: Choices) -> bool:
-        """Return whether the choices use the term."""
-        return choices[self.switch] not in (OFF, False)
-
-
 TERMS: tuple[Term, ...] = (
     Term("alignment", "alignment_anchor", "alignment_weight", "alignment:AlignmentTerm"),
     Term(
@@ -260,6 +237,7 @@ TERMS: tuple[Term, ...] = (
         has_teacher=lambda c: bool(c["mutual_information"] == "teacher"),
         warms_up=lambda _: True,
     ),
+    *ENCODER_TERMS,
 )
 
 # What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
@@ -278,6 +256,18 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerHolderMIParallel",
             "nnUNetTrainerRDL",
             "nnUNetTrainerRDLReference",
+        ),
+    ),
+    "Families": (
+        "trainers.families.{name}",
+        (
+            "nnUNetTrainerHeMIS",
+            "nnUNetTrainerUHVED",
+            "nnUNetTrainerRFNet",
+            "nnUNetTrainerMMFormer",
+            "nnUNetTrainerMMFormerMedMAP",
+            "nnUNetTrainerMTI",
+            "nnUNetTrainerM3FeCon",
         ),
     ),
     "Pretraining": ("trainers.{name}", PRETRAINERS),

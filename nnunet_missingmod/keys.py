@@ -1,6 +1,6 @@
-"""What a key of the plans' ``"missingmod"`` block is: its name, default, accepted values and meaning.
+"""What a key of the plans' ``"missingmod"`` block is, and what a loss term is that keys turn on.
 
-``choices`` holds the keys themselves.
+``choices`` holds the keys and terms themselves.
 """
 
 from __future__ import annotations
@@ -58,6 +58,33 @@ class Key:
     def accepts(self, value: Any) -> bool:
         """Return whether a value (never None) is accepted."""
         return self.range.accepts(value)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of the training loss beside the segmentation's.
+
+    Attributes:
+        switch: the key that turns it on; its kinds.
+        weight: the key of its weight.
+        loss: where its ``losses.term.StepTerm`` is, as ``module:class`` within ``nnunet_missingmod.losses``.
+        kinds: those of the switch's values that turn it on; by default all but off.
+        has_teacher: whether it learns from a frozen teacher under these choices.
+        warms_up: whether ``distillation_warmup_epochs`` applies to it under these choices.
+    """
+
+    name: str
+    switch: str
+    weight: str
+    loss: str
+    kinds: tuple[str, ...] = ()
+    has_teacher: Callable[[Choices], bool] = lambda _: False
+    warms_up: Callable[[Choices], bool] = lambda _: False
+
+    def is_on(self, choices: Choices) -> bool:
+        """Return whether the choices use the term."""
+        value = choices[self.switch]
+        return value in self.kinds if self.kinds else value not in (OFF, False)
 
 
 def _is_number(value: Any) -> bool:

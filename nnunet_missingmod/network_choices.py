@@ -5,14 +5,16 @@ From here ``choices`` takes the keys, and the networks know their names.
 
 from __future__ import annotations
 
-from nnunet_missingmod.keys import COUNT, OFF, SWITCH, Choices, Key, one_of
+from nnunet_missingmod.keys import COUNT, OFF, SHARE, SWITCH, WEIGHT, Choices, Key, Term, one_of
 
 NETWORKS = ("early", "parallel", "modality_encoders", "stock")
 ENCODERS = ("shared", "separate", "slim")
 CHANNEL_ENCODERS = (OFF, "separate", "shared")
 ABSENT_FILLS = ("zero", "learned")
 FUSED_AT = ("logits", "features")
-FEATURE_FUSIONS = ("mean", "attention", "concatenate", "moments", "gated")
+BOTTLENECKS = (OFF, "tokens", "reconstruction")
+AUXILIARIES = (OFF, "unimodal", "unimodal_low")
+FEATURE_FUSIONS = ("mean", "attention", "concatenate", "moments", "gated", "region_aware", "gaussian_product")
 
 
 def is_parallel(choices: Choices) -> bool:
@@ -29,7 +31,7 @@ def _fuses_features(choices: Choices) -> bool:
 
 
 # What models were trained with that are older than a key.
-BEFORE: Choices = {"encoders": "shared"}
+BEFORE: Choices = {"encoders": "shared", "bottleneck": OFF}
 
 # fmt: off
 NETWORK_KEYS: tuple[Key, ...] = (
@@ -66,12 +68,80 @@ NETWORK_KEYS: tuple[Key, ...] = (
         idle=(lambda c: not is_parallel(c), 'network is not "parallel"')),
     Key("feature_fusion", "mean", one_of(*FEATURE_FUSIONS),
         "How levels of encoders are fused: their mean; weighed by attention, with a comparison of modalities; side by "
-        "side and reduced; mean and variance; or weighed by gates that see all.",
+        "side and reduced; mean and variance; weighed by gates that see all; by regions that are found on the way; or "
+        "as a product of Gaussians.",
         ((lambda c: c["feature_fusion"] != "mean" and not _fuses_features(c),
           'feature_fusion needs network "modality_encoders", or "parallel" and fused_at "features"; or set it to '
           '"mean".'),
          (lambda c: _has_encoders(c) and c["encoders"] == "slim" and c["feature_fusion"] in ("mean", "attention"),
           'slim encoders have too few channels each for the mean and attention: set feature_fusion to "concatenate".'),
          )),
+    Key("bottleneck", OFF, one_of(*BOTTLENECKS),
+        "Attention between the modalities' deepest levels before they are fused: none, of all that are kept, or one "
+        "that makes up those that are not.",
+        ((lambda c: c["bottleneck"] != OFF and not _fuses_features(c),
+          'bottleneck is of network "modality_encoders": set it to "none".'),)),
+)
+# Of losses that only modality encoders have.
+ENCODER_LOSS_KEYS: tuple[Key, ...] = (
+    Key("reconstruction_weight", 1.0, WEIGHT,
+        "Weight of the error of what the bottleneck makes up for dropped modalities.",
+        idle=(lambda c: c["bottleneck"] != "reconstruction", 'bottleneck is not "reconstruction"')),
+    Key("region_maps_weight", 1.0, WEIGHT,
+        "Weight of the loss of the regions that `region_aware` fusion finds.",
+        idle=(lambda c: c["feature_fusion"] != "region_aware", 'feature_fusion is not "region_aware"')),
+    Key("gaussian_divergence_weight", 0.1, WEIGHT,
+        "Weight of the divergences between subsets' products of Gaussians, and from a standard normal one.",
+        idle=(lambda c: c["feature_fusion"] != "gaussian_product", 'feature_fusion is not "gaussian_product"')),
+    Key("image_reconstruction", False, SWITCH,
+        "Whether decoders that prediction does not know reconstruct all images from the fused features.",
+        ((lambda c: c["image_reconstruction"] and not _fuses_features(c),
+          'image_reconstruction is of network "modality_encoders": set it to false.'),)),
+    Key("image_reconstruction_weight", 0.1, WEIGHT, "Weight of the images' mean squared error.",
+        idle=(lambda c: not c["image_reconstruction"], "image_reconstruction is false")),
+    Key("auxiliary", OFF, one_of(*AUXILIARIES),
+        "Whether a decoder that prediction does not know segments from each modality alone, at full resolution or at a "
+        "lower one.",
+        ((lambda c: c["auxiliary"] != OFF and not _fuses_features(c),
+          'auxiliary is of network "modality_encoders": set it to "none".'),)),
+    Key("auxiliary_level", 1, COUNT, "Level of `unimodal_low`; 0 would be full resolution.",
+        idle=(lambda c: c["auxiliary"] != "unimodal_low", 'auxiliary is not "unimodal_low"')),
+    Key("auxiliary_weight", 1.0, WEIGHT, "Weight of the auxiliary term, a sum over modalities.",
+        idle=(lambda c: c["auxiliary"] == OFF, 'auxiliary is "none"')),
+    Key("segmentation_from", 0.0, SHARE,
+        "Share of the training before which the loss of the network's own output has weight 0, and the auxiliary alone "
+        "trains encoders.",
+        idle=(lambda c: c["auxiliary"] == OFF, 'auxiliary is "none"')),
 )
 # fmt: on
+
+ENCODER_TERMS: tuple[Term, ...] = (
+    Term("auxiliary", "auxiliary", "auxiliary_weight", "auxiliary:UnimodalTerm"),
+    Term(
+        "reconstruction",
+        "bottleneck",
+        "reconstruction_weight",
+        "reconstruction:ReconstructionTerm",
+        kinds=("reconstruction",),
+    ),
+    Term(
+        "region_maps",
+        "feature_fusion",
+        "region_maps_weight",
+        "region_maps:RegionMapsTerm",
+        kinds=("region_aware",),
+    ),
+    Term(
+        "gaussian_divergence",
+        "feature_fusion",
+        "gaussian_divergence_weight",
+        "gaussian_divergence:GaussianDivergenceTerm",
+        kinds=("gaussian_product",),
+    ),
+    Term(
+        "image_reconstruction",
+        "image_reconstruction",
+        "image_reconstruction_weight",
+        "image_reconstruction:ImageReconstructionTerm",
+    ),
+)

@@ -15,6 +15,7 @@ from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.losses.alignment import AnchorAlignmentLoss
 from nnunet_missingmod.losses.divergences import divergence
 from nnunet_missingmod.losses.term import StepTerm
+from nnunet_missingmod.networks.bottleneck import build_bottleneck
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.plans_block import resolve
@@ -27,8 +28,9 @@ def use_encoders(encoders="shared", feature_fusion="mean"):
     def backbone():
         built = nn.Module()
         built.encoder, built.decoder = nn.Module(), nn.Module()
-        built.encoder.conv_op, built.encoder.output_channels, built.encoder.strides = nn.Conv2d, [1], [(1, 1)]
+        built.encoder.conv_op, built.encoder.output_channels, built.encoder.strides = nn.Conv2d, [2], [(1, 1)]
         built.encoder.layer, built.decoder.encoder = nn.Conv2d(1, 1, 1), built.encoder
+        built.decoder.num_classes, built.decoder.transpconvs = 2, []
         return built
 
     branches = [] if encoders == "shared" else [backbone(), backbone()]
@@ -49,11 +51,13 @@ USES = {
     "absent_fill": lambda value: ChannelEncoder(2, "shared", absent_fill=value),
     "encoders": lambda value: use_encoders(encoders=value),
     "feature_fusion": lambda value: use_encoders(feature_fusion=value),
+    "bottleneck": lambda value: build_bottleneck(value, 4, 2, [2, 2]),
     "alignment_anchor": lambda value: AnchorAlignmentLoss(value, ["a", "b"], anchor_modality="a"),
     "divergence": use_divergence,
     "modality_dropout": ModalityDropout,
 }
-WITHOUT_CODE = {("divergence", "none"), ("modality_dropout", "none")}  # what is off is not built
+# What is off is not built.
+WITHOUT_CODE = {("divergence", "none"), ("modality_dropout", "none"), ("bottleneck", "none")}
 
 
 @pytest.mark.parametrize("name", USES)
@@ -84,7 +88,11 @@ def test_the_defaults_contradict_nothing_and_every_contradiction_can_be_asked(ke
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
 def test_a_term_has_a_switch_that_is_off_by_default_a_weight_and_a_loss(term):
     assert not term.is_on(resolve(None))
-    assert BY_NAME[term.switch].range.values[:1] == (choices.OFF,) or BY_NAME[term.switch].default is False
+    switch = BY_NAME[term.switch]
+    if term.kinds:
+        assert set(term.kinds) < set(switch.range.values)
+    else:
+        assert switch.range.values[:1] == (choices.OFF,) or switch.default is False
     assert BY_NAME[term.weight].allowed == "number, at least 0"
     module, name = term.loss.split(":")
     assert issubclass(getattr(import_module(f"nnunet_missingmod.losses.{module}"), name), StepTerm)

@@ -51,20 +51,21 @@ def _probe(pretrained: str | None) -> Arm:
     return replace(_medmap(alignment_anchor="none", num_epochs=2), step="probe", pretrained=pretrained)
 
 
-def _teacher(length: int = 1) -> Arm:
-    return Arm("nnUNetTrainerMedMAPTeacher", {"num_epochs": length * EPOCHS // 2})
+def _teacher(length: int = 1, **block: Any) -> Arm:
+    return Arm("nnUNetTrainerMedMAPTeacher", {"num_epochs": length * EPOCHS // 2, **block}, splits=("val",))
 
 
-def _flagship(length: int = 1) -> Arm:
-    """Half of the steps are its teacher's."""
-    return Arm("nnUNetTrainerHolderMI", _teacher(length).block, teacher=at_length("teacher_half", length))
+def _flagship(length: int = 1, **block: Any) -> Arm:
+    """Half of the steps are its teacher's, which is the same network."""
+    teacher = "teacher_half_presence" if block else "teacher_half"
+    return Arm("nnUNetTrainerHolderMI", _teacher(length, **block).block, teacher=at_length(teacher, length))
 
 
 METHODS = {
     "dropout": Arm("nnUNetTrainerModalityDropout"),
     "zero_fill": Arm("nnUNetTrainerZeroFill"),
     "medmap": _medmap(presence_conditioning=False),
-    "teacher_half": replace(_teacher(), splits=("val",)),
+    "teacher_half": _teacher(),
     "flagship": _flagship(),
     "average": _by_average(presence_conditioning=False),
     "average_presence": _by_average(),
@@ -89,6 +90,9 @@ CANDIDATES = _to_choose_from(
         "average_presence_curriculum": _average(modality_dropout_until=0.5),
         "medmap_presence_curriculum": _medmap(modality_dropout_until=0.5),
         "average_presence_curriculum_late": _average(modality_dropout_from=0.25, modality_dropout_until=0.5),
+        "average_presence_complete_first": _average(modality_dropout_from=0.5, modality_dropout_until=0.5),
+        "teacher_half_presence": _teacher(presence_conditioning=True),
+        "flagship_presence": _flagship(presence_conditioning=True),
         # Complete cases more often: the number of modalities is drawn first
         "average_presence_uniform_count": _average(modality_dropout="uniform_count"),
         # Wider

@@ -53,6 +53,7 @@ def can_share(network: nn.Module) -> bool:
     return (
         isinstance(network, ModalityEncoderNetwork)
         and network.condition is None
+        and network.bottleneck is None
         and all(isinstance(fusion, MeanFusion) for fusion in network.fusions)
         and type(network.decoder) is UNetDecoder
         and all(type(stage.convs[0]) is ConvDropoutNormReLU for stage in network.decoder.stages)
@@ -157,16 +158,16 @@ class SubsetStack(nn.Module):
                 assert isinstance(output.logits, torch.Tensor)
                 yield output.logits
         elif isinstance(self.network, ModalityEncoderNetwork):
-            levels = self.network.encode(x)
+            separately = self.network.encode(x)
             if can_share(self.network):
-                of_modality = [level[0] for level in levels.values]
-                encoded = levels.encoded[0].tolist()
+                of_modality = [level[0] for level in separately.levels]
+                encoded = separately.encoded[0].tolist()
                 rows = [[channel for channel in subset if encoded[channel]] for subset in self.subsets]
                 yield from decode_subsets(self.network.decoder, of_modality, rows)
                 return
             for kept in self._subset_membership().to(x.device):
-                of_subset = levels.encoded & kept
-                logits = self.network.decode(self.network.fuse(levels.values, of_subset), of_subset)
+                of_subset = separately.encoded & kept
+                logits, _, _ = self.network.fuse_and_decode(separately, of_subset)
                 assert isinstance(logits, torch.Tensor)
                 yield logits
         else:

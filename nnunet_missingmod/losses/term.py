@@ -6,12 +6,14 @@ lists the terms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.networks.backbone import Separately
+from nnunet_missingmod.networks.decoders import DecoderDesign
 
 
 class Setting(NamedTuple):
@@ -23,12 +25,16 @@ class Setting(NamedTuple):
             same.
         dimensions: 2 or 3.
         head: the meaning of the logits.
+        decoder: how the network's decoder is built, of a network of modality encoders; else None.
+        segmentation: nnU-Net's loss at one resolution.
     """
 
     modality_names: tuple[str, ...]
     encoder_channels: tuple[int, ...]
     dimensions: int
     head: Head
+    decoder: DecoderDesign | None = None
+    segmentation: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class FullView(NamedTuple):
@@ -58,6 +64,9 @@ class Step(NamedTuple):
         encoder: {level: (B, C_k, voxels of the step's lattice)} for the levels that a term uses.
         teacher: the frozen teacher's output for the batch before dropout; None without a teacher.
         own: the network's own output for all modalities; None if the step does not compute it.
+        separately: each modality's features, of a network of modality encoders; else None.
+        fused: per level, full resolution first, (B, C_k, *spatial_k), what the decoder got, of all voxels.
+        targets: the labels at every resolution of deep supervision, full resolution first.
     """
 
     logits: Tensor
@@ -68,6 +77,9 @@ class Step(NamedTuple):
     encoder: Mapping[int, Tensor]
     teacher: FullView | None = None
     own: FullView | None = None
+    separately: Separately | None = None
+    fused: Sequence[Tensor] = ()
+    targets: Sequence[Tensor] = ()
 
 
 class StepTerm:
@@ -80,12 +92,15 @@ class StepTerm:
         needs_own: whether it uses ``Step.own``, which is computed only in a step that goes through all subsets.
         uses_teacher_logits: whether it uses the logits of ``Step.teacher``. If no term does, the teacher's decoder does
             not run.
+        uses_dropped: whether it learns from modalities that were dropped from the logits; a network of modality
+            encoders then encodes them too.
     """
 
     levels: tuple[int, ...] = ()
     once_per_step = False
     needs_own = False
     uses_teacher_logits = False
+    uses_dropped = False
 
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> StepTerm:

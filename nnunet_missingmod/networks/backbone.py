@@ -35,6 +35,26 @@ class Backbone(Protocol):
     decoder: Any
 
 
+class Separately(NamedTuple):
+    """What a network of modality encoders makes of each modality, which losses beside the segmentation's use.
+
+    Attributes:
+        levels: per level, full resolution first, (B, J, c_k, *spatial_k), before any fusion.
+        encoded: (B, J) bool, the modalities that were encoded; with ``encodes_dropped`` they are all of the case's.
+        bottleneck: (B, J, c, *grid): the deepest level as it is fused, where there is attention between modalities.
+        images: (B, J, *spatial), the network's input; anything where a modality was not encoded.
+        maps: per level (B, K, *spatial_k): the logits of the regions that region-aware fusion found.
+        gaussians: per level means and logarithms of variances, (B, J, C_k, *spatial_k) each, where they are fused.
+    """
+
+    levels: list[torch.Tensor]
+    encoded: torch.Tensor
+    bottleneck: torch.Tensor | None = None
+    images: torch.Tensor | None = None
+    maps: Sequence[torch.Tensor] = ()
+    gaussians: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
+
+
 class Features(NamedTuple):
     """What ``forward(x, return_features=True)`` adds to the logits.
 
@@ -44,11 +64,13 @@ class Features(NamedTuple):
         present: (B, J) bool, on the device of the latents.
         encoder: per level, full resolution first, (B, C_k, *spatial_k): the features that the decoder gets, of all
             present modalities together.
+        separately: of a network of modality encoders.
     """
 
     latents: torch.Tensor
     present: torch.Tensor
     encoder: list[torch.Tensor]
+    separately: Separately | None = None
 
 
 def map_logits(function: Callable[[torch.Tensor], torch.Tensor], logits: Logits) -> Logits:

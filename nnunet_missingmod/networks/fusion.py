@@ -245,7 +245,7 @@ def build_fusion(
     out_channels = out_channels or channels
     if name in _REDUCING:
         return _REDUCING[name](channels, num_modalities, conv_op, out_channels)
-    if name not in FEATURE_FUSIONS:
+    if name not in ("mean", "attention"):
         raise ValueError(f"feature_fusion must be one of {', '.join(FEATURE_FUSIONS)}, got {name!r}.")
     if channels != out_channels:
         raise ValueError(f"The fusion {name!r} leaves {channels} channels and the decoder expects {out_channels}.")

@@ -11,94 +11,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from nnunet_missingmod.network_choices import ENCODERS
-from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, count_outputs
+from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, Separately, count_outputs
 from nnunet_missingmod.networks.branches import Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.decoders import DecoderDesign, design_of
+from nnunet_missingmod.networks.encoders import ModalityEncoders, SizesOfEncoder
 from nnunet_missingmod.networks.fusion import build_fusion
+from nnunet_missingmod.networks.gaussian_fusion import GaussianProductFusion
 from nnunet_missingmod.networks.multimodal import PresentOnlyNetwork
 from nnunet_missingmod.networks.norms import use_modality_norms, use_presence_norms
+from nnunet_missingmod.networks.region_fusion import RegionAwareFusion
 
 
-class Levels(NamedTuple):
-    """What the encoders make of each modality by itself, before any fusion.
+class _Fusing(Sequence[torch.Tensor]):
+    """The levels that a decoder is given, each fused when it is asked for, and kept.
 
-    Attributes:
-        values: per level, full resolution first, (B, J, c_k, *spatial_k); zeros, or what an encoder makes of zeros, for
-            modalities that were not encoded.
-        latents: (B, J, C, *spatial), the channel encoder's output.
-        encoded: (B, J) bool, the modalities that were encoded.
+    nnU-Net's decoder asks for a level once it has upsampled what comes from below, on which fusion by regions depends.
     """
 
-    values: list[torch.Tensor]
-    latents: torch.Tensor
-    encoded: torch.Tensor
+    def __init__(
+        self, network: ModalityEncoderNetwork, levels: list[torch.Tensor], kept: torch.Tensor, of_deepest: torch.Tensor
+    ) -> None:
+        self.network = network
+        self.levels = levels
+        self.kept = [kept] * (len(levels) - 1) + [of_deepest]
+        self.fused: dict[int, torch.Tensor] = {}
+        self.maps: dict[int, torch.Tensor] = {}
+        self.gaussians: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
+    def __len__(self) -> int:
+        return len(self.levels)
 
-class SizesOfEncoder(NamedTuple):
-    """What nnU-Net's decoder reads of its encoder to count its outputs, without holding the encoder's weights."""
+    def __getitem__(self, index: Any) -> Any:
+        level = index % len(self.levels)
+        if level not in self.fused:
+            self.fused[level] = self._fuse(level)
+        return self.fused[level]
 
-    output_channels: Sequence[int]
-    strides: Sequence[Sequence[int]]
+    def _fuse(self, level: int) -> torch.Tensor:
+        fusion, values, kept = self.network.fusions[level], self.levels[level], self.kept[level]
+        if isinstance(fusion, RegionAwareFusion):
+            deepest = level == len(self.levels) - 1
+            fused, self.maps[level] = fusion(values, kept, None if deepest else self.network.upsampled)
+        elif isinstance(fusion, GaussianProductFusion):
+            fused, self.gaussians[level] = fusion(values, kept)
+        else:
+            fused = fusion(values, kept)
+        result: torch.Tensor = fused
+        return result
 
+    def everything(self) -> list[torch.Tensor]:
+        """Return all levels, full resolution first."""
+        return [self[level] for level in range(len(self.levels))]
 
-class ModalityEncoders(nn.Module):
-    """J encoders of the same design, one for each modality; they stand in the place of the backbone's encoder.
-
-    Attributes:
-        output_channels: of the levels after their fusion, which the decoder gets.
-        branch_channels: of a single encoder's levels.
-        strides, conv_op: of each encoder.
-    """
-
-    def __init__(self, encoders: Sequence[Any], output_channels: Sequence[int]) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList(encoders)
-        self.output_channels = tuple(output_channels)
-        self.branch_channels = tuple(encoders[0].output_channels)
-        self.strides, self.conv_op = encoders[0].strides, encoders[0].conv_op
-
-    def forward(self, rows: torch.Tensor, present: torch.Tensor) -> list[torch.Tensor]:
-        """Return the levels (B, J, c_k, *spatial_k) of rows (B, J, C, *spatial).
-
-        In training every encoder runs on every sample, so that its parameters take part in every step, as distributed
-        training requires, and the sizes do not depend on the subsets, for which ``torch.compile`` would compile anew.
-        In evaluation an encoder runs on the samples that have its modality.
-        """
-        if self.training:
-            of_modality = [encoder(rows[:, index]) for index, encoder in enumerate(self.encoders)]
-            return [torch.stack(level, dim=1) for level in zip(*of_modality, strict=True)]
-        return self._of_present(rows, present)
-
-    # Which encoders run depends on the data, which a compiled graph cannot express.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _of_present(self, rows: torch.Tensor, present: torch.Tensor) -> list[torch.Tensor]:
-        samples, modalities = present.cpu().nonzero(as_tuple=True)
-        levels: list[torch.Tensor] = []
-        for index, encoder in enumerate(self.encoders):
-            chosen = samples[modalities == index].to(rows.device)
-            if not len(chosen):
-                continue
-            found = encoder(rows[:, index].index_select(0, chosen))
-            levels = levels or [level.new_zeros(*present.shape, *level.shape[1:]) for level in found]
-            for level, of_samples in zip(levels, found, strict=True):
-                level[:, index].index_copy_(0, chosen, of_samples)
-        if levels:
-            return levels
-        nothing = self.encoders[0](torch.zeros_like(rows[:, 0]))  # no sample has any modality
-        return [
-            torch.zeros_like(level).unsqueeze(1).expand(-1, present.shape[1], *level.shape[1:]) for level in nothing
-        ]
-
-    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Return the number of convolution outputs of all encoders."""
-        encoders: Any = self.encoders
-        return sum(int(encoder.compute_conv_feature_map_size(input_size)) for encoder in encoders)
+    def found_in(self, separately: Separately) -> Separately:
+        """Return the features with what was found on the way."""
+        maps = [self.maps[level] for level in sorted(self.maps)]
+        gaussians = [self.gaussians[level] for level in sorted(self.gaussians)]
+        return separately._replace(maps=maps, gaussians=gaussians)
 
 
 class ModalityEncoderNetwork(PresentOnlyNetwork):
@@ -107,6 +83,9 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
     With f_{j,l} level l of modality j's encoder and P the modalities that are kept::
 
         s_l = fusion_l(f_{j,l}, j in P),    logits = decoder(s_0, ..., s_{L-1})
+
+    What is not kept but in the input is encoded in training (``set_present``), for losses beside the segmentation's;
+    nothing of it reaches the logits.
 
     Args:
         channel_encoder: maps J modalities to C latent channels each. Its ``absent_fill`` must be ``zero``.
@@ -117,6 +96,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             each modality and keep their initial values. ``separate`` and ``slim``: those of ``branches``.
         branches: J backbones whose encoders take the place of the backbone's.
         feature_fusion: of ``network_choices.FEATURE_FUSIONS`` (see ``fusion``).
+        bottleneck: attention between the modalities' deepest levels before they are fused (see ``bottleneck``).
         presence_conditioning: let the decoder's normalisation depend on which modalities are absent
             (``norms.PresenceInstanceNorm``). This changes nothing at initialisation.
 
@@ -133,6 +113,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         encoders: str = "shared",
         branches: Sequence[Backbone] = (),
         feature_fusion: str = "mean",
+        bottleneck: nn.Module | None = None,
         presence_conditioning: bool = False,
     ) -> None:
         super().__init__(channel_encoder, backbone)
@@ -151,12 +132,39 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             del backbone.decoder.encoder
             backbone.decoder.encoder = sizes
         self.encoders = encoders
+        self.branch_channels = tuple(widths)
+        self.bottleneck = bottleneck
         # The shared encoder, which nnU-Net's decoder holds, has the norms of its modalities already.
         self.condition = use_presence_norms(backbone.decoder, self.num_modalities) if presence_conditioning else None
         self.fusions = nn.ModuleList(
-            build_fusion(feature_fusion, width, self.num_modalities, self.encoder.conv_op, out_channels=channels)
-            for width, channels in zip(widths, sizes.output_channels, strict=True)
+            self._build_fusion(feature_fusion, level, width, channels)
+            for level, (width, channels) in enumerate(zip(widths, sizes.output_channels, strict=True))
         )
+        self.fuses_by_regions = feature_fusion == "region_aware"
+        self.upsampled: torch.Tensor | None = None
+        if self.fuses_by_regions:
+            for upsampling in self.decoder.transpconvs:
+                upsampling.register_forward_hook(self._note_upsampled)
+
+    def _build_fusion(self, name: str, level: int, width: int, channels: int) -> nn.Module:
+        sizes = (width, self.num_modalities, self.encoder.conv_op)
+        if name == "gaussian_product":
+            return GaussianProductFusion(*sizes, channels)
+        if name == "region_aware":
+            decoded = 0 if level == len(self.branch_channels) - 1 else channels
+            return RegionAwareFusion(
+                *sizes, channels, num_outputs=int(self.decoder.num_classes), decoded_channels=decoded
+            )
+        return build_fusion(name, *sizes, out_channels=channels)
+
+    def _note_upsampled(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        self.upsampled = output
+
+    @property
+    def decoder_design(self) -> DecoderDesign:
+        """How the decoder is built, for one modality's levels."""
+        one = self.encoder if self.encoders == "shared" else self.encoder.encoders[0]
+        return design_of(self.decoder, one, self.branch_channels)
 
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, *, return_features: bool = False
@@ -171,55 +179,70 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
                 marked as absent. If it is on the CPU, the forward pass does not wait for the GPU.
             return_features: also return ``Features``.
         """
+        kept = None
         if present is None:
-            present = self._take_next_present()
+            present, kept = self._take_next_present()
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device) if self.encoders == "shared" else None
-        levels = self._encode(images, extra, present, pairs)
-        fused = self.fuse(levels.values, levels.encoded)
-        logits = self.decode(fused, levels.encoded)
+        separately, latents = self._encode(images, extra, present, pairs)
+        kept = separately.encoded if kept is None else kept.to(x.device, non_blocking=True)
+        logits, fused, separately = self.fuse_and_decode(separately, kept)
         if return_features or self.returns_in_training("features"):
-            return logits, Features(levels.latents, levels.encoded, fused)
+            return logits, Features(latents, kept, fused, separately)
         return logits
 
-    def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Levels:
+    def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Separately:
         """Return what the encoders make of each modality; by default ``present`` is read from the marks in ``x``."""
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device) if self.encoders == "shared" else None
-        return self._encode(images, extra, present, pairs)
+        return self._encode(images, extra, present, pairs)[0]
 
-    def _encode(self, images: torch.Tensor, extra: torch.Tensor, present: torch.Tensor, pairs: Pairs | None) -> Levels:
+    def _encode(
+        self, images: torch.Tensor, extra: torch.Tensor, present: torch.Tensor, pairs: Pairs | None
+    ) -> tuple[Separately, torch.Tensor]:
+        """Return the modalities' features, and the latents (B, J, C, *spatial)."""
         if pairs is not None:
             latents = self.channel_encoder.encode_pairs(images, pairs)
             rows = self.append_extra_channels(latents, extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
             with self.modality.set(pairs.modality):
                 levels: list[torch.Tensor] = self.encoder(rows)
-            return Levels([pairs.scatter(level) for level in levels], pairs.scatter(latents), pairs.present)
+            by_modality = [pairs.scatter(level) for level in levels]
+            return Separately(by_modality, pairs.present, images=images), pairs.scatter(latents)
         on_device = present.to(images.device, non_blocking=True)
         latents = self.channel_encoder(images, on_device)
         every = extra.unsqueeze(1).expand(-1, self.num_modalities, *extra.shape[1:]).to(latents.dtype)
         rows = torch.cat([latents, every], dim=2) if extra.shape[1] else latents
-        return Levels(self.encoder(rows, present), latents, on_device)
+        return Separately(self.encoder(rows, present), on_device, images=images), latents
 
-    def fuse(self, values: Sequence[torch.Tensor], kept: torch.Tensor) -> list[torch.Tensor]:
-        """Return the levels (B, C_k, *spatial_k) that the decoder gets.
+    def fuse_and_decode(
+        self, separately: Separately, kept: torch.Tensor
+    ) -> tuple[Logits, list[torch.Tensor], Separately]:
+        """Return the logits, the levels (B, C_k, *spatial_k) that the decoder got, and what fusing found on the way.
 
         Args:
-            values: of `Levels`.
-            kept: (B, J) bool on their device, the modalities to use.
+            separately: of ``encode``.
+            kept: (B, J) bool on its device, the modalities to use.
         """
-        return [fusion(level, kept) for fusion, level in zip(self.fusions, values, strict=True)]
-
-    def decode(self, fused: list[torch.Tensor], kept: torch.Tensor) -> Logits:
-        """Return the decoder's logits of fused levels; ``kept`` is (B, J) bool, the modalities that were fused."""
+        deepest, of_them, bottleneck = separately.levels[-1], kept, None
+        if self.bottleneck is not None:
+            deepest, of_them = self.bottleneck(deepest, kept)
+            bottleneck = deepest
+        fusing = _Fusing(self, [*separately.levels[:-1], deepest], kept, of_them)
         with nullcontext() if self.condition is None else self.condition.set(kept):
-            logits: Logits = self.decoder(fused)
-        return logits
+            logits: Logits = self.decoder(fusing if self.fuses_by_regions else fusing.everything())
+        self.upsampled = None
+        return logits, fusing.everything(), fusing.found_in(separately._replace(bottleneck=bottleneck))
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return the fused levels without running the decoder; the arguments are those of ``encode``."""
-        levels = self.encode(x, present)
-        return self.fuse(levels.values, levels.encoded)
+        """Return the fused levels, for which only fusion by regions runs the decoder; arguments as of ``encode``."""
+        separately = self.encode(x, present)
+        kept = separately.encoded
+        if self.fuses_by_regions:
+            return self.fuse_and_decode(separately, kept)[1]
+        *levels, deepest = separately.levels
+        if self.bottleneck is not None:
+            deepest, kept = self.bottleneck(deepest, kept)
+        return _Fusing(self, [*levels, deepest], separately.encoded, kept).everything()
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs of the channel encoder, J encoders, the fusions and the decoder."""

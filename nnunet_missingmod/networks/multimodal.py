@@ -100,43 +100,61 @@ class MultimodalNetwork(nn.Module):
         raise NotImplementedError
 
 
+# What is present, and what is kept of it, as the next forward pass is told; None if it is not told.
+_Told = tuple[torch.Tensor | None, torch.Tensor | None]
+
+
 class PresentOnlyNetwork(MultimodalNetwork):
-    """Base of the networks that run parts of themselves for present modalities only."""
+    """Base of the networks that run parts of themselves for present modalities only.
+
+    Attributes:
+        encodes_dropped: whether in training it encodes modalities that were dropped, for losses beside the
+            segmentation's. They stay in the input then, and ``set_present`` says what is used for the logits.
+    """
+
+    encodes_dropped = False
 
     def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
         super().__init__(channel_encoder, backbone)
         if channel_encoder.absent_fill != "zero":
             raise ValueError(f"Absent modalities do not run in a {type(self).__name__}: use absent_fill 'zero'.")
-        self._next_present: torch.Tensor | None = None
+        self._next_present: _Told = (None, None)
 
-    def set_present(self, present: torch.Tensor) -> None:
+    def set_present(self, present: torch.Tensor, *, kept: torch.Tensor | None = None) -> None:
         """Set which modalities are present in the input of the next ``forward(x)``.
 
         Without it ``forward(x)`` reads the marks in ``x``; on a GPU the CPU then has to wait for the result.
 
         Args:
             present: (B, J) bool, on the CPU. It holds for one forward pass.
+            kept: (B, J) bool, on the CPU, those of them that the logits are made of; by default all.
         """
-        self._next_present = present
+        self._next_present = present, present if kept is None else kept
 
     # Not compiled: torch.compile would compile anew whenever this attribute changes. It ends the graph here, and can
     # start a new one only in the function that it compiles: call this, and what else ends a graph, in forward.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _take_next_present(self) -> torch.Tensor | None:
-        present, self._next_present = self._next_present, None
-        return present
+    def _take_next_present(self) -> _Told:
+        told, self._next_present = self._next_present, (None, None)
+        return told
 
 
-def tell_present(network: nn.Module, present: torch.Tensor) -> None:
+def tell_present(network: nn.Module, present: torch.Tensor, *, kept: torch.Tensor | None = None) -> None:
     """Tell a network that runs only present modalities which they are, so that it need not wait for the GPU.
 
     Args:
         network: of any kind, compiled or wrapped or not; others are told nothing.
-        present: (B, J) bool, on the CPU.
+        present, kept: see ``PresentOnlyNetwork.set_present``.
     """
     network = unwrapped(network)
     if isinstance(network, PresentOnlyNetwork):
-        network.set_present(present)
+        network.set_present(present, kept=kept)
+
+
+def encodes_dropped(network: nn.Module) -> bool:
+    """Return whether the network, in training, is to be given what was dropped, and told what was kept."""
+    network = unwrapped(network)
+    return isinstance(network, PresentOnlyNetwork) and network.encodes_dropped and network.training
 
 
 def forward_with_encoder_features(

@@ -65,7 +65,7 @@ class ParallelNetwork(PresentOnlyNetwork):
         # These lines stay in forward: torch.compile ends the graph at _take_next_present and at find_pairs, and can
         # start a new one only in the function that it compiles.
         if present is None:
-            present = self._take_next_present()
+            present, _ = self._take_next_present()
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device)
         levels, latent_rows = self._encode_pairs(images, extra, pairs)

@@ -7,14 +7,16 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunet_missingmod.choices import TERMS, Term
-from nnunet_missingmod.keys import Choices
+from nnunet_missingmod.choices import TERMS
+from nnunet_missingmod.keys import OFF, Choices, Term
 from nnunet_missingmod.losses.term import Setting, StepTerm
 from nnunet_missingmod.network_choices import BEFORE
+from nnunet_missingmod.networks.bottleneck import build_bottleneck
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
@@ -88,12 +90,19 @@ def build_network(
         if encoders != "shared":
             slim = slimmed(configuration_manager, num_modalities) if encoders == "slim" else configuration_manager
             branches = [build_backbone(slim) for _ in range(num_modalities)]
+        attention = None
+        if choices["bottleneck"] != OFF:
+            encoder = (branches[0] if branches else backbone).encoder
+            strides = np.prod(np.array(encoder.strides), axis=0)
+            grid = [int(size) for size in np.array(configuration_manager.patch_size) // strides]
+            attention = build_bottleneck(choices["bottleneck"], int(encoder.output_channels[-1]), num_modalities, grid)
         return ModalityEncoderNetwork(
             channel_encoder,
             backbone,
             encoders=encoders,
             branches=branches,
             feature_fusion=choices["feature_fusion"],
+            bottleneck=attention,
             presence_conditioning=choices["presence_conditioning"],
         )
     return EarlyFusionNetwork(channel_encoder, backbone, presence_conditioning=choices["presence_conditioning"])

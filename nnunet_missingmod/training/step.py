@@ -128,6 +128,7 @@ class StepTerms(nn.Module):
             assert isinstance(term, nn.Module)
             self.add_module(name, term)
         self.levels = tuple(sorted({level for term in terms.values() for level in term.levels}))
+        self.uses_dropped = any(term.uses_dropped for term in terms.values())
         self.weights = dict(weights)
         self.start_epoch(0)
         used = {"segmentation", *terms}
@@ -168,6 +169,9 @@ class StepTerms(nn.Module):
             latents=features.latents,
             encoder=_on_lattice(features.encoder, lattice),
             teacher=_view(teacher, lattice),
+            separately=features.separately,
+            fused=features.encoder,
+            targets=[target] if isinstance(target, Tensor) else target,
         )
         terms = {"segmentation": self.segmentation(logits, target)}
         terms |= {name: self.term(name).of_step(step) for name in self.names}

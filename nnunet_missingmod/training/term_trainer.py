@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from PIL import Image
 from torch import distributed as dist
@@ -27,7 +28,7 @@ from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import warmup_weight
 from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import unwrapped
-from nnunet_missingmod.networks.multimodal import tell_present
+from nnunet_missingmod.networks.multimodal import encodes_dropped, tell_present
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
 from nnunet_missingmod.training.trainer import MissingModTrainer
@@ -106,7 +107,13 @@ class TermTrainer(MissingModTrainer):
         )
         of_dice = self.choices["segmentation_loss"] == "dice"
         segmentation = PooledDiceLoss(setting.head) if of_dice else super()._build_loss()
+        network = unwrapped(self.network)
+        setting = setting._replace(
+            decoder=getattr(network, "decoder_design", None),
+            segmentation=segmentation.loss if isinstance(segmentation, DeepSupervisionWrapper) else segmentation,
+        )
         self.terms = build_terms(self.choices, segmentation, setting).to(self.device)
+        network.encodes_dropped = self.terms.uses_dropped
         learning = dict(self.terms.named_parameters())
         if learning:
             mixture = [parameter for name, parameter in learning.items() if name.startswith("alignment.")]
@@ -138,6 +145,8 @@ class TermTrainer(MissingModTrainer):
             if term.warms_up(self.choices):
                 warmup = self.choices["distillation_warmup_epochs"]
                 self.terms.weights[term.name] = warmup_weight(self.term_weights[term.name], self.current_epoch, warmup)
+        begins = self.current_epoch >= self.choices["segmentation_from"] * self.num_epochs
+        self.terms.weights[SEGMENTATION] = self.term_weights[SEGMENTATION] if begins else 0.0
         self.terms.start_epoch(self.current_epoch)
         self.loss.values.clear()
 
@@ -147,6 +156,9 @@ class TermTrainer(MissingModTrainer):
         return super().train_step(batch)
 
     def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
+        if encodes_dropped(self.network):
+            tell_present(self.network, self._present(batch), kept=kept)
+            return
         super()._keep(batch, kept)
         tell_present(self.network, kept)
 

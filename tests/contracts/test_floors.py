@@ -24,9 +24,9 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     {
         "cases": SCIENCE | {"nibabel", "tifffile", "PIL", "nnunetv2.imageio", "nnunetv2.preprocessing.normalization"},
         "networks": {"numpy"} | TORCH,
-        "losses": {"numpy"} | TORCH,
         "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},
     },
+    {"losses": {"numpy"} | TORCH},
     {"preprocessing": SCIENCE | HOST, "planning": SCIENCE | TORCH | HOST},
     {"training": SCIENCE | TORCH | HOST | {"matplotlib", "PIL"}},
     {"inference": SCIENCE | TORCH | HOST},

@@ -31,7 +31,7 @@ def test_package_list_is_complete():
     listed = set(config["options"]["packages"].split())
     folders = {file.parent for file in PACKAGE.rglob("*.py")}
     found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert listed == found | {"nnunet_missingmod.trainers", "nnunet_missingmod.plans"}
+    assert listed == found | {f"nnunet_missingmod.{menu}" for menu in ("trainers", "trainers.families", "plans")}
 
 
 @pytest.mark.parametrize("menu", ["trainers", "plans"])

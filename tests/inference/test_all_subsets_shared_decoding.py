@@ -52,7 +52,7 @@ def test_each_subset_is_decoded_as_by_the_network_itself(kind, dims, convs, nonl
     x = torch.randn(1, 3, *[8] * dims, dtype=torch.float64)
     subsets = all_subsets(3)
     with torch.no_grad():
-        levels = [level[0] for level in network.encode(x).values]
+        levels = [level[0] for level in network.encode(x).levels]
         before = [level.clone() for level in levels]
         decoded = list(decode_subsets(network.decoder, levels, subsets))
         for subset, ours in zip(subsets, decoded, strict=True):

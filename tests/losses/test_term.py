@@ -6,24 +6,42 @@ from importlib import import_module
 
 import pytest
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from torch import nn
+from torch.nn import functional
 
 from nnunet_missingmod.choices import KEYS, TERMS
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.term import FullView, Setting, Step, StepTerm
+from nnunet_missingmod.networks.backbone import Separately
+from nnunet_missingmod.networks.decoders import design_of
 from nnunet_missingmod.plans_block import resolve
 
 B, J, K = 2, 3, 4
-CHANNELS = (5, 6)
+CHANNELS = (5, 6, 7)
 BY_NAME = {key.name: key for key in KEYS}
 # Each value of each switch that turns its term on.
-USES = [(term, value) for term in TERMS for value in (BY_NAME[term.switch].range.values or (True,)) if value != "none"]
+USES = [(term, value) for term in TERMS for value in (BY_NAME[term.switch].range.values or (True,))
+        if term.is_on({term.switch: value})]  # fmt: skip
 
 
 def build(term, value, head, **more):
     module, name = term.loss.split(":")
     kind = getattr(import_module(f"nnunet_missingmod.losses.{module}"), name)
-    setting = Setting(("FLAIR", "T1", "T2"), CHANNELS, dimensions=2, head=head)
+    backbone = PlainConvUNet(
+        1, 3, CHANNELS, nn.Conv2d, 3, (1, 2, 2), 1, K, 1, norm_op=nn.InstanceNorm2d, nonlin=nn.LeakyReLU
+    )
+    design = design_of(backbone.decoder, backbone.encoder, CHANNELS)
+    setting = Setting(
+        ("FLAIR", "T1", "T2"), CHANNELS, dimensions=2, head=head, decoder=design, segmentation=cross_entropy
+    )
     return kind.from_choices(resolve({term.switch: value, **more}), setting)
+
+
+def cross_entropy(logits, target):
+    if target.shape == logits.shape:
+        return functional.binary_cross_entropy_with_logits(logits, target.float())
+    return functional.cross_entropy(logits, target[:, 0])
 
 
 def make_step(head):
@@ -40,14 +58,33 @@ def make_step(head):
     if head.kind == "regions":
         target = torch.randint(0, 2, (B, K, 8, 8), generator=generator).bool()
     latents = random(B, J, 2, 8, 8)
-    return Step(random(B, K, 8, 8), target, head, present, latents, encoder, teacher=full, own=own)
+    levels = [random(B, J, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)]
+    # The first sample has a modality that was dropped, the second one that it lacks.
+    encoded = torch.tensor([[True, True, True], [True, True, False]])
+    present = present & encoded
+    separately = Separately(
+        levels,
+        encoded,
+        bottleneck=random(*levels[-1].shape),
+        images=random(B, J, 8, 8),
+        maps=[random(B, K, 8 >> level, 8 >> level) for level in range(3)],
+        gaussians=[(random(*level.shape), random(*level.shape)) for level in levels],
+    )
+    fused = [random(B, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)]
+    return Step(random(B, K, 8, 8), target, head, present, latents, encoder, full, own, separately, fused, [target])
+
+
+def tensors_of(separately):
+    """Everything in it that a term may learn from."""
+    gaussians = [part for level in separately.gaussians for part in level]
+    return [*separately.levels, separately.bottleneck, separately.images, *separately.maps, *gaussians]
 
 
 @pytest.mark.parametrize("head", [Head("softmax"), Head("regions")], ids=lambda head: head.kind)
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
     step = make_step(head)
-    leaves = [step.logits, step.latents, *step.encoder.values()]
+    leaves = [step.logits, step.latents, *step.encoder.values(), *step.fused, *tensors_of(step.separately)]
     for leaf in leaves:
         leaf.requires_grad_()
     built = build(term, value, head)
@@ -63,9 +100,18 @@ def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_half_precision_is_computed_in_float32(term, value):
     step = make_step(Head("softmax"))
-    half = step._replace(logits=step.logits.bfloat16(), latents=step.latents.bfloat16())
+    bottleneck = step.separately.bottleneck.bfloat16()
+    half = step._replace(
+        logits=step.logits.bfloat16(),
+        latents=step.latents.bfloat16(),
+        separately=step.separately._replace(bottleneck=bottleneck),
+    )
     built = build(term, value, step.head)
-    widened = half._replace(logits=half.logits.float(), latents=half.latents.float())
+    widened = half._replace(
+        logits=half.logits.float(),
+        latents=half.latents.float(),
+        separately=half.separately._replace(bottleneck=bottleneck.float()),
+    )
     result = built.of_step(half)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, built.of_step(widened), rtol=1e-6, atol=1e-6)
@@ -103,6 +149,33 @@ def test_a_term_that_says_it_does_not_depend_on_the_subset_uses_neither_logits_n
     if built.once_per_step:
         assert built.levels == ()
         assert torch.equal(built.of_step(step), built.of_step(step._replace(logits=step.logits + 1)))
+
+
+@pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
+def test_features_of_a_modality_that_was_not_encoded_move_nothing_and_get_no_gradient(term, value):
+    step = make_step(Head("softmax"))
+    built = build(term, value, step.head)
+    was_not = ~step.separately.encoded
+    given = step.separately
+    leaves = [leaf.requires_grad_() for leaf in tensors_of(given)]
+
+    def without(values):
+        values = values.detach().clone()
+        values[was_not] = torch.nan
+        return values
+
+    separately = given._replace(
+        levels=[without(level) for level in given.levels],
+        bottleneck=without(given.bottleneck),
+        images=without(given.images),
+        gaussians=[(without(mean), without(log_variance)) for mean, log_variance in given.gaussians],
+    )
+    result = built.of_step(step)
+    assert torch.equal(result, built.of_step(step._replace(separately=separately)))
+    gradients = torch.autograd.grad(result + 0 * sum(leaf.sum() for leaf in leaves), leaves)
+    of_modalities = [gradient for gradient in gradients if gradient.shape[:2] == was_not.shape]
+    assert len(of_modalities) == len(leaves) - len(given.maps)
+    assert all((gradient[was_not] == 0).all() for gradient in of_modalities)
 
 
 def test_a_term_must_say_how_it_is_built_and_computed():

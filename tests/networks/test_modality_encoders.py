@@ -65,27 +65,6 @@ def test_evaluation_gives_what_training_gives(backbone: Callable[..., Any], enco
         torch.testing.assert_close(ours, expected)
 
 
-@pytest.mark.parametrize("encoders", ["separate", "slim"])
-def test_absent_modalities_cost_nothing_at_prediction(backbone: Callable[..., Any], encoders: str) -> None:
-    network = build(backbone, encoders, "concatenate").double().eval()
-    rows: dict[int, int] = {}
-    for index, encoder in enumerate(network.encoder.encoders):
-        encoder.register_forward_hook(
-            lambda module, inputs, output, index=index: rows.__setitem__(index, len(inputs[0]))
-        )
-    network(batch())
-    assert rows == {0: 2, 1: 2, 2: 2}
-    rows.clear()
-    network(batch()[1:2])
-    assert rows == {1: 1}
-
-
-def test_slim_encoders_have_a_share_of_the_channels_rounded_up(backbone: Callable[..., Any]) -> None:
-    network = build(backbone, "slim", "concatenate")
-    assert network.encoder.output_channels == (4, 8, 12)
-    assert network.encoder.branch_channels == (2, 3, 4)
-
-
 def test_no_encoder_that_never_runs_is_in_the_checkpoint(backbone: Callable[..., Any]) -> None:
     network = build(backbone)
     stock = backbone(2)

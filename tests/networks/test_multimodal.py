@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import torch
 from torch import distributed, nn
 
+from nnunet_missingmod.networks.backbone import Features
+from nnunet_missingmod.networks.bottleneck import build_bottleneck
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
@@ -34,6 +37,11 @@ NETWORKS = [
     "slim concatenate",
     "slim moments",
     "slim concatenate conditioned",
+    "shared attention tokens",
+    "separate concatenate tokens",
+    "slim concatenate reconstruction",
+    "separate region_aware",
+    "separate gaussian_product",
 ]
 
 Build = Callable[..., MultimodalNetwork]
@@ -57,6 +65,11 @@ def build(backbone: Callable[..., Any]) -> Build:
             network = ParallelNetwork(channels, inner)
         else:
             kind_of_encoders, fusion = name.split()[:2]
+            attention = None
+            if name.endswith(("tokens", "reconstruction")):
+                # Positions of another grid than that of the inputs below.
+                width = 4 if kind_of_encoders == "slim" else 12
+                attention = build_bottleneck(name.split()[-1], width, MODALITIES, [2] * dimensions)
             branches = []
             if kind_of_encoders != "shared":
                 slimmer = MODALITIES if kind_of_encoders == "slim" else 1
@@ -68,8 +81,11 @@ def build(backbone: Callable[..., Any]) -> Build:
                 encoders=kind_of_encoders,
                 branches=branches,
                 feature_fusion=fusion,
+                bottleneck=attention,
                 presence_conditioning="conditioned" in name,
             )
+            if fusion == "gaussian_product":
+                network.fusions.eval()  # the mean rather than a sample of it
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
@@ -83,6 +99,13 @@ def batch(dimensions: int = 2, present: torch.Tensor = PRESENT) -> torch.Tensor:
     x = torch.randn(len(present), MODALITIES + EXTRA, *[size] * dimensions)
     x[:, :MODALITIES][~present] = float("nan")
     return x
+
+
+def loss_of(returned: tuple[list[torch.Tensor], Features]) -> torch.Tensor:
+    """A loss of the logits, and of the maps of regions where there are some, which learn from a loss of their own."""
+    outputs, features = returned
+    maps = features.separately.maps if features.separately is not None else ()
+    return sum(output.square().mean() for output in [*outputs, *maps])
 
 
 @pytest.mark.parametrize("kind", ["plain", "residual"])
@@ -151,11 +174,22 @@ def test_modalities_renumbered_with_their_weights_give_the_same_prediction(
             value.data = value.data.unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
             if "gate" in key:
                 value.data = value.data[order]
-        elif ".encoders." in key:
-            before, after = key.split(".encoders.")
-            index, rest = after.split(".", 1)
-            value.data = dict(network.named_parameters())[f"{before}.encoders.{order[int(index)]}.{rest}"].data
-        elif name.startswith("slim concatenate") and key == "backbone.decoder.transpconvs.0.weight":
+        elif of_modality := re.search(r"\.(encoders|intra)\.(\d)\.", key):
+            kind, index = of_modality.groups()
+            other = key.replace(f".{kind}.{index}.", f".{kind}.{order[int(index)]}.")
+            value.data = dict(network.named_parameters())[other].data
+        elif key == "bottleneck.positions.values":
+            value.data = value.data[order]
+        elif key.endswith(("phi.0.conv.weight", "of_modalities.0.conv.weight")):
+            value.data = value.data.unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
+        elif key.endswith("hidden"):
+            of_modalities = value.data[:, :-1].unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
+            value.data = torch.cat([of_modalities, value.data[:, -1:]], dim=1)
+        elif key.endswith("weigh"):
+            value.data = value.data[..., order]
+        elif ".moments." in key or (
+            name.startswith("slim concatenate") and key == "backbone.decoder.transpconvs.0.weight"
+        ):
             value.data = value.data.unflatten(0, (MODALITIES, -1))[order].flatten(0, 1)
         elif (
             (encoder == "separate" and key.startswith("channel_encoder.conv"))
@@ -171,7 +205,7 @@ def test_modalities_renumbered_with_their_weights_give_the_same_prediction(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_takes_part_in_every_step(build: Build, name: str, present: torch.Tensor) -> None:
     network = build(name, encoder="separate", deep_supervision=True)
-    sum(output.square().mean() for output in network(batch(present=present))).backward()
+    loss_of(network(batch(present=present), return_features=True)).backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
@@ -183,7 +217,12 @@ def test_modality_absent_from_the_batch_gets_no_gradient(build: Build, name: str
     network(batch(present=PRESENT[[0, 0]])).square().sum().backward()
     checked = 0
     for key, parameter in network.named_parameters():
-        if key.startswith("channel_encoder.conv") or (parameter.ndim == 2 and "absent_" not in key):
+        if key.startswith("bottleneck."):
+            if key.startswith("bottleneck.intra."):
+                assert (parameter.grad == 0).all() == key.startswith("bottleneck.intra.1."), key
+            elif key.endswith("positions.values") and name.endswith("tokens"):
+                assert (parameter.grad[1] == 0).all(), key
+        elif key.startswith("channel_encoder.conv") or (parameter.ndim == 2 and "absent_" not in key):
             assert (parameter.grad[1] == 0).all(), key
             assert (parameter.grad[[0, 2]] != 0).any(), key
             checked += 1
@@ -268,7 +307,7 @@ def _train_two_steps(rank: int, networks: list[MultimodalNetwork], folder: str) 
         for step in range(2):
             optimiser.zero_grad()
             present = PRESENT[[(rank + step) % 2]]
-            sum(output.square().mean() for output in wrapped(batch(present=present))).backward()
+            loss_of(wrapped(batch(present=present), return_features=True)).backward()
             optimiser.step()
         states.append(network.state_dict())
     torch.save(states, f"{folder}/{rank}.pt")

@@ -1,0 +1,10 @@
+"""mmFormer behind MedMAP's channel encoder (Liu et al., MedMAP, Eq. 16 and figure 3c)."""
+
+from nnunet_missingmod.trainers.families.nnUNetTrainerMMFormer import nnUNetTrainerMMFormer
+
+
+class nnUNetTrainerMMFormerMedMAP(nnUNetTrainerMMFormer):
+    """Train nnUNetTrainerMMFormer on latents of MedMAP's shared channel encoder, aligned to a learned mixture."""
+
+    channel_encoder = "shared"
+    alignment_anchor = "mixture"
