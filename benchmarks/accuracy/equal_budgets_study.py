@@ -105,6 +105,9 @@ CANDIDATES = _to_choose_from(
         "average_presence_subset": replace(_average(), presence="subset"),
         "average_presence_fast": replace(_average(), presence="fast"),
         "average_presence_adapters": replace(_average(), presence="adapters"),
+        "medmap_presence_adapters": replace(_medmap(), presence="adapters"),
+        "average_presence_adapters_width_2": replace(_average(channel_encoder_width=2), presence="adapters"),
+        "average_presence_kernels": replace(_average(), presence="kernels"),
         "average_presence_in_encoder": replace(_average(), presence="encoder"),
         "average_presence_in_decoder": replace(_average(), presence="decoder"),
         # Two subsets of a case in one batch

@@ -72,6 +72,33 @@ class AdaptedConvolution(nn.Module):
         return y + (weight @ strided.flatten(2)).reshape(y.shape)
 
 
+class AdaptedKernel(nn.Module):
+    """A convolution to whose kernel each absent modality adds one, at first zero::
+
+        y_b = (W + sum_j a_bj P_j) * x_b
+
+    Samples with the same subset have the same kernel, so that a prediction costs what the convolution alone does.
+    """
+
+    def __init__(self, original: nn.Module, num_modalities: int, present: Condition) -> None:
+        super().__init__()
+        self.original, self.present = original, present
+        self.absent_weight = nn.Parameter(original.weight.detach().new_zeros(num_modalities, *original.weight.shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve (B, C, *spatial), every sample as a group of one convolution."""
+        original, samples = self.original, len(x)
+        absent = (~self.present.get()).to(self.absent_weight.dtype)
+        kernels = original.weight + torch.einsum("bj,j...->b...", absent, self.absent_weight)
+        bias = None if original.bias is None else original.bias.repeat(samples)
+        together = x.flatten(0, 1).unsqueeze(0)
+        convolve = functional.conv2d if x.ndim == 4 else functional.conv3d
+        y = convolve(
+            together, kernels.flatten(0, 1), bias, original.stride, original.padding, original.dilation, samples
+        )
+        return y.unflatten(1, (samples, -1))[0]
+
+
 def _norms(norm: type[PresenceInstanceNorm]) -> Callable[[nn.Module, int], Condition]:
     def build(network: nn.Module, num_modalities: int) -> Condition:
         present = Condition()
@@ -81,25 +108,31 @@ def _norms(norm: type[PresenceInstanceNorm]) -> Callable[[nn.Module, int], Condi
     return build
 
 
-def _adapters(network: nn.Module, num_modalities: int) -> Condition:
-    """Norms as the package has them, and in the backbone adapted convolutions of more than one voxel."""
-    present = use_presence_norms(network, num_modalities)
-    built: dict[nn.Module, AdaptedConvolution] = {}
-    backbone = [*network.encoder.modules(), *network.decoder.modules()]
-    for parent in dict.fromkeys(backbone):
-        for name, child in list(parent._modules.items()):
-            if isinstance(child, nn.Conv2d) and max(child.kernel_size) > 1:
-                built.setdefault(child, AdaptedConvolution(child, num_modalities, present))
-                # nnU-Net lists a layer under two names.
-                parent._modules[name] = built[child]
-    return present
+def _convolutions(layer: type[AdaptedConvolution | AdaptedKernel]) -> Callable[[nn.Module, int], Condition]:
+    """Norms as the package has them, and in the backbone other convolutions of more than one voxel."""
+
+    def build(network: nn.Module, num_modalities: int) -> Condition:
+        present = use_presence_norms(network, num_modalities)
+        built: dict[nn.Module, nn.Module] = {}
+        backbone = [*network.encoder.modules(), *network.decoder.modules()]
+        for parent in dict.fromkeys(backbone):
+            for name, child in list(parent._modules.items()):
+                if isinstance(child, nn.Conv2d) and max(child.kernel_size) > 1:
+                    # nnU-Net lists a layer under two names.
+                    if child not in built:
+                        built[child] = layer(child, num_modalities, present)
+                    parent._modules[name] = built[child]
+        return present
+
+    return build
 
 
 # By name: replaces the instance normalisations of an early network and returns the condition that they read.
 PRESENCE_FORMS: dict[str, Callable[[nn.Module, int], Condition]] = {
     "subset": _norms(SubsetInstanceNorm),
     "fast": _norms(FastInstanceNorm),
-    "adapters": _adapters,
+    "adapters": _convolutions(AdaptedConvolution),
+    "kernels": _convolutions(AdaptedKernel),
     "encoder": lambda network, num_modalities: use_presence_norms(network.encoder, num_modalities),
     # nnU-Net's decoder has the encoder as a submodule.
     "decoder": lambda network, num_modalities: use_presence_norms(network.decoder.stages, num_modalities),
