@@ -152,7 +152,10 @@ METHOD_KEYS: tuple[Key, ...] = (
         "the standard normal distribution.",
         ((lambda c: c["alignment_anchor"] != OFF and c["channel_encoder"] == OFF,
           'alignment moves latents, and with channel_encoder "none" these are the images, which nothing can move: set '
-          'alignment_anchor to "none", or channel_encoder to "shared" or "separate".'),)),
+          'alignment_anchor to "none", or channel_encoder to "shared" or "separate".'),
+         (lambda c: c["alignment_anchor"] != OFF and c["channel_encoder"] == "substituting",
+          'with channel_encoder "substituting" latents of modalities are made of one another: set alignment_anchor to '
+          '"none".'),)),
     Key("anchor_modality", "auto", CHANNEL_OR_AUTO,
         "The anchor of `modality`, and where `mixture` starts; `auto` is FLAIR where there is one, else the first "
         "channel.",
@@ -268,6 +271,7 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerMMFormerMedMAP",
             "nnUNetTrainerMTI",
             "nnUNetTrainerM3FeCon",
+            "nnUNetTrainerDeMoSeg",
         ),
     ),
     "Pretraining": ("trainers.{name}", PRETRAINERS),

@@ -99,6 +99,15 @@ def _are_weights(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(map(WEIGHT.accepts, value)) and sum(value) > 0
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _are_orders(value: Any) -> bool:
+    """Return whether it is what names are resolved to: for each channel the numbers of the others, in order."""
+    return isinstance(value, list) and all(isinstance(row, list) and all(map(_is_integer, row)) for row in value)
+
+
 def one_of(*values: str) -> Range:
     """Return the range of a key whose value is one of some names."""
     quoted = [f'"{value}"' for value in values]
@@ -119,6 +128,10 @@ TEACHER = Range(
     '"auto", "average", the name of a trainer, or the path of a model folder', lambda v: isinstance(v, str) and v != ""
 )
 DECAY = Range('"auto", or a number from 0 up to, not including, 1', lambda v: v == "auto" or BELOW_ONE.accepts(v))
+SUBSTITUTION = Range(
+    '"learned", "brats", or {"modality": ["the first other", ...], ...}',
+    lambda v: v in ("learned", "brats") or (isinstance(v, dict) and all(map(_are_names, v.values()))) or _are_orders(v),
+)
 LEVEL_WEIGHTS = Range(
     '"depth", or a list of numbers of at least 0, one per encoder level, shallowest first',
     lambda v: v == "depth" or _are_weights(v),

@@ -5,11 +5,21 @@ From here ``choices`` takes the keys, and the networks know their names.
 
 from __future__ import annotations
 
-from nnunet_missingmod.keys import COUNT, OFF, SHARE, SWITCH, WEIGHT, Choices, Key, Term, one_of
+from collections.abc import Mapping
+
+from nnunet_missingmod.keys import COUNT, OFF, SHARE, SUBSTITUTION, SWITCH, WEIGHT, Choices, Key, Term, one_of
 
 NETWORKS = ("early", "parallel", "modality_encoders", "stock")
 ENCODERS = ("shared", "separate", "slim")
-CHANNEL_ENCODERS = (OFF, "separate", "shared")
+LATENT_ENCODERS = (OFF, "separate", "shared")
+CHANNEL_ENCODERS = (*LATENT_ENCODERS, "substituting")
+# Of BraTS: whose features stand in for a modality that is missing, as DeMoSeg's released code has it.
+BRATS_SUBSTITUTION: Mapping[str, tuple[str, ...]] = {
+    "T1": ("T1ce", "T2", "FLAIR"),
+    "T1ce": ("T1", "FLAIR", "T2"),
+    "T2": ("FLAIR", "T1", "T1ce"),
+    "FLAIR": ("T2", "T1ce", "T1"),
+}
 ABSENT_FILLS = ("zero", "learned")
 FUSED_AT = ("logits", "features")
 BOTTLENECKS = (OFF, "tokens", "reconstruction")
@@ -31,7 +41,7 @@ def _fuses_features(choices: Choices) -> bool:
 
 
 # What models were trained with that are older than a key.
-BEFORE: Choices = {"encoders": "shared", "bottleneck": OFF}
+BEFORE: Choices = {"encoders": "shared", "bottleneck": OFF, "substitution": "learned"}
 
 # fmt: off
 NETWORK_KEYS: tuple[Key, ...] = (
@@ -44,17 +54,28 @@ NETWORK_KEYS: tuple[Key, ...] = (
         "modality, or a copy per modality with a J-th of the channels.",
         idle=(lambda c: not _has_encoders(c), 'network is not "modality_encoders"')),
     Key("channel_encoder", OFF, one_of(*CHANNEL_ENCODERS),
-        "Convolution before the backbone: none, one per modality, or one for all.",
+        "Convolution before the backbone: none, one per modality, or one for all; or in the place of its first, one "
+        "per modality whose features stand in for missing modalities.",
         ((lambda c: c["network"] == "stock" and c["channel_encoder"] != OFF,
-          'network "stock" has no channel encoder: set channel_encoder to "none", or network to "early".'),)),
+          'network "stock" has no channel encoder: set channel_encoder to "none", or network to "early".'),
+         (lambda c: c["channel_encoder"] == "substituting" and c["network"] != "early",
+          'channel_encoder "substituting" is of network "early".'),)),
+    Key("substitution", "learned", SUBSTITUTION,
+        "Whose features `substituting` puts in the place of a missing modality's: shares that are learned, the list of "
+        "BraTS, or the first present one of your own order.",
+        idle=(lambda c: c["channel_encoder"] != "substituting", 'channel_encoder is not "substituting"')),
     Key("channel_encoder_width", 1, COUNT,
         "Latent channels per modality of `separate`; `shared` has as many times the number of modalities.",
         ((lambda c: c["channel_encoder"] == OFF and c["channel_encoder_width"] != 1,
-          'channel_encoder "none" has no width: set channel_encoder_width to 1.'),)),
+          'channel_encoder "none" has no width: set channel_encoder_width to 1.'),
+         (lambda c: c["channel_encoder"] == "substituting" and c["channel_encoder_width"] != 1,
+          'channel_encoder "substituting" has the width of the backbone: set channel_encoder_width to 1.'),)),
     Key("absent_fill", "zero", one_of(*ABSENT_FILLS),
         "What the early network puts in place of an absent modality's latent.",
         ((lambda c: (is_parallel(c) or _has_encoders(c)) and c["absent_fill"] != "zero",
           'absent modalities do not run in networks "parallel" and "modality_encoders": set absent_fill to "zero".'),
+         (lambda c: c["channel_encoder"] == "substituting" and c["absent_fill"] != "zero",
+          'channel_encoder "substituting" fills absent modalities with others: set absent_fill to "zero".'),
          (lambda c: c["network"] == "stock" and c["absent_fill"] != "zero",
           'network "stock" sees zeros in place of absent modalities: set absent_fill to "zero".'),)),
     Key("presence_conditioning", False, SWITCH,
@@ -82,8 +103,14 @@ NETWORK_KEYS: tuple[Key, ...] = (
         ((lambda c: c["bottleneck"] != OFF and not _fuses_features(c),
           'bottleneck is of network "modality_encoders": set it to "none".'),)),
 )
-# Of losses that only modality encoders have.
+# Of losses that only some networks have.
 ENCODER_LOSS_KEYS: tuple[Key, ...] = (
+    Key("channel_divergence", False, SWITCH,
+        "Whether what a modality offers in the place of another is to say what that one says of itself.",
+        ((lambda c: c["channel_divergence"] and c["channel_encoder"] != "substituting",
+          'channel_divergence is of channel_encoder "substituting": set it to false.'),)),
+    Key("channel_divergence_weight", 0.5, WEIGHT, "Weight of that divergence.",
+        idle=(lambda c: not c["channel_divergence"], "channel_divergence is false")),
     Key("reconstruction_weight", 1.0, WEIGHT,
         "Weight of the error of what the bottleneck makes up for dropped modalities.",
         idle=(lambda c: c["bottleneck"] != "reconstruction", 'bottleneck is not "reconstruction"')),
@@ -116,6 +143,12 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
 # fmt: on
 
 ENCODER_TERMS: tuple[Term, ...] = (
+    Term(
+        "channel_divergence",
+        "channel_divergence",
+        "channel_divergence_weight",
+        "channel_divergence:ChannelDivergenceTerm",
+    ),
     Term("auxiliary", "auxiliary", "auxiliary_weight", "auxiliary:UnimodalTerm"),
     Term(
         "reconstruction",

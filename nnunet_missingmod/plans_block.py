@@ -18,7 +18,7 @@ from nnunet_missingmod.choices import (
 )
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import MOST_SUBSETS
-from nnunet_missingmod.network_choices import NETWORK_KEYS
+from nnunet_missingmod.network_choices import BRATS_SUBSTITUTION, NETWORK_KEYS
 
 __all__ = [
     "BLOCK",
@@ -30,6 +30,7 @@ __all__ = [
     "check_choices",
     "differences",
     "resolve",
+    "substitution_order",
 ]
 
 BLOCK = "missingmod"
@@ -123,6 +124,32 @@ def anchor_modality(choices: Mapping[str, Any], modality_names: Sequence[str]) -
     if chosen not in modality_names:
         raise ValueError(f"{_OF_THE_PLANS} anchor_modality must be one of {', '.join(modality_names)}, got {chosen!r}.")
     return chosen
+
+
+def substitution_order(choices: Mapping[str, Any], modality_names: Sequence[str]) -> str | list[list[int]]:
+    """Return ``"learned"``, or for each channel the numbers of the others, in the order in which they stand in for it.
+
+    Raises:
+        ValueError: an order does not name each other channel once, or ``"brats"`` is chosen for other channels.
+    """
+    chosen = choices["substitution"]
+    if chosen == "learned" or isinstance(chosen, list):
+        return chosen
+    if chosen == "brats":
+        if set(modality_names) != set(BRATS_SUBSTITUTION):
+            raise ValueError(
+                f'{_OF_THE_PLANS} substitution "brats" is for the channels {", ".join(BRATS_SUBSTITUTION)}, and these '
+                f'are {", ".join(modality_names)}: set it to "learned", or name the others of each.'
+            )
+        chosen = BRATS_SUBSTITUTION
+    for name in modality_names:
+        others = [other for other in modality_names if other != name]
+        if sorted(chosen.get(name, ())) != sorted(others):
+            raise ValueError(
+                f"{_OF_THE_PLANS} substitution must name, for {name}, each of {', '.join(others)} once, got "
+                f"{list(chosen.get(name, ()))}."
+            )
+    return [[list(modality_names).index(other) for other in chosen[name]] for name in modality_names]
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from nnunet_missingmod.losses.term import StepTerm
 from nnunet_missingmod.networks.bottleneck import build_bottleneck
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
+from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.subsets import ModalityDropout
 
@@ -47,7 +48,9 @@ def use_divergence(name):
 
 # What the code does with the value of a key.
 USES = {
-    "channel_encoder": lambda value: ChannelEncoder(2, value),
+    "channel_encoder": lambda value: (
+        SubstitutingEncoder(2, width=1) if value == "substituting" else ChannelEncoder(2, value)
+    ),
     "absent_fill": lambda value: ChannelEncoder(2, "shared", absent_fill=value),
     "encoders": lambda value: use_encoders(encoders=value),
     "feature_fusion": lambda value: use_encoders(feature_fusion=value),

@@ -20,6 +20,10 @@ EXAMPLES = {
     "CHANNEL_OR_AUTO": (["auto", "T1"], [3, ["T1"]]),
     "DECAY": (["auto", 0, 0.995], [1, -0.1, "half", True]),
     "TEACHER": (["auto", "average", "nnUNetTrainer", "/a/folder"], ["", 5]),
+    "SUBSTITUTION": (
+        ["learned", "brats", {"T1": ["T2"], "T2": ["T1"]}, [[1], [0]]],
+        ["list", 3, ["T1"], {"T1": "T2"}, [["T1"]]],
+    ),
     "LEVEL_WEIGHTS": (["depth", [0, 1, 2.5]], ["deep", [], [-1, 1], [0, 0], 3]),
 }
 RANGES = {name: value for name, value in vars(keys).items() if isinstance(value, Range)}

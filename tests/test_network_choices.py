@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nnunet_missingmod.network_choices import BEFORE, NETWORK_KEYS
-from nnunet_missingmod.plans_block import check_choices, resolve
+from nnunet_missingmod.plans_block import check_choices, resolve, substitution_order
 
 NAMES = ("FLAIR", "T1")
 BY_NAME = {key.name: key for key in NETWORK_KEYS}
@@ -33,6 +33,12 @@ def test_what_goes_together_is_accepted(block):
 @pytest.mark.parametrize(
     ("block", "message"),
     [
+        ({"substitution": "brats"}, 'channel_encoder is not "substituting"'),
+        ({"channel_encoder": "substituting", "network": "modality_encoders"}, 'is of network "early"'),
+        ({"channel_encoder": "substituting", "channel_encoder_width": 2}, "set channel_encoder_width to 1"),
+        ({"channel_encoder": "substituting", "absent_fill": "learned"}, 'set absent_fill to "zero"'),
+        ({"channel_encoder": "substituting", "alignment_anchor": "mixture"}, "made of one another"),
+        ({"channel_divergence": True}, 'of channel_encoder "substituting"'),
         ({"encoders": "separate"}, 'encoders does nothing, because network is not "modality_encoders"'),
         ({"network": "parallel", "encoders": "slim"}, "encoders does nothing"),
         ({"feature_fusion": "gated"}, 'needs network "modality_encoders"'),
@@ -45,3 +51,27 @@ def test_what_goes_together_is_accepted(block):
 def test_what_contradicts_or_does_nothing_is_refused(block, message):
     with pytest.raises(ValueError, match=message):
         check_choices(resolve(block), NAMES)
+
+
+def order_of(value, names=("FLAIR", "T1", "T1ce", "T2")):
+    return substitution_order({"substitution": value}, names)
+
+
+def test_substitutes_become_numbers_of_channels():
+    assert order_of("learned") == "learned"
+    assert order_of("brats") == [[3, 2, 1], [2, 3, 0], [1, 0, 3], [0, 1, 2]]
+    assert order_of({"CT": ["PET"], "PET": ["CT"]}, ("CT", "PET")) == [[1], [0]]
+    assert order_of([[1], [0]]) == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "message"),
+    [
+        ("brats", ("CT", "PET"), "these are CT, PET"),
+        ({"CT": ["PET"]}, ("CT", "PET"), r"must name, for PET, each of CT once, got \[\]"),
+        ({"CT": ["MR"], "PET": ["CT"]}, ("CT", "PET"), "for CT, each of PET once"),
+    ],
+)
+def test_substitutes_that_are_no_order_are_refused(value, names, message):
+    with pytest.raises(ValueError, match=message):
+        order_of(value, names)

@@ -28,6 +28,11 @@ REFUSED = {
     "channel_encoder": ["own"],
     "channel_encoder_width": [0],
     "absent_fill": ["mean"],
+    "substitution": ["list", ["T1"]],
+    "encoders": ["slimmer"],
+    "bottleneck": [True],
+    "auxiliary": ["low"],
+    "segmentation_from": [1.5],
     "presence_conditioning": [1],
     "fused_at": ["both"],
     "feature_fusion": ["nonsense"],
@@ -109,7 +114,7 @@ def accepted(key):
     """A value that the key accepts: by hand, or any that its range does."""
     if key.name in ACCEPTED:
         return ACCEPTED[key.name]
-    return next(filter(key.accepts, [*key.range.values, True, 1, 0.5, "auto"]))
+    return next(filter(key.accepts, [*key.range.values, True, 1, 0.5, "auto", "learned"]))
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)

@@ -65,6 +65,7 @@ class Step(NamedTuple):
         teacher: the frozen teacher's output for the batch before dropout; None without a teacher.
         own: the network's own output for all modalities; None if the step does not compute it.
         separately: each modality's features, of a network of modality encoders; else None.
+        offers: (B, J, J, w, *spatial), of a substituting first stage; else None.
         fused: per level, full resolution first, (B, C_k, *spatial_k), what the decoder got, of all voxels.
         targets: the labels at every resolution of deep supervision, full resolution first.
     """
@@ -80,6 +81,7 @@ class Step(NamedTuple):
     separately: Separately | None = None
     fused: Sequence[Tensor] = ()
     targets: Sequence[Tensor] = ()
+    offers: Tensor | None = None
 
 
 class StepTerm:

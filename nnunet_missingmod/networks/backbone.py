@@ -65,12 +65,14 @@ class Features(NamedTuple):
         encoder: per level, full resolution first, (B, C_k, *spatial_k): the features that the decoder gets, of all
             present modalities together.
         separately: of a network of modality encoders.
+        offers: (B, J, J, w, *spatial), of a substituting first stage: at [:, m, k] what modality m offers for k.
     """
 
     latents: torch.Tensor
     present: torch.Tensor
     encoder: list[torch.Tensor]
     separately: Separately | None = None
+    offers: torch.Tensor | None = None
 
 
 def map_logits(function: Callable[[torch.Tensor], torch.Tensor], logits: Logits) -> Logits:

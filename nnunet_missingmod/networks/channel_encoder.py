@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod.absence import over_voxels
-from nnunet_missingmod.network_choices import ABSENT_FILLS, CHANNEL_ENCODERS
+from nnunet_missingmod.network_choices import ABSENT_FILLS, LATENT_ENCODERS
 from nnunet_missingmod.networks.backbone import ConvOp, count_outputs
 from nnunet_missingmod.networks.branches import Pairs
 
@@ -36,7 +36,7 @@ class ChannelEncoder(nn.Module):
 
     Args:
         num_modalities: J.
-        kind: one of ``network_choices.CHANNEL_ENCODERS``.
+        kind: one of ``network_choices.LATENT_ENCODERS``.
         width: see the table; must be 1 for ``none``.
         kernel_size: odd, per axis or one for all. The default 3 is the smallest that covers a neighbourhood. Plans for
             thick slices start with a kernel of (1, 3, 3); use the same here.
@@ -59,8 +59,8 @@ class ChannelEncoder(nn.Module):
         absent_fill: str = "zero",
     ) -> None:
         super().__init__()
-        if kind not in CHANNEL_ENCODERS:
-            raise ValueError(f"Channel encoder must be one of {', '.join(CHANNEL_ENCODERS)}, got {kind!r}.")
+        if kind not in LATENT_ENCODERS:
+            raise ValueError(f"Channel encoder must be one of {', '.join(LATENT_ENCODERS)}, got {kind!r}.")
         if absent_fill not in ABSENT_FILLS:
             raise ValueError(f"absent_fill must be one of {', '.join(ABSENT_FILLS)}, got {absent_fill!r}.")
         if num_modalities < 1:

@@ -14,13 +14,14 @@ from nnunet_missingmod.networks.backbone import Backbone, Features, Logits
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.norms import use_presence_norms
+from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 
 
 class EarlyFusionNetwork(MultimodalNetwork):
     """One backbone that gets the concatenated latents of all modalities; an absent one's latent is a constant.
 
     Args:
-        channel_encoder: maps J modalities to C latent channels each.
+        channel_encoder: maps J modalities to C latent channels each, or substitutes those that are absent.
         backbone: built for J * C input channels, plus the E channels after the modalities (a previous stage's
             segmentation), which skip the channel encoder.
         presence_conditioning: let the backbone's normalisation depend on which modalities are absent
@@ -32,7 +33,11 @@ class EarlyFusionNetwork(MultimodalNetwork):
     """
 
     def __init__(
-        self, channel_encoder: ChannelEncoder, backbone: Backbone, *, presence_conditioning: bool = False
+        self,
+        channel_encoder: ChannelEncoder | SubstitutingEncoder,
+        backbone: Backbone,
+        *,
+        presence_conditioning: bool = False,
     ) -> None:
         super().__init__(channel_encoder, backbone)
         self.condition = use_presence_norms(self, self.num_modalities) if presence_conditioning else None
@@ -49,29 +54,34 @@ class EarlyFusionNetwork(MultimodalNetwork):
             present: (B, J) bool on any device, the modalities to use; by default all that are not marked as absent.
             return_features: also return ``Features``.
         """
-        inputs, latents, present = self._prepare(x, present)
+        inputs, latents, present, offers = self._prepare(x, present)
         with self._conditioned(present):
             skips = self.encoder(inputs)
             logits: Logits = self.decoder(skips)
         if return_features or self.returns_in_training("features"):
-            return logits, Features(latents, present, skips)
+            return logits, Features(latents, present, skips, offers=offers)
         return logits
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Return the encoder's levels without running the decoder; the arguments are those of ``forward``."""
-        inputs, _, present = self._prepare(x, present)
+        inputs, _, present, _ = self._prepare(x, present)
         with self._conditioned(present):
             skips: list[torch.Tensor] = self.encoder(inputs)
         return skips
 
     def _prepare(
         self, x: torch.Tensor, present: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the backbone's input (B, J * C + E, *spatial), the latents, and ``present`` on their device."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return the backbone's input (B, J * C + E, *spatial), latents, ``present`` on their device, and offers."""
         images, extra, present = self.split_input(x, present)
         present = present.to(x.device, non_blocking=True)
-        latents = self.channel_encoder(images, present)
-        return self.append_extra_channels(latents.flatten(1, 2), extra), latents, present
+        offers = None
+        if isinstance(self.channel_encoder, SubstitutingEncoder):
+            offers = self.channel_encoder.offers(images, present)
+            latents = self.channel_encoder.choose(offers, present)
+        else:
+            latents = self.channel_encoder(images, present)
+        return self.append_extra_channels(latents.flatten(1, 2), extra), latents, present, offers
 
     def _conditioned(self, present: torch.Tensor) -> AbstractContextManager[None]:
         return nullcontext() if self.condition is None else self.condition.set(present)

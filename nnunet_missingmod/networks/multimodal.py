@@ -15,6 +15,7 @@ from torch import nn
 from nnunet_missingmod import absence
 from nnunet_missingmod.networks.backbone import Backbone, Logits, unwrapped
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 
 
 class MultimodalNetwork(nn.Module):
@@ -34,8 +35,9 @@ class MultimodalNetwork(nn.Module):
     """
 
     training_output = "logits"
+    channel_encoder: Any
 
-    def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
+    def __init__(self, channel_encoder: ChannelEncoder | SubstitutingEncoder, backbone: Backbone) -> None:
         super().__init__()
         self.channel_encoder = channel_encoder
         self.backbone = backbone

@@ -22,6 +22,11 @@ from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 from nnunet_missingmod.networks.stock import return_features_in_training
+from nnunet_missingmod.networks.substitution import (
+    SubstitutingEncoder,
+    replace_first_convolution,
+    slot_width,
+)
 from nnunet_missingmod.training.step import SegmentationLoss, StepTerms
 
 SEGMENTATION = "segmentation"
@@ -51,14 +56,17 @@ def build_network(
     choices = {**BEFORE, **choices}
     num_modalities = len(configuration_manager.normalization_schemes)
     kind, width = choices["channel_encoder"], choices["channel_encoder_width"]
+    num_extra = num_input_channels - num_modalities
     by_modality = choices["network"] in ("parallel", "modality_encoders")
-    inputs = (1 if by_modality else num_modalities) * latent_channels(kind, width=width, num_modalities=num_modalities)
+    # A substituting stage stands in the place of the first convolution, whatever its inputs.
+    of_one = 1 if kind == "substituting" else latent_channels(kind, width=width, num_modalities=num_modalities)
+    inputs = (1 if by_modality else num_modalities) * of_one
 
     def build_backbone(configuration: ConfigurationManager = configuration_manager) -> Any:
         return nnUNetTrainer.build_network_architecture(
             plans_manager,
             configuration,
-            num_input_channels - num_modalities + inputs,
+            num_extra + inputs,
             num_output_channels,
             deep_supervision,
         )
@@ -75,11 +83,22 @@ def build_network(
             unused.requires_grad_(False)
     if choices["network"] == "stock":
         return return_features_in_training(backbone, num_modalities)
+    kernel_size = configuration_manager.network_arch_init_kwargs["kernel_sizes"][0]
+    if kind == "substituting":
+        substituting = SubstitutingEncoder(
+            num_modalities,
+            width=slot_width(backbone.encoder, num_modalities),
+            kernel_size=kernel_size,
+            conv_op=backbone.encoder.conv_op,
+            order=None if choices["substitution"] == "learned" else choices["substitution"],
+        )
+        replace_first_convolution(backbone.encoder, substituting, num_extra)
+        return EarlyFusionNetwork(substituting, backbone, presence_conditioning=choices["presence_conditioning"])
     channel_encoder = ChannelEncoder(
         num_modalities,
         kind,
         width=width,
-        kernel_size=configuration_manager.network_arch_init_kwargs["kernel_sizes"][0],
+        kernel_size=kernel_size,
         conv_op=backbone.encoder.conv_op,
         absent_fill=choices["absent_fill"],
     )

@@ -171,6 +171,7 @@ class StepTerms(nn.Module):
             teacher=_view(teacher, lattice),
             separately=features.separately,
             fused=features.encoder,
+            offers=features.offers,
             targets=[target] if isinstance(target, Tensor) else target,
         )
         terms = {"segmentation": self.segmentation(logits, target)}

@@ -60,6 +60,8 @@ class TermTrainer(MissingModTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        # Names become numbers: the network is built without the names, by nnU-Net's predictor too.
+        self.choices["substitution"] = plans_block.substitution_order(self.choices, self.modality_names)
         self.enable_deep_supervision = self.choices["deep_supervision"]
         self.term_weights = term_weights(self.choices)
         self.enumerates = self.choices["subset_objective"] == "enumerate"

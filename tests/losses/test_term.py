@@ -71,7 +71,8 @@ def make_step(head):
         gaussians=[(random(*level.shape), random(*level.shape)) for level in levels],
     )
     fused = [random(B, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)]
-    return Step(random(B, K, 8, 8), target, head, present, latents, encoder, full, own, separately, fused, [target])
+    return Step(random(B, K, 8, 8), target, head, present, latents, encoder, full, own, separately, fused, [target],
+                offers=random(B, J, J, 3, 8, 8))  # fmt: skip
 
 
 def tensors_of(separately):
@@ -84,7 +85,7 @@ def tensors_of(separately):
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
     step = make_step(head)
-    leaves = [step.logits, step.latents, *step.encoder.values(), *step.fused, *tensors_of(step.separately)]
+    leaves = [step.logits, step.latents, *step.encoder.values(), *step.fused, step.offers, *tensors_of(step.separately)]
     for leaf in leaves:
         leaf.requires_grad_()
     built = build(term, value, head)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nnunet_missingmod.network_choices import ABSENT_FILLS, CHANNEL_ENCODERS
+from nnunet_missingmod.network_choices import ABSENT_FILLS, LATENT_ENCODERS
 from nnunet_missingmod.networks.branches import find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 
@@ -26,7 +26,7 @@ def images(dimensions: int = 2) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("fill", ABSENT_FILLS)
-@pytest.mark.parametrize("kind", CHANNEL_ENCODERS)
+@pytest.mark.parametrize("kind", LATENT_ENCODERS)
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_latents_equal_a_loop_over_samples_and_modalities(dimensions: int, kind: str, fill: str) -> None:
     convolve = {2: functional.conv2d, 3: functional.conv3d}[dimensions]
@@ -52,7 +52,7 @@ def test_latents_equal_a_loop_over_samples_and_modalities(dimensions: int, kind:
             torch.testing.assert_close(latents[b, j], image[0], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", CHANNEL_ENCODERS)
+@pytest.mark.parametrize("kind", LATENT_ENCODERS)
 def test_content_of_absent_channels_changes_nothing(kind: str) -> None:
     encoder = make(kind, fill="learned")
     marked = images()
@@ -87,7 +87,7 @@ def test_learned_fill_gets_its_gradient_from_absent_modalities_only() -> None:
 
 
 @pytest.mark.parametrize("fill", ABSENT_FILLS)
-@pytest.mark.parametrize("kind", CHANNEL_ENCODERS)
+@pytest.mark.parametrize("kind", LATENT_ENCODERS)
 def test_absent_images_get_no_gradient_and_no_gradient_is_nan(kind: str, fill: str) -> None:
     encoder = make(kind, fill=fill)
     batch = images().requires_grad_()
@@ -132,7 +132,7 @@ def test_wrong_options_are_refused_by_value(options: dict[str, object], offender
         ChannelEncoder(**{"num_modalities": 3, **options})
 
 
-@pytest.mark.parametrize("kind", CHANNEL_ENCODERS)
+@pytest.mark.parametrize("kind", LATENT_ENCODERS)
 def test_pairs_alone_are_encoded_as_among_all(kind: str) -> None:
     encoder = make(kind)
     batch = images()
@@ -140,7 +140,7 @@ def test_pairs_alone_are_encoded_as_among_all(kind: str) -> None:
     torch.testing.assert_close(pairs.scatter(encoder.encode_pairs(batch, pairs)), encoder(batch, PRESENT))
 
 
-@pytest.mark.parametrize("kind", CHANNEL_ENCODERS)
+@pytest.mark.parametrize("kind", LATENT_ENCODERS)
 def test_a_pair_that_stands_in_is_finite(kind: str) -> None:
     nothing = torch.zeros(2, 3, dtype=torch.bool)
     pairs = find_pairs(nothing, torch.device("cpu"))

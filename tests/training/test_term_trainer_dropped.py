@@ -70,7 +70,7 @@ def test_a_dropped_image_moves_losses_beside_the_segmentations_and_no_bit_of_the
 @pytest.mark.usefixtures("attached")
 def test_the_fused_output_has_no_weight_at_first_if_the_auxiliary_is_to_begin(family):
     trainer = family("nnUNetTrainerRFNet")
-    trainer.num_epochs = 30
+    trainer.num_epochs = 29
     weights = []
     for epoch in range(4):
         trainer.current_epoch = epoch
