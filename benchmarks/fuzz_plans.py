@@ -33,6 +33,10 @@ MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
         ["", 5, ["auto"]],
     ),
     "`auto`, or a number from 0 up to, not including, 1": (["auto", 0, 0.995], [1, -0.1, "0.5", True, math.nan]),
+    "`learned`, `brats`, or {`modality`: [`the first other`, ...], ...}": (
+        ["learned", "brats", {"FLAIR": ["T1"], "T1": ["FLAIR"]}],
+        ["list", 3, ["FLAIR"], {"FLAIR": "T1"}, {"FLAIR": [1]}],
+    ),
     "`depth`, or a list of numbers of at least 0, one per encoder level, shallowest first": (
         ["depth", [0, 1, 2]],
         ["shallow", 3, [-1, 2], ["a"], [], {}],
