@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from nnunet_missingmod.distillation_choices import DISTILLATION_KEYS, DISTILLATION_TERMS
 from nnunet_missingmod.keys import (
     BELOW_ONE,
     CHANNEL_OR_AUTO,
@@ -191,6 +192,7 @@ METHOD_KEYS: tuple[Key, ...] = (
         "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0.",
         idle=(lambda c: not any(term.is_on(c) and term.warms_up(c) for term in TERMS),
               "no term learns from a teacher or by mutual information")),
+    *DISTILLATION_KEYS,
     Key("teacher", "auto", TEACHER,
         "The full-modality model that teaches: `auto` is nnUNetTrainerMedMAPTeacher with the same dataset, plans, "
         "configuration and fold; `average` is the exponential moving average of the network itself. The environment "
@@ -217,7 +219,12 @@ COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
 KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS + MASKING_KEYS
 
 # The trainers that are there to teach others.
-TEACHERS = ("nnUNetTrainerMedMAPTeacher", "nnUNetTrainerMedMAPTeacherParallel")
+TEACHERS = (
+    "nnUNetTrainerMedMAPTeacher",
+    "nnUNetTrainerMedMAPTeacherParallel",
+    "nnUNetTrainerPMKLTeacher",
+    "nnUNetTrainerPMKLMedMAPTeacher",
+)
 # Those whose models segment nothing: others start from their weights.
 PRETRAINERS = ("nnUNetTrainerMaskedPretraining",)
 
@@ -241,6 +248,7 @@ TERMS: tuple[Term, ...] = (
         warms_up=lambda _: True,
     ),
     *ENCODER_TERMS,
+    *DISTILLATION_TERMS,
 )
 
 # What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
@@ -272,6 +280,11 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerMTI",
             "nnUNetTrainerM3FeCon",
             "nnUNetTrainerDeMoSeg",
+            "nnUNetTrainerPMKLTeacher",
+            "nnUNetTrainerPMKL",
+            "nnUNetTrainerPMKLMedMAPTeacher",
+            "nnUNetTrainerPMKLMedMAP",
+            "nnUNetTrainerProtoKD",
         ),
     ),
     "Pretraining": ("trainers.{name}", PRETRAINERS),

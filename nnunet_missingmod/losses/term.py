@@ -45,11 +45,13 @@ class FullView(NamedTuple):
         encoder: {level: (B, C_k, voxels of the step's lattice)}, detached, for the levels that a term uses.
         counts: (B,) bool, the samples that a term compares with it: of the teacher, those that have all modalities; of
             the network itself, those whose step used fewer modalities than they have.
+        decoded: (B, C_0, *spatial), its decoder's last features, detached; None if no term uses them.
     """
 
     logits: Tensor | None
     encoder: Mapping[int, Tensor]
     counts: Tensor
+    decoded: Tensor | None = None
 
 
 class Step(NamedTuple):
@@ -67,6 +69,7 @@ class Step(NamedTuple):
         separately: each modality's features, of a network of modality encoders; else None.
         offers: (B, J, J, w, *spatial), of a substituting first stage; else None.
         fused: per level, full resolution first, (B, C_k, *spatial_k), what the decoder got, of all voxels.
+        decoded: (B, C_0, *spatial), the decoder's last features; None if no term uses them.
         targets: the labels at every resolution of deep supervision, full resolution first.
     """
 
@@ -82,6 +85,7 @@ class Step(NamedTuple):
     fused: Sequence[Tensor] = ()
     targets: Sequence[Tensor] = ()
     offers: Tensor | None = None
+    decoded: Tensor | None = None
 
 
 class StepTerm:
@@ -94,6 +98,7 @@ class StepTerm:
         needs_own: whether it uses ``Step.own``, which is computed only in a step that goes through all subsets.
         uses_teacher_logits: whether it uses the logits of ``Step.teacher``. If no term does, the teacher's decoder does
             not run.
+        uses_decoded: whether it uses the decoder's last features.
         uses_dropped: whether it learns from modalities that were dropped from the logits; a network of modality
             encoders then encodes them too.
     """
@@ -102,6 +107,7 @@ class StepTerm:
     once_per_step = False
     needs_own = False
     uses_teacher_logits = False
+    uses_decoded = False
     uses_dropped = False
 
     @classmethod

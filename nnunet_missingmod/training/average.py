@@ -39,13 +39,16 @@ class AverageTeacher(Teacher):
     Args:
         network: the one that is trained, neither compiled nor wrapped; it is copied.
         decay: d after the first updates, from 0 up to, not including, 1.
-        returns_logits: see `Teacher`.
+        returns_logits, returns_decoded: see `Teacher`.
     """
 
-    def __init__(self, network: nn.Module, *, decay: float, returns_logits: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, *, decay: float, returns_logits: bool = True, returns_decoded: bool = False
+    ) -> None:
         copied: Any = deepcopy(network)
         copied.decoder.deep_supervision = False
-        super().__init__(copied, f"the network's own average (decay {decay:.6g} a step)", returns_logits=returns_logits)
+        source = f"the network's own average (decay {decay:.6g} a step)"
+        super().__init__(copied, source, returns_logits=returns_logits, returns_decoded=returns_decoded)
         self.decay = decay
         self.updates = 0
 

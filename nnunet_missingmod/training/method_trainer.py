@@ -61,6 +61,7 @@ class MethodTrainer(TermTrainer):
                     self.choices["average_decay"], num_steps=self.num_epochs * self.num_iterations_per_epoch
                 ),
                 returns_logits=self._teacher_logits_are_used(),
+                returns_decoded=self._decoded_features_are_used(),
             )
             optimizer.register_step_post_hook(self._update_average)
         return optimizer, scheduler
@@ -113,7 +114,11 @@ class MethodTrainer(TermTrainer):
         )
         assert self.terms is not None
         teacher = load_teacher(
-            student, self.choices["teacher"], device=self.device, returns_logits=self._teacher_logits_are_used()
+            student,
+            self.choices["teacher"],
+            device=self.device,
+            returns_logits=self._teacher_logits_are_used(),
+            returns_decoded=self._decoded_features_are_used(),
         )
         if any(self.terms.term(name).levels for name in self.taught):
             teacher.check_channels(unwrapped(self.network).encoder.output_channels)
@@ -123,6 +128,10 @@ class MethodTrainer(TermTrainer):
     def _teacher_logits_are_used(self) -> bool:
         assert self.terms is not None
         return any(self.terms.term(name).uses_teacher_logits for name in taught_terms(self.choices))
+
+    def _decoded_features_are_used(self) -> bool:
+        assert self.terms is not None
+        return self.terms.uses_decoded
 
     def _add_terms(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         state = super()._add_terms(optimizer, state)

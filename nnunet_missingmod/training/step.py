@@ -19,6 +19,7 @@ from nnunet_missingmod.losses.term import FullView, Step, StepTerm
 from nnunet_missingmod.modalities import Subset, all_subsets
 from nnunet_missingmod.networks.backbone import Features, Logits
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_subsets
+from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.fusion import mean_fusion
 
 # The loss of a subset's output, and the values that are to be reported beside it.
@@ -90,11 +91,13 @@ class TeacherOutput(NamedTuple):
         logits: (B, K, *spatial); None if no term uses them.
         encoder: per level (B, C_k, *spatial_k).
         complete: (B,) bool: samples that have every modality. The others are not taught.
+        decoded: (B, C_0, *spatial), the decoder's last features; None if no term uses them.
     """
 
     logits: Tensor | None
     encoder: list[Tensor]
     complete: Tensor
+    decoded: Tensor | None = None
 
 
 class StepTerms(nn.Module):
@@ -128,6 +131,7 @@ class StepTerms(nn.Module):
             assert isinstance(term, nn.Module)
             self.add_module(name, term)
         self.levels = tuple(sorted({level for term in terms.values() for level in term.levels}))
+        self.uses_decoded = any(term.uses_decoded for term in terms.values())
         self.uses_dropped = any(term.uses_dropped for term in terms.values())
         self.weights = dict(weights)
         self.start_epoch(0)
@@ -148,6 +152,7 @@ class StepTerms(nn.Module):
         output: tuple[Logits, Features] | Branches,
         target: Tensor | list[Tensor],
         teacher: TeacherOutput | None = None,
+        decoded: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and each term's value, detached.
 
@@ -156,6 +161,7 @@ class StepTerms(nn.Module):
                 over all subsets.
             target: as nnU-Net's loss takes it.
             teacher: for the terms that have one.
+            decoded: the decoder's last features, if a term uses them.
         """
         if isinstance(output, Branches):
             return self._over_all_subsets(output, target, teacher)
@@ -172,6 +178,7 @@ class StepTerms(nn.Module):
             separately=features.separately,
             fused=features.encoder,
             offers=features.offers,
+            decoded=decoded,
             targets=[target] if isinstance(target, Tensor) else target,
         )
         terms = {"segmentation": self.segmentation(logits, target)}
@@ -236,7 +243,7 @@ def _on_lattice(encoder: list[Tensor], lattice: Mapping[int, tuple[slice, ...]])
 def _view(teacher: TeacherOutput | None, lattice: Mapping[int, tuple[slice, ...]]) -> FullView | None:
     if teacher is None:
         return None
-    return FullView(teacher.logits, _on_lattice(teacher.encoder, lattice), teacher.complete)
+    return FullView(teacher.logits, _on_lattice(teacher.encoder, lattice), teacher.complete, teacher.decoded)
 
 
 class StepLoss:
@@ -246,18 +253,27 @@ class StepLoss:
         terms: `StepTerms`, or what wraps it for distributed training.
         teacher_output: set by the trainer before each step, for the terms that need it.
         values: one dict of detached terms per step since the trainer last emptied it.
+
+    Args:
+        segmentation: nnU-Net's loss.
+        terms: `StepTerms`, or what wraps it.
+        decoded: of the network, if a term uses its decoder's last features.
     """
 
-    def __init__(self, segmentation: SegmentationLoss, terms: nn.Module) -> None:
+    def __init__(
+        self, segmentation: SegmentationLoss, terms: nn.Module, decoded: DecodedFeatures | None = None
+    ) -> None:
         self.segmentation = segmentation
         self.terms = terms
+        self.decoded = decoded
         self.teacher_output: TeacherOutput | None = None
         self.values: list[dict[str, Tensor]] = []
 
     def __call__(self, output: Logits | tuple[Logits, Features] | Branches, target: Tensor | list[Tensor]) -> Tensor:
         """Return the loss of what the network returned in training or in evaluation mode."""
         if _is_training_output(output):
-            total, values = self.terms(output, target, self.teacher_output)
+            decoded = None if self.decoded is None else self.decoded.take()
+            total, values = self.terms(output, target, self.teacher_output, decoded)
             self.teacher_output = None
             self.values.append(values)
         else:

@@ -17,6 +17,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
+from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features, forward_with_encoder_features
 from nnunet_missingmod.storage import fingerprint
 from nnunet_missingmod.training.checkpoints import CheckpointError, find_trainer, is_ours, read_checkpoint
@@ -32,11 +33,15 @@ class Teacher:
         network: has an encoder and a decoder; deep supervision is off.
         source: the trainer and checkpoint of the network, for messages.
         returns_logits: whether a term uses the logits; if not, the decoder does not run.
+        returns_decoded: whether a term uses the decoder's last features.
     """
 
-    def __init__(self, network: nn.Module, source: str, *, returns_logits: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, source: str, *, returns_logits: bool = True, returns_decoded: bool = False
+    ) -> None:
         self.returns_logits = returns_logits
         self._network = network.eval().requires_grad_(False)
+        self._decoded = DecodedFeatures(network) if returns_decoded else None
         self.source = source
 
     @cached_property
@@ -59,7 +64,7 @@ class Teacher:
                 return TeacherOutput(None, encoder_features(self._network, data, given_present), complete)
             logits, encoder = forward_with_encoder_features(self._network, data, given_present)
         assert isinstance(logits, torch.Tensor)
-        return TeacherOutput(logits, encoder, complete)
+        return TeacherOutput(logits, encoder, complete, None if self._decoded is None else self._decoded.take())
 
     def counts(self, present: torch.Tensor) -> torch.Tensor:
         """Return (B,) bool: the samples that it teaches, which have every modality; ``present`` is (B, J) bool."""
@@ -118,12 +123,19 @@ class Teacher:
             )
 
 
-def load_teacher(student: Student, choice: str, *, device: torch.device, returns_logits: bool = True) -> Teacher:
+def load_teacher(
+    student: Student,
+    choice: str,
+    *,
+    device: torch.device,
+    returns_logits: bool = True,
+    returns_decoded: bool = False,
+) -> Teacher:
     """Find, check and load the teacher, on ``device``.
 
     Args:
         choice: the value of the key ``teacher``.
-        returns_logits: see `Teacher`.
+        returns_logits, returns_decoded: see `Teacher`.
 
     Raises:
         TeacherError: its checkpoint is missing, incomplete or contains code, its training is not finished, or it was
@@ -143,7 +155,7 @@ def load_teacher(student: Student, choice: str, *, device: torch.device, returns
     check_teacher(student, found, teacher_configuration=configuration.configuration, trained_as=init_args)
     network = _build(found, checkpoint, student.configuration, plans_manager)
     source = f"{checkpoint['trainer_name']} in {found.checkpoint}"
-    return Teacher(network.to(device), source, returns_logits=returns_logits)
+    return Teacher(network.to(device), source, returns_logits=returns_logits, returns_decoded=returns_decoded)
 
 
 def _load_checkpoint(file: Path, command: str) -> dict[str, Any]:

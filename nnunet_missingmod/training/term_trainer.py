@@ -28,6 +28,7 @@ from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import warmup_weight
 from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import encodes_dropped, tell_present
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
@@ -135,7 +136,8 @@ class TermTrainer(MissingModTrainer):
         terms: nn.Module = self.terms
         if self.is_ddp and any(True for _ in self.terms.parameters()):
             terms = DistributedDataParallel(terms, device_ids=[self.local_rank])
-        return StepLoss(self.terms.segmentation, terms)
+        decoded = DecodedFeatures(self.network) if self.terms.uses_decoded else None
+        return StepLoss(self.terms.segmentation, terms, decoded)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch with its weights of the terms and its learning rates."""

@@ -52,7 +52,9 @@ def make_step(head):
 
     present = torch.tensor([[True, False, True], [True, True, True]])
     encoder = {level: random(B, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)}
-    full = FullView(random(B, K, 8, 8), {level: random(*f.shape) for level, f in encoder.items()}, present.all(1))
+    taught = {level: random(*f.shape) for level, f in encoder.items()}
+    decoded = random(B, CHANNELS[0], 8, 8)
+    full = FullView(random(B, K, 8, 8), taught, present.all(1), decoded=decoded)
     own = FullView(None, full.encoder, ~present.all(1))
     target = torch.randint(0, K, (B, 1, 8, 8), generator=generator)
     if head.kind == "regions":
@@ -72,7 +74,7 @@ def make_step(head):
     )
     fused = [random(B, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)]
     return Step(random(B, K, 8, 8), target, head, present, latents, encoder, full, own, separately, fused, [target],
-                offers=random(B, J, J, 3, 8, 8))  # fmt: skip
+                offers=random(B, J, J, 3, 8, 8), decoded=random(B, CHANNELS[0], 8, 8))  # fmt: skip
 
 
 def tensors_of(separately):
@@ -85,7 +87,15 @@ def tensors_of(separately):
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
     step = make_step(head)
-    leaves = [step.logits, step.latents, *step.encoder.values(), *step.fused, step.offers, *tensors_of(step.separately)]
+    leaves = [
+        step.logits,
+        step.latents,
+        *step.encoder.values(),
+        *step.fused,
+        step.offers,
+        step.decoded,
+        *tensors_of(step.separately),
+    ]
     for leaf in leaves:
         leaf.requires_grad_()
     built = build(term, value, head)

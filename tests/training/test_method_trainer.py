@@ -15,7 +15,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from starting import start
 
 from nnunet_missingmod import absence
-from nnunet_missingmod.choices import TRAINERS
+from nnunet_missingmod.choices import TEACHERS, TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 from nnunet_missingmod.training.teacher_folder import TeacherError
@@ -56,8 +56,8 @@ def test_trains_continues_and_predicts_with_absent_modalities_without_its_teache
     teachers = kind.teacher if getattr(kind, "teacher", "auto") != "auto" else "nnUNetTrainerMedMAPTeacher"
     teacher = None
     if teachers != "average":
-        teacher = train_teacher(tiny, name if name.startswith("nnUNetTrainerMedMAPTeacher") else teachers)
-    if name.startswith("nnUNetTrainerMedMAPTeacher"):
+        teacher = train_teacher(tiny, name if name in TEACHERS else teachers)
+    if name in TEACHERS:
         trainer = teacher
     else:
         trainer = make_method(name, tiny)

@@ -1,0 +1,83 @@
+"""Contrast between what student and teacher make of the same case and of different ones.
+
+Source: Chen et al., Learning With Privileged Multimodal Knowledge for Unimodal Segmentation (PMKL), TMI 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean
+from nnunet_missingmod.losses.term import Setting, Step, StepTerm
+
+_GRID, _HIDDEN, _SIZE = 2, 32, 16
+_MARGIN = 1.0
+_SMALLEST = 1e-12  # under the root of a squared distance
+
+
+def contrastive_loss(student: Tensor, teacher: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean over all pairs of a student's and a teacher's vector, of the samples that count::
+
+        L = mean_{b, c} of d_bc^2 if b = c, else max(1 - d_bc, 0)^2,    d_bc = ||student_b - teacher_c||
+
+    Args:
+        student, teacher: (B, size), of unit length.
+        counts: (B,) bool.
+    """
+    squared = (student.unsqueeze(1) - teacher.unsqueeze(0)).square().sum(2)  # (B, B)
+    same = torch.eye(len(counts), dtype=torch.bool, device=counts.device)
+    apart = (_MARGIN - (squared + _SMALLEST).sqrt()).clamp(min=0).square()
+    return weighted_mean(torch.where(same, squared, apart), counts.unsqueeze(1) & counts.unsqueeze(0))
+
+
+class ContrastiveTerm(nn.Module, StepTerm):
+    """`contrastive_loss` of projections of the decoders' last features, each network with a head of its own.
+
+    Features are averaged to 2 voxels an axis, where the released code averages over 40 of 80 voxels with stride 1 and
+    has 35 million parameters in each head. Contrast needs two samples in a batch; several processes contrast their own.
+
+    Args:
+        channels: of the features.
+        dimensions: 2 or 3.
+    """
+
+    uses_teacher_logits = True
+    uses_decoded = True
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        inputs = channels * _GRID**dimensions
+        self.of_student, self.of_teacher = (
+            nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _SIZE)) for _ in range(2)
+        )
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> ContrastiveTerm:
+        """Return the term for the channels of the backbone's first level, which the decoder ends with."""
+        return cls(setting.encoder_channels[0], setting.dimensions)
+
+    def of_step(self, step: Step) -> Tensor:
+        """Return the loss of the samples that the teacher teaches."""
+        assert step.teacher is not None
+        assert step.teacher.decoded is not None
+        assert step.decoded is not None
+        counts = step.teacher.counts
+        with autocast_off(step.decoded):
+            taught = torch.where(counts.reshape(-1, *[1] * (step.decoded.ndim - 1)), step.teacher.decoded.detach(), 0.0)
+            pooled = [_pooled(each.float()) for each in (step.decoded, taught)]
+            student, teacher = (
+                functional.normalize(head(each), dim=1)
+                for head, each in zip((self.of_student, self.of_teacher), pooled, strict=True)
+            )
+            return contrastive_loss(student, teacher, counts)
+
+
+def _pooled(features: Tensor) -> Tensor:
+    pool = functional.adaptive_avg_pool2d if features.ndim == 4 else functional.adaptive_avg_pool3d
+    grid: Any = (_GRID,) * (features.ndim - 2)
+    return pool(features, grid).flatten(1)

@@ -1,0 +1,9 @@
+"""PMKL with MedMAP's alignment in its teacher (Liu et al., MedMAP, Eq. 14)."""
+
+from nnunet_missingmod.trainers.families.nnUNetTrainerPMKL import nnUNetTrainerPMKL
+
+
+class nnUNetTrainerPMKLMedMAP(nnUNetTrainerPMKL):
+    """Train nnUNetTrainerPMKL with nnUNetTrainerPMKLMedMAPTeacher; whether the student is aligned too is not said."""
+
+    teacher = "nnUNetTrainerPMKLMedMAPTeacher"
