@@ -23,6 +23,7 @@ from nnunet_missingmod.distillation_choices import DISTILLATION_KEYS, DISTILLATI
 from nnunet_missingmod.keys import (
     BELOW_ONE,
     CHANNEL_OR_AUTO,
+    CHANNELS_OR_ALL,
     COUNT,
     DECAY,
     EXPONENT,
@@ -107,6 +108,12 @@ TRAINING_KEYS: tuple[Key, ...] = (
         ((lambda c: c["modality_dropout_until"] < c["modality_dropout_from"],
           "modality_dropout_until must not be below modality_dropout_from."),),
         _is_off("modality_dropout")),
+    Key("modality_subset", "all", CHANNELS_OR_ALL,
+        "Train and predict on these modalities alone, whatever else a case has; nothing is dropped then. A teacher "
+        "still sees all.",
+        ((lambda c: c["modality_subset"] != "all" and c.get("teacher") == "average",
+          'the average of a network that sees modality_subset alone cannot teach it more: set teacher to a model, or '
+          'modality_subset to "all".'),)),
     Key("validation_subsets", "full", one_of("full", "cycle"),
         "What the pseudo Dice and `checkpoint_best` are computed on: all modalities, or each batch the next of the "
         "2^J - 1 subsets."),

@@ -123,6 +123,10 @@ BELOW_ONE = Range("number from 0 up to, not including, 1", lambda v: _is_number(
 SHARE = Range("number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
 SWITCH = Range("true or false", lambda v: isinstance(v, bool))
 EXPONENT = Range("number above 0, not 1", lambda v: _is_number(v) and v > 0 and v != 1)
+CHANNELS_OR_ALL = Range(
+    '"all", or a list of channel names',
+    lambda v: v == "all" or (isinstance(v, list) and v != [] and all(_is_integer(c) or isinstance(c, str) for c in v)),
+)
 CHANNEL_OR_AUTO = Range('channel name, or "auto"', lambda v: isinstance(v, str))
 TEACHER = Range(
     '"auto", "average", the name of a trainer, or the path of a model folder', lambda v: isinstance(v, str) and v != ""

@@ -30,7 +30,9 @@ __all__ = [
     "check_choices",
     "differences",
     "resolve",
+    "subset_channels",
     "substitution_order",
+    "with_numbers",
 ]
 
 BLOCK = "missingmod"
@@ -126,6 +128,36 @@ def anchor_modality(choices: Mapping[str, Any], modality_names: Sequence[str]) -
     return chosen
 
 
+def with_numbers(choices: Mapping[str, Any], modality_names: Sequence[str]) -> dict[str, Any]:
+    """Return the choices with channel numbers in the place of the names that a network is built by.
+
+    Raises:
+        ValueError: there is no such channel, or an order of substitutes does not name each.
+    """
+    resolved = dict(choices)
+    for key, number in (("modality_subset", subset_channels), ("substitution", substitution_order)):
+        if key in resolved:
+            resolved[key] = number(resolved, modality_names)
+    return resolved
+
+
+def subset_channels(choices: Mapping[str, Any], modality_names: Sequence[str]) -> str | list[int]:
+    """Return ``"all"``, or the numbers of the channels of ``modality_subset``.
+
+    Raises:
+        ValueError: there is no such channel.
+    """
+    chosen = choices["modality_subset"]
+    if chosen == "all" or all(isinstance(channel, int) for channel in chosen):
+        return chosen
+    for name in chosen:
+        if name not in modality_names:
+            raise ValueError(
+                f"{_OF_THE_PLANS} modality_subset must name channels of {', '.join(modality_names)}, got {name!r}."
+            )
+    return sorted({list(modality_names).index(name) for name in chosen})
+
+
 def substitution_order(choices: Mapping[str, Any], modality_names: Sequence[str]) -> str | list[list[int]]:
     """Return ``"learned"``, or for each channel the numbers of the others, in the order in which they stand in for it.
 
@@ -159,7 +191,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Keys that one side does not have are not compared.
     """
     methods = (*METHOD_KEYS, *MASKING_KEYS)
-    keys = [key.name for key in KEYS if key in methods or key.name.startswith("modality_dropout")]
+    keys = [key.name for key in KEYS if key in methods or key.name.startswith("modality_")]
     return [
         f"{name} was {then[name]!r}, is {now[name]!r}"
         for name in keys

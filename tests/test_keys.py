@@ -17,6 +17,7 @@ EXAMPLES = {
     "SHARE": ([0, 0.5, 1], [1.1, -0.1, "1"]),
     "SWITCH": ([True, False], [0, 1, "true"]),
     "EXPONENT": ([0.5, 2], [1, 0, -2, "2"]),
+    "CHANNELS_OR_ALL": (["all", ["T1"], ["T1", "T2"], [0, 2]], ["T1", [], [None], 3, [True]]),
     "CHANNEL_OR_AUTO": (["auto", "T1"], [3, ["T1"]]),
     "DECAY": (["auto", 0, 0.995], [1, -0.1, "half", True]),
     "TEACHER": (["auto", "average", "nnUNetTrainer", "/a/folder"], ["", 5]),

@@ -107,6 +107,45 @@ def fill_absent_channels(network: nn.Module) -> nn.Module:
     return network
 
 
+class SubsetOnly:
+    """Forward pre-hook that, in evaluation, marks modalities outside of a subset as absent.
+
+    Args:
+        channels: the subset.
+        num_modalities: J; channels after the first J stay.
+    """
+
+    def __init__(self, channels: Sequence[int], num_modalities: int) -> None:
+        self.channels = tuple(channels)
+        self.num_modalities = num_modalities
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if module.training:
+            return None  # the trainer drops the others, which a teacher and losses may still look at
+        batch: torch.Tensor = inputs[0]
+        kept = absence.read(batch[:, : self.num_modalities])
+        members = torch.zeros_like(kept[0])
+        members[list(self.channels)] = True
+        if not (kept & members).any(1).all():
+            raise ValueError(
+                f"This model was trained on channels {', '.join(map(str, self.channels))} alone "
+                '("modality_subset"), and a case has none of them. Predict it with another model; evaluate this one on '
+                "--subsets that have one of them."
+            )
+        marked = batch.clone()
+        absence.mark(marked, kept & members)
+        return marked, *inputs[1:]
+
+
+def predict_from_subset(network: nn.Module, subset: Sequence[int] | str, num_modalities: int) -> nn.Module:
+    """Make ``network`` predict from the channels of ``subset`` alone, and return it; ``"all"`` changes nothing."""
+    if subset != "all":
+        network.register_forward_pre_hook(
+            SubsetOnly([int(channel) for channel in subset], num_modalities), prepend=True
+        )
+    return network
+
+
 def unwrapped(network: Any) -> Any:
     """Return the network itself: neither compiled by ``torch.compile`` nor wrapped for several devices."""
     while True:

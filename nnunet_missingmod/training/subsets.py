@@ -6,7 +6,7 @@ Only the drawing is here; ``absence.mark`` removes what was not drawn.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import comb, gcd
 from typing import Any
 
@@ -99,6 +99,37 @@ class ModalityDropout:
                 kept[case, channels] = True
             else:
                 kept[case, channels] = self._sampler(len(channels), self._rng)
+        return kept
+
+
+class FixedSubset:
+    """Keep the same modalities of every case, where `ModalityDropout` draws them.
+
+    Args:
+        channels: the numbers of those that are kept.
+        names: of all channels, for the message.
+    """
+
+    def __init__(self, channels: Sequence[int], names: Sequence[str]) -> None:
+        self._channels = list(channels)
+        self._names = [names[channel] for channel in channels]
+
+    def start_epoch(self, epoch: int, *, chance: float = 1.0) -> None:
+        """Do nothing: nothing is drawn."""
+
+    def sample(self, present: BoolArray) -> BoolArray:
+        """Return ``kept`` (B, J), those of ``present`` that are in the subset.
+
+        Raises:
+            ValueError: a case has none of them.
+        """
+        kept = np.zeros_like(present, dtype=bool)
+        kept[:, self._channels] = present[:, self._channels]
+        if not kept.any(axis=1).all():
+            raise ValueError(
+                f"A training case has none of {', '.join(self._names)}, which is all that modality_subset trains on: "
+                "leave such cases out of splits_final.json."
+            )
         return kept
 
 

@@ -27,7 +27,7 @@ from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import warmup_weight
 from nnunet_missingmod.losses.term import Setting
-from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import encodes_dropped, tell_present
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
@@ -61,8 +61,6 @@ class TermTrainer(MissingModTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        # Names become numbers: the network is built without the names, by nnU-Net's predictor too.
-        self.choices["substitution"] = plans_block.substitution_order(self.choices, self.modality_names)
         self.enable_deep_supervision = self.choices["deep_supervision"]
         self.term_weights = term_weights(self.choices)
         self.enumerates = self.choices["subset_objective"] == "enumerate"
@@ -79,14 +77,17 @@ class TermTrainer(MissingModTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the network that the resolved choices in the configuration describe."""
-        return build_network(
-            configuration_manager.configuration[plans_block.BLOCK],
+        choices = configuration_manager.configuration[plans_block.BLOCK]
+        network = build_network(
+            choices,
             plans_manager,
             configuration_manager,
             num_input_channels=num_input_channels,
             num_output_channels=num_output_channels,
             deep_supervision=enable_deep_supervision,
         )
+        subset = choices.get("modality_subset", "all")
+        return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
 
     def initialize(self) -> None:
         """Build what nnU-Net builds; from now on the network returns in training what the terms need."""

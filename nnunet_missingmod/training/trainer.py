@@ -20,7 +20,7 @@ from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.description import check_for_training
 from nnunet_missingmod.choices import TEACHERS
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.networks.backbone import fill_absent_channels, predict_from_subset
 from nnunet_missingmod.training.checkpoints import CheckpointTrainer
 from nnunet_missingmod.training.presence import (
     BlankMarkingDatasets,
@@ -29,7 +29,7 @@ from nnunet_missingmod.training.presence import (
     read_presence,
 )
 from nnunet_missingmod.training.split import SPLIT_FILE, Split, parse_split, write_split
-from nnunet_missingmod.training.subsets import ModalityDropout, SubsetCycle, dice_by_count, dropout_chance
+from nnunet_missingmod.training.subsets import FixedSubset, ModalityDropout, SubsetCycle, dice_by_count, dropout_chance
 
 PREPROCESSOR = "MissingModPreprocessor"
 _HOST_PREPROCESSOR = "DefaultPreprocessor"
@@ -70,7 +70,7 @@ class MissingModTrainer(CheckpointTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - the host's signature
     ) -> None:
         check_for_training(dataset_json)
-        plans = self._with_choices(plans, configuration)
+        plans = self._with_choices(plans, configuration, channel_names(dataset_json))
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.choices: dict[str, Any] = self.configuration_manager.configuration[plans_block.BLOCK]
         for name in _HOST_KEYS:
@@ -85,8 +85,10 @@ class MissingModTrainer(CheckpointTrainer):
         self.training_presence: Presence | None = None
 
     @classmethod
-    def _with_choices(cls, plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    def _with_choices(cls, plans: dict[str, Any], configuration: str, names: Sequence[str] = ()) -> dict[str, Any]:
         """Return plans whose configuration has our preprocessor and a complete ``"missingmod"`` block.
+
+        Names of channels that the network is built by become numbers: nnU-Net's predictor builds it without the names.
 
         Raises:
             ValueError: the block is not accepted, or the plans name a preprocessor that this package would displace.
@@ -99,6 +101,7 @@ class MissingModTrainer(CheckpointTrainer):
                 f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{_HOST_PREPROCESSOR}".'
             )
         block = plans_block.resolve(resolved.get(plans_block.BLOCK), cls._own_choices(), keys=cls.block_keys)
+        block = plans_block.with_numbers(block, names)
         plans["configurations"][configuration] |= {"preprocessor_name": PREPROCESSOR, plans_block.BLOCK: block}
         return plans
 
@@ -117,7 +120,9 @@ class MissingModTrainer(CheckpointTrainer):
                 group["momentum"] = self.choices["momentum"]
         return optimizer, scheduler
 
-    def _build_dropout(self) -> ModalityDropout | None:
+    def _build_dropout(self) -> ModalityDropout | FixedSubset | None:
+        if self.choices["modality_subset"] != "all":
+            return FixedSubset(self.choices["modality_subset"], self.modality_names)
         if self.choices["modality_dropout"] == "none":
             return None
         return ModalityDropout(
@@ -128,7 +133,7 @@ class MissingModTrainer(CheckpointTrainer):
         )
 
     def _build_subset_cycle(self) -> SubsetCycle | None:
-        if self.choices["validation_subsets"] == "full":
+        if self.choices["validation_subsets"] == "full" or self.choices["modality_subset"] != "all":
             return None
         return SubsetCycle(
             len(self.modality_names),
@@ -145,11 +150,13 @@ class MissingModTrainer(CheckpointTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the network that the plans name, reading absent channels as zeros."""
-        return fill_absent_channels(
+        network = fill_absent_channels(
             nnUNetTrainer.build_network_architecture(
                 plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
             )
         )
+        subset = configuration_manager.configuration.get(plans_block.BLOCK, {}).get("modality_subset", "all")
+        return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
 
     @staticmethod
     def get_training_transforms(*args: Any, **kwargs: Any) -> BasicTransform:
@@ -239,7 +246,7 @@ class MissingModTrainer(CheckpointTrainer):
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take nnU-Net's validation step, on the next subset of the cycle where there is one."""
-        if self.subset_cycle is None:
+        if self.subset_cycle is None and self.choices["modality_subset"] == "all":
             return super().validation_step(batch)
         kept = self._kept_in_validation(batch)
         self._keep(batch, kept)
@@ -249,6 +256,8 @@ class MissingModTrainer(CheckpointTrainer):
     def _kept_in_validation(self, batch: dict[str, Any]) -> torch.Tensor:
         """Return what (B, J) of a batch is shown: of what its cases have the cycle's next subset, or all of it."""
         present = self._present(batch)
+        if isinstance(self.dropout, FixedSubset):
+            return torch.from_numpy(self.dropout.sample(present.numpy()))
         if self.subset_cycle is None:
             return present
         return torch.from_numpy(absence.restrict(present.numpy(), self.subset_cycle.next_subset()))

@@ -1,0 +1,75 @@
+"""``modality_subset``: a model of some modalities alone, in training, validation and prediction."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
+
+NAMES = ["FLAIR", "T1"]
+
+
+@pytest.mark.usefixtures("attached")
+@pytest.mark.parametrize("name", ["nnUNetTrainerZeroFill", "nnUNetTrainerModalityDropout", "nnUNetTrainerHeMIS"])
+def test_it_trains_validates_and_predicts_from_the_subset(make_tiny_dataset, preprocess, make_method, name):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "2d")
+    channels = list(tiny.dataset_json["channel_names"].values())
+    trainer = make_method(name, tiny, configuration="2d", modality_subset=channels[:2])
+    assert trainer.choices["modality_subset"] == [0, 1]
+    trainer.on_train_start()
+    seen = []
+    unwrapped(trainer.network).register_forward_pre_hook(
+        lambda module, inputs: seen.append(~inputs[0].isnan().flatten(2).any(2)), prepend=True
+    )
+    trainer.on_train_epoch_start()
+    trainer.network.train()
+    trainer.train_step(next(trainer.dataloader_train))
+    trainer.on_validation_epoch_start()
+    trainer.network.eval()
+    trainer.validation_step(next(trainer.dataloader_val))
+    assert len(seen) == 2
+    for kept in seen:
+        assert kept[:, :2].all()
+        assert not kept[:, 2:].any()
+    trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
+    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,), "checkpoint_final.pth")
+    predictor.network.load_state_dict(predictor.list_of_parameters[0])
+    x = torch.randn(1, 4, *trainer.configuration_manager.patch_size)
+    other = x.clone()
+    other[:, 2:] = 7
+    assert torch.equal(predictor.network.eval()(x), predictor.network(other))
+    other[:, :2] = torch.nan
+    with pytest.raises(ValueError, match=r"trained on channels 0, 1 alone .* evaluate this one on --subsets"):
+        predictor.network(other)
+
+
+@pytest.mark.usefixtures("attached")
+def test_a_training_case_without_any_of_it_is_refused(make_tiny_dataset, preprocess, make_method):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "2d")
+    first = next(iter(tiny.dataset_json["channel_names"].values()))
+    trainer = make_method("nnUNetTrainerModalityDropout", tiny, configuration="2d", modality_subset=[first])
+    with pytest.raises(ValueError, match=f"none of {first}, which is all"):
+        trainer.dropout.sample(torch.tensor([[False, True, True, True]]).numpy())
+
+
+def test_unknown_channels_and_an_average_that_should_teach_more_are_refused(make_tiny_dataset, make_method):
+    tiny = make_tiny_dataset()
+    with pytest.raises(ValueError, match="must name channels of .*, got 'T9'"):
+        make_method("nnUNetTrainerModalityDropout", tiny, modality_subset=["T9"])
+    first = next(iter(tiny.dataset_json["channel_names"].values()))
+    with pytest.raises(ValueError, match="cannot teach it more"):
+        make_method("nnUNetTrainerHolderMISelf", tiny, modality_subset=[first])
+
+
+def test_all_changes_nothing():
+    network = torch.nn.Conv2d(1, 1, 1)
+    assert predict_from_subset(network, "all", 1) is network
+    assert not network._forward_pre_hooks
+    assert json.loads(json.dumps("all")) == "all"
