@@ -37,8 +37,8 @@ MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
         ["learned", "brats", {"FLAIR": ["T1"], "T1": ["FLAIR"]}],
         ["list", 3, ["FLAIR"], {"FLAIR": "T1"}, {"FLAIR": [1]}],
     ),
-    "`depth`, or a list of numbers of at least 0, one per encoder level, shallowest first": (
-        ["depth", [0, 1, 2]],
+    "`depth`, `deepest`, or a list of numbers of at least 0, one per encoder level, shallowest first": (
+        ["depth", "deepest", [0, 1, 2]],
         ["shallow", 3, [-1, 2], ["a"], [], {}],
     ),
 }

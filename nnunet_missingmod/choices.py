@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from nnunet_missingmod.co_training_choices import CO_TRAINING_KEYS, CO_TRAINING_TERMS
 from nnunet_missingmod.distillation_choices import DISTILLATION_KEYS, DISTILLATION_TERMS
 from nnunet_missingmod.keys import (
     BELOW_ONE,
@@ -185,21 +186,25 @@ METHOD_KEYS: tuple[Key, ...] = (
         "Temperature of student and teacher; the term is scaled by its square. 1 for labels.",
         ((lambda c: c["divergence_target"] == "label" and c["divergence_temperature"] != 1,
           "divergence_temperature softens a teacher: set it to 1 for labels."),), _is_off("divergence")),
-    Key("mutual_information", OFF, one_of(OFF, "teacher", "self"),
-        "Whose full-modality features the student's are to predict: nobody's, the teacher's, or those of the network's "
-        'own full path (with `"subset_objective": "enumerate"`).',
+    Key("mutual_information", OFF, one_of(OFF, "teacher", "self", "partner"),
+        "Whose full-modality features the student's are to predict: nobody's, the teacher's, those of the network's "
+        'own full path (with `"subset_objective": "enumerate"`), or the partner\'s.',
         ((lambda c: c["mutual_information"] == "self" and not _enumerates(c),
-          'mutual_information "self" needs the full path beside the subset: set subset_objective to "enumerate".'),)),
+          'mutual_information "self" needs the full path beside the subset: set subset_objective to "enumerate".'),
+         (lambda c: c["mutual_information"] == "partner" and not c["partner"],
+          'mutual_information "partner" needs one: set partner to true.'))),
     Key("mutual_information_weight", 1.0, WEIGHT, "Weight of the mutual-information term.",
         idle=_is_off("mutual_information")),
     Key("mutual_information_level_weights", "depth", LEVEL_WEIGHTS,
-        "Share of each encoder level in the term, doubling from level to level with `depth`; weight 0 leaves one out.",
+        "Share of each encoder level in the term, doubling from level to level with `depth`, all of it the "
+        "bottleneck's with `deepest`; weight 0 leaves one out.",
         idle=_is_off("mutual_information")),
     Key("distillation_warmup_epochs", 0, NATURAL,
         "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0.",
         idle=(lambda c: not any(term.is_on(c) and term.warms_up(c) for term in TERMS),
               "no term learns from a teacher or by mutual information")),
     *DISTILLATION_KEYS,
+    *CO_TRAINING_KEYS,
     Key("teacher", "auto", TEACHER,
         "The full-modality model that teaches: `auto` is nnUNetTrainerMedMAPTeacher with the same dataset, plans, "
         "configuration and fold; `average` is the exponential moving average of the network itself. The environment "
@@ -256,6 +261,7 @@ TERMS: tuple[Term, ...] = (
     ),
     *ENCODER_TERMS,
     *DISTILLATION_TERMS,
+    *CO_TRAINING_TERMS,
 )
 
 # What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
@@ -292,6 +298,9 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerPMKLMedMAPTeacher",
             "nnUNetTrainerPMKLMedMAP",
             "nnUNetTrainerProtoKD",
+            "nnUNetTrainerACN",
+            "nnUNetTrainerACNMedMAP",
+            "nnUNetTrainerSMUNet",
         ),
     ),
     "Pretraining": ("trainers.{name}", PRETRAINERS),

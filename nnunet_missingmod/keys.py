@@ -137,6 +137,6 @@ SUBSTITUTION = Range(
     lambda v: v in ("learned", "brats") or (isinstance(v, dict) and all(map(_are_names, v.values()))) or _are_orders(v),
 )
 LEVEL_WEIGHTS = Range(
-    '"depth", or a list of numbers of at least 0, one per encoder level, shallowest first',
-    lambda v: v == "depth" or _are_weights(v),
+    '"depth", "deepest", or a list of numbers of at least 0, one per encoder level, shallowest first',
+    lambda v: v in ("depth", "deepest") or _are_weights(v),
 )

@@ -25,7 +25,7 @@ EXAMPLES = {
         ["learned", "brats", {"T1": ["T2"], "T2": ["T1"]}, [[1], [0]]],
         ["list", 3, ["T1"], {"T1": "T2"}, [["T1"]]],
     ),
-    "LEVEL_WEIGHTS": (["depth", [0, 1, 2.5]], ["deep", [], [-1, 1], [0, 0], 3]),
+    "LEVEL_WEIGHTS": (["depth", "deepest", [0, 1, 2.5]], ["deep", [], [-1, 1], [0, 0], 3]),
 }
 RANGES = {name: value for name, value in vars(keys).items() if isinstance(value, Range)}
 

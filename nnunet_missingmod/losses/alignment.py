@@ -155,8 +155,9 @@ class AlignmentTerm(AnchorAlignmentLoss, StepTerm):
         return cls(choices["alignment_anchor"], setting.modality_names, anchor_modality=anchor)
 
     def of_step(self, step: Step) -> Tensor:
-        """Return the mean distance of the latents to the anchor."""
-        value: Tensor = self(step.latents, step.present)
+        """Return the mean distance of the latents to the anchor; with a partner, of its latents of all modalities."""
+        view = step if step.partner is None else step.partner
+        value: Tensor = self(view.latents, view.present)
         return value
 
 

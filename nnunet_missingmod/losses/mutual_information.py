@@ -235,10 +235,15 @@ class MutualInformationTerm(MutualInformationLoss, StepTerm):
 
     def of_step(self, step: Step) -> Tensor:
         """Return the mean over the samples whose full-modality features count (``FullView.counts``)."""
+        ours = [step.encoder[level] for level in self.levels]
+        if self.source == "partner":
+            assert step.partner is not None
+            with_partner: Tensor = self(ours, [step.partner.encoder[level].detach() for level in self.levels])
+            return with_partner
         full = step.own if self.source == "self" else step.teacher
         assert full is not None
         value: Tensor = self(
-            [step.encoder[level] for level in self.levels],
+            ours,
             [full.encoder[level] for level in self.levels],
             sample_weights=full.counts,
         )
@@ -248,9 +253,13 @@ class MutualInformationTerm(MutualInformationLoss, StepTerm):
 def level_weights(chosen: str | Sequence[float], num_levels: int) -> dict[int, float]:
     """Return {encoder level: weight} of the levels with a weight above 0; ``"depth"`` gives 2^k to level k.
 
+    ``"deepest"`` gives the last level all.
+
     Raises:
         ValueError: the number of weights is not the number of levels.
     """
+    if chosen == "deepest":
+        return {num_levels - 1: 1.0}
     weights = [2.0**level for level in range(num_levels)] if chosen == "depth" else [float(w) for w in chosen]
     if len(weights) != num_levels:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -79,3 +80,11 @@ def warmup_weight(weight: float, step: int, warmup_steps: int) -> float:
     if step < 0 or warmup_steps < 0:
         raise ValueError(f"Steps are counted from 0, got step {step} and warmup_steps {warmup_steps}.")
     return weight if step >= warmup_steps else weight * step / warmup_steps
+
+
+def gaussian_ramp(step: int, steps: int) -> float:
+    """Return ``exp(-5 (1 - step / steps)^2)`` up to ``steps``, then 1; 1 at once if ``steps`` is 0.
+
+    Source: Azad et al., SMU-Net (2022); it is that of Laine and Aila, Temporal Ensembling (2017).
+    """
+    return math.exp(-5 * (1 - step / steps) ** 2) if step < steps else 1.0

@@ -27,6 +27,8 @@ class Setting(NamedTuple):
         head: the meaning of the logits.
         decoder: how the network's decoder is built, of a network of modality encoders; else None.
         segmentation: nnU-Net's loss at one resolution.
+        supervised: nnU-Net's loss, with deep supervision if the network has it.
+        num_outputs: K, classes or regions.
     """
 
     modality_names: tuple[str, ...]
@@ -35,6 +37,8 @@ class Setting(NamedTuple):
     head: Head
     decoder: DecoderDesign | None = None
     segmentation: Callable[[Tensor, Tensor], Tensor] | None = None
+    supervised: Callable[..., Tensor] | None = None
+    num_outputs: int | None = None
 
 
 class FullView(NamedTuple):
@@ -54,6 +58,26 @@ class FullView(NamedTuple):
     decoded: Tensor | None = None
 
 
+class PartnerView(NamedTuple):
+    """The output of the network that learns beside the one that predicts, for all modalities of a case, with its graph.
+
+    Attributes:
+        outputs: logits (B, K, *spatial), or the list of them with deep supervision.
+        logits: those at full resolution.
+        encoder: {level: (B, C_k, voxels of the step's lattice)} for the levels that a term uses.
+        fused: per level, full resolution first, (B, C_k, *spatial_k), what its decoder got.
+        latents: (B, J, C, *spatial), its channel encoder's output.
+        present: (B, J) bool, what it saw.
+    """
+
+    outputs: Tensor | list[Tensor]
+    logits: Tensor
+    encoder: Mapping[int, Tensor]
+    fused: Sequence[Tensor]
+    latents: Tensor
+    present: Tensor
+
+
 class Step(NamedTuple):
     """One training step, for one subset of each sample's modalities.
 
@@ -70,6 +94,7 @@ class Step(NamedTuple):
         offers: (B, J, J, w, *spatial), of a substituting first stage; else None.
         fused: per level, full resolution first, (B, C_k, *spatial_k), what the decoder got, of all voxels.
         decoded: (B, C_0, *spatial), the decoder's last features; None if no term uses them.
+        partner: the output of the network that learns beside this one; None if there is none.
         targets: the labels at every resolution of deep supervision, full resolution first.
     """
 
@@ -86,6 +111,7 @@ class Step(NamedTuple):
     targets: Sequence[Tensor] = ()
     offers: Tensor | None = None
     decoded: Tensor | None = None
+    partner: PartnerView | None = None
 
 
 class StepTerm:

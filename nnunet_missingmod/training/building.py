@@ -150,13 +150,16 @@ def term_weights(choices: Choices) -> dict[str, float]:
     return {SEGMENTATION: 1.0, **{term.name: float(choices[term.weight]) for term in terms_in_use(choices)}}
 
 
-def build_terms(choices: Choices, segmentation: SegmentationLoss, setting: Setting) -> StepTerms:
+def build_terms(
+    choices: Choices, segmentation: SegmentationLoss, setting: Setting, *, partner: nn.Module | None = None
+) -> StepTerms:
     """Return the terms that ``choices`` turn on, with their weights.
 
     Args:
         choices: the resolved ``"missingmod"`` block.
         segmentation: nnU-Net's loss.
         setting: what the terms are built for.
+        partner: the network that learns beside the one that predicts.
 
     Raises:
         ValueError: a choice is out of its range, or does not fit the network.
@@ -164,7 +167,7 @@ def build_terms(choices: Choices, segmentation: SegmentationLoss, setting: Setti
     terms: Mapping[str, StepTerm] = {
         term.name: _class_of(term).from_choices(choices, setting) for term in terms_in_use(choices)
     }
-    return StepTerms(segmentation, terms, weights=term_weights(choices), head=setting.head)
+    return StepTerms(segmentation, terms, weights=term_weights(choices), head=setting.head, partner=partner)
 
 
 def _class_of(term: Term) -> type[StepTerm]:

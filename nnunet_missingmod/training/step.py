@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nnunet_missingmod.losses.mutual_information import draw_lattice, on_lattice
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import autocast_off, weighted_sum
-from nnunet_missingmod.losses.term import FullView, Step, StepTerm
+from nnunet_missingmod.losses.term import FullView, PartnerView, Step, StepTerm
 from nnunet_missingmod.modalities import Subset, all_subsets
 from nnunet_missingmod.networks.backbone import Features, Logits
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_subsets
@@ -110,6 +110,7 @@ class StepTerms(nn.Module):
         terms: the other terms in use, by name, in the order in which they are logged.
         weights: of each term in use, by name, ``"segmentation"`` among them.
         head: what the logits mean.
+        partner: a network that learns beside the one that predicts, if a term wants one.
 
     Raises:
         ValueError: the weights do not name the terms in use.
@@ -122,9 +123,12 @@ class StepTerms(nn.Module):
         *,
         weights: Mapping[str, float],
         head: Head,
+        partner: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.segmentation = segmentation
+        # Among these, and not of the network, so that it is in the optimiser and not in the weights that predict.
+        self.partner_network = partner
         self.head = head
         self.names = tuple(terms)
         for name, term in terms.items():
@@ -153,6 +157,7 @@ class StepTerms(nn.Module):
         target: Tensor | list[Tensor],
         teacher: TeacherOutput | None = None,
         decoded: Tensor | None = None,
+        complete: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and each term's value, detached.
 
@@ -162,6 +167,7 @@ class StepTerms(nn.Module):
             target: as nnU-Net's loss takes it.
             teacher: for the terms that have one.
             decoded: the decoder's last features, if a term uses them.
+            complete: (B, J + E, *spatial), the batch before dropout, for the partner.
         """
         if isinstance(output, Branches):
             return self._over_all_subsets(output, target, teacher)
@@ -179,6 +185,7 @@ class StepTerms(nn.Module):
             fused=features.encoder,
             offers=features.offers,
             decoded=decoded,
+            partner=self._view_of_partner(complete, lattice),
             targets=[target] if isinstance(target, Tensor) else target,
         )
         terms = {"segmentation": self.segmentation(logits, target)}
@@ -231,6 +238,21 @@ class StepTerms(nn.Module):
                 values |= _detached({name: term})
         return total, values
 
+    def _view_of_partner(self, complete: Tensor | None, lattice: Mapping[int, tuple[slice, ...]]) -> PartnerView | None:
+        if self.partner_network is None:
+            return None
+        assert complete is not None
+        logits, features = self.partner_network(complete)
+        outputs = logits if isinstance(logits, Tensor) else list(logits)
+        return PartnerView(
+            outputs,
+            _full_resolution(outputs),
+            _on_lattice(features.encoder, lattice),
+            features.encoder,
+            features.latents,
+            features.present,
+        )
+
     def _draw_lattice(self, encoder: list[Tensor]) -> dict[int, tuple[slice, ...]]:
         """Return the voxels of each level in use on which terms about features are estimated in this step."""
         return {level: draw_lattice(encoder[level].shape[2:], self._rng) for level in self.levels}
@@ -252,6 +274,7 @@ class StepLoss:
     Attributes:
         terms: `StepTerms`, or what wraps it for distributed training.
         teacher_output: set by the trainer before each step, for the terms that need it.
+        complete: set by the trainer before each step, for a partner: the batch before dropout.
         values: one dict of detached terms per step since the trainer last emptied it.
 
     Args:
@@ -267,14 +290,15 @@ class StepLoss:
         self.terms = terms
         self.decoded = decoded
         self.teacher_output: TeacherOutput | None = None
+        self.complete: Tensor | None = None
         self.values: list[dict[str, Tensor]] = []
 
     def __call__(self, output: Logits | tuple[Logits, Features] | Branches, target: Tensor | list[Tensor]) -> Tensor:
         """Return the loss of what the network returned in training or in evaluation mode."""
         if _is_training_output(output):
             decoded = None if self.decoded is None else self.decoded.take()
-            total, values = self.terms(output, target, self.teacher_output, decoded)
-            self.teacher_output = None
+            total, values = self.terms(output, target, self.teacher_output, decoded, self.complete)
+            self.teacher_output = self.complete = None
             self.values.append(values)
         else:
             total = self.segmentation(output, target)

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.losses.posteriors import Head
-from nnunet_missingmod.losses.reduction import warmup_weight
+from nnunet_missingmod.losses.reduction import gaussian_ramp, warmup_weight
 from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
 from nnunet_missingmod.networks.decoded import DecodedFeatures
@@ -115,10 +115,14 @@ class TermTrainer(MissingModTrainer):
         setting = setting._replace(
             decoder=getattr(network, "decoder_design", None),
             segmentation=segmentation.loss if isinstance(segmentation, DeepSupervisionWrapper) else segmentation,
+            supervised=segmentation,
+            num_outputs=self.label_manager.num_segmentation_heads,
         )
-        self.terms = build_terms(self.choices, segmentation, setting).to(self.device)
+        partner = self._build_partner() if self.choices["partner"] else None
+        self.terms = build_terms(self.choices, segmentation, setting, partner=partner).to(self.device)
         network.encodes_dropped = self.terms.uses_dropped
-        learning = dict(self.terms.named_parameters())
+        # A discriminator has an optimiser of its own.
+        learning = {name: value for name, value in self.terms.named_parameters() if value.requires_grad}
         if learning:
             mixture = [parameter for name, parameter in learning.items() if name.startswith("alignment.")]
             others = [parameter for name, parameter in learning.items() if not name.startswith("alignment.")]
@@ -131,6 +135,17 @@ class TermTrainer(MissingModTrainer):
         optimizer.register_state_dict_post_hook(self._add_terms)
         optimizer.register_load_state_dict_pre_hook(self._take_terms)
         return optimizer, scheduler
+
+    def _build_partner(self) -> nn.Module:
+        network = self.build_network_architecture(
+            self.plans_manager,
+            self.configuration_manager,
+            self.num_input_channels,
+            self.label_manager.num_segmentation_heads,
+            self.enable_deep_supervision,
+        )
+        network.training_output = "features"  # type: ignore[assignment]
+        return network
 
     def _build_loss(self) -> StepLoss:
         assert self.terms is not None
@@ -152,12 +167,18 @@ class TermTrainer(MissingModTrainer):
                 self.terms.weights[term.name] = warmup_weight(self.term_weights[term.name], self.current_epoch, warmup)
         begins = self.current_epoch >= self.choices["segmentation_from"] * self.num_epochs
         self.terms.weights[SEGMENTATION] = self.term_weights[SEGMENTATION] if begins else 0.0
+        if "consistency" in self.term_weights:
+            ramp = gaussian_ramp(self.current_epoch, self.choices["consistency_ramp_epochs"])
+            self.terms.weights["consistency"] = self.term_weights["consistency"] * ramp
         self.terms.start_epoch(self.current_epoch)
         self.loss.values.clear()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take nnU-Net's training step; the network knows what is present without looking."""
         tell_present(self.network, self._present(batch))
+        if self.choices["partner"]:
+            batch["data"] = batch["data"].to(self.device, non_blocking=True)
+            self.loss.complete = batch["data"].clone()  # what is dropped is marked in place
         return super().train_step(batch)
 
     def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:

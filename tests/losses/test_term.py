@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from nnunet_missingmod.choices import KEYS, TERMS
 from nnunet_missingmod.losses.posteriors import Head
-from nnunet_missingmod.losses.term import FullView, Setting, Step, StepTerm
+from nnunet_missingmod.losses.term import FullView, PartnerView, Setting, Step, StepTerm
 from nnunet_missingmod.networks.backbone import Separately
 from nnunet_missingmod.networks.decoders import design_of
 from nnunet_missingmod.plans_block import resolve
@@ -33,8 +33,10 @@ def build(term, value, head, **more):
     )
     design = design_of(backbone.decoder, backbone.encoder, CHANNELS)
     setting = Setting(
-        ("FLAIR", "T1", "T2"), CHANNELS, dimensions=2, head=head, decoder=design, segmentation=cross_entropy
-    )
+        ("FLAIR", "T1", "T2"), CHANNELS, dimensions=2, head=head, decoder=design, segmentation=cross_entropy,
+        supervised=cross_entropy, num_outputs=K,
+    )  # fmt: skip
+    torch.manual_seed(0)
     return kind.from_choices(resolve({term.switch: value, **more}), setting)
 
 
@@ -73,8 +75,13 @@ def make_step(head):
         gaussians=[(random(*level.shape), random(*level.shape)) for level in levels],
     )
     fused = [random(B, channels, 8 >> level, 8 >> level) for level, channels in enumerate(CHANNELS)]
+    logits = random(B, K, 8, 8)
+    others = {level: random(*feature.shape) for level, feature in encoder.items()}
+    partner = PartnerView(
+        logits, logits, others, [random(*level.shape) for level in fused], random(*latents.shape), encoded
+    )
     return Step(random(B, K, 8, 8), target, head, present, latents, encoder, full, own, separately, fused, [target],
-                offers=random(B, J, J, 3, 8, 8), decoded=random(B, CHANNELS[0], 8, 8))  # fmt: skip
+                offers=random(B, J, J, 3, 8, 8), decoded=random(B, CHANNELS[0], 8, 8), partner=partner)  # fmt: skip
 
 
 def tensors_of(separately):
@@ -94,6 +101,8 @@ def test_a_term_is_a_finite_scalar_and_has_gradients(term, value, head):
         *step.fused,
         step.offers,
         step.decoded,
+        step.partner.logits,
+        step.partner.latents,
         *tensors_of(step.separately),
     ]
     for leaf in leaves:
@@ -117,15 +126,14 @@ def test_half_precision_is_computed_in_float32(term, value):
         latents=step.latents.bfloat16(),
         separately=step.separately._replace(bottleneck=bottleneck),
     )
-    built = build(term, value, step.head)
     widened = half._replace(
         logits=half.logits.float(),
         latents=half.latents.float(),
         separately=half.separately._replace(bottleneck=bottleneck.float()),
     )
-    result = built.of_step(half)
+    result = build(term, value, step.head).of_step(half)
     assert result.dtype == torch.float32
-    torch.testing.assert_close(result, built.of_step(widened), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(result, build(term, value, step.head).of_step(widened), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.name)
@@ -143,12 +151,11 @@ def test_each_kind_of_a_term_has_a_value_of_its_own(term):
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_the_latent_of_an_absent_modality_moves_nothing_and_gets_no_gradient(term, value):
     step = make_step(Head("softmax"))
-    built = build(term, value, step.head)
     step.latents.requires_grad_()
     other = step.latents.detach().clone()
     other[~step.present] = torch.nan
-    result = built.of_step(step)
-    assert torch.equal(result, built.of_step(step._replace(latents=other)))
+    result = build(term, value, step.head).of_step(step)
+    assert torch.equal(result, build(term, value, step.head).of_step(step._replace(latents=other)))
     (gradient,) = torch.autograd.grad(result + 0 * step.latents.sum(), [step.latents])
     assert torch.equal(gradient[~step.present], torch.zeros_like(gradient[~step.present]))
 
@@ -159,13 +166,15 @@ def test_a_term_that_says_it_does_not_depend_on_the_subset_uses_neither_logits_n
     built = build(term, value, step.head)
     if built.once_per_step:
         assert built.levels == ()
-        assert torch.equal(built.of_step(step), built.of_step(step._replace(logits=step.logits + 1)))
+        assert torch.equal(
+            build(term, value, step.head).of_step(step),
+            build(term, value, step.head).of_step(step._replace(logits=step.logits + 1)),
+        )
 
 
 @pytest.mark.parametrize(("term", "value"), USES, ids=lambda each: getattr(each, "name", each))
 def test_features_of_a_modality_that_was_not_encoded_move_nothing_and_get_no_gradient(term, value):
     step = make_step(Head("softmax"))
-    built = build(term, value, step.head)
     was_not = ~step.separately.encoded
     given = step.separately
     leaves = [leaf.requires_grad_() for leaf in tensors_of(given)]
@@ -181,8 +190,8 @@ def test_features_of_a_modality_that_was_not_encoded_move_nothing_and_get_no_gra
         images=without(given.images),
         gaussians=[(without(mean), without(log_variance)) for mean, log_variance in given.gaussians],
     )
-    result = built.of_step(step)
-    assert torch.equal(result, built.of_step(step._replace(separately=separately)))
+    result = build(term, value, step.head).of_step(step)
+    assert torch.equal(result, build(term, value, step.head).of_step(step._replace(separately=separately)))
     gradients = torch.autograd.grad(result + 0 * sum(leaf.sum() for leaf in leaves), leaves)
     of_modalities = [gradient for gradient in gradients if gradient.shape[:2] == was_not.shape]
     assert len(of_modalities) == len(leaves) - len(given.maps)

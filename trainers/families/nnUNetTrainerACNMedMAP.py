@@ -1,0 +1,14 @@
+"""ACN behind MedMAP's channel encoder (Liu et al., MedMAP, Eq. 17)."""
+
+from nnunet_missingmod.trainers.families.nnUNetTrainerACN import nnUNetTrainerACN
+
+
+class nnUNetTrainerACNMedMAP(nnUNetTrainerACN):
+    """Train nnUNetTrainerACN with MedMAP's channel encoder before both networks; the partner's latents are aligned.
+
+    Which layer is aligned is not said; Eq. 17 puts it beside mutual information, on the path of all modalities.
+    """
+
+    network = "early"
+    channel_encoder = "shared"
+    alignment_anchor = "mixture"
