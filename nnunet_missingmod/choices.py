@@ -42,6 +42,7 @@ from nnunet_missingmod.keys import (
     one_of,
 )
 from nnunet_missingmod.network_choices import ENCODER_LOSS_KEYS, ENCODER_TERMS, NETWORK_KEYS, is_parallel
+from nnunet_missingmod.subset_choices import SUBSET_KEYS, SUBSET_TERMS
 
 # Names that networks and losses share with the keys.
 MODALITY_DROPOUTS = ("uniform", "uniform_count", "bernoulli")
@@ -143,6 +144,7 @@ MASKING_KEYS: tuple[Key, ...] = (
 METHOD_KEYS: tuple[Key, ...] = (
     *NETWORK_KEYS,
     *ENCODER_LOSS_KEYS,
+    *SUBSET_KEYS,
     Key("optimizer_kind", "sgd", one_of(*OPTIMIZERS), "nnU-Net's SGD with Nesterov momentum, or Adam."),
     Key("deep_supervision", True, SWITCH, "Whether the loss is computed at lower resolutions too, as nnU-Net does."),
     Key("segmentation_loss", "nnunet", one_of(*SEGMENTATION_LOSSES),
@@ -238,7 +240,7 @@ TEACHERS = (
     "nnUNetTrainerPMKLMedMAPTeacher",
 )
 # Those whose models segment nothing: others start from their weights.
-PRETRAINERS = ("nnUNetTrainerMaskedPretraining",)
+PRETRAINERS = ("nnUNetTrainerMaskedPretraining", "nnUNetTrainerM3AEPretrain")
 
 
 TERMS: tuple[Term, ...] = (
@@ -262,6 +264,7 @@ TERMS: tuple[Term, ...] = (
     *ENCODER_TERMS,
     *DISTILLATION_TERMS,
     *CO_TRAINING_TERMS,
+    *SUBSET_TERMS,
 )
 
 # What may follow -tr, in the order in which it is listed: title of the group: (module, trainers). A trainer without a
@@ -301,9 +304,13 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerACN",
             "nnUNetTrainerACNMedMAP",
             "nnUNetTrainerSMUNet",
+            "nnUNetTrainerGGMD",
+            "nnUNetTrainerGGMDLogits",
+            "nnUNetTrainerM3AEPretrain",
+            "nnUNetTrainerM3AE",
         ),
     ),
-    "Pretraining": ("trainers.{name}", PRETRAINERS),
+    "Pretraining": ("trainers.{name}", ("nnUNetTrainerMaskedPretraining",)),
     "Ablations": (
         "trainers.ablations",
         (

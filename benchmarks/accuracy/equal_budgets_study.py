@@ -91,6 +91,12 @@ CANDIDATES = _to_choose_from(
         "medmap_presence_curriculum": _medmap(modality_dropout_until=0.5),
         "average_presence_curriculum_late": _average(modality_dropout_from=0.25, modality_dropout_until=0.5),
         "average_presence_complete_first": _average(modality_dropout_from=0.5, modality_dropout_until=0.5),
+        "average_presence_adapters_complete_first": replace(
+            _average(modality_dropout_from=0.5, modality_dropout_until=0.5), presence="adapters"
+        ),
+        "average_presence_adapters_complete_third": replace(
+            _average(modality_dropout_from=0.33, modality_dropout_until=0.33), presence="adapters"
+        ),
         "teacher_half_presence": _teacher(presence_conditioning=True),
         "flagship_presence": _flagship(presence_conditioning=True),
         # Complete cases more often: the number of modalities is drawn first

@@ -10,17 +10,7 @@ from torch import Tensor
 
 from nnunet_missingmod.absence import BoolArray
 from nnunet_missingmod.modalities import all_subsets
-
-
-def twice(batch: dict[str, Any], present: Tensor, *, samples: int | None = None) -> dict[str, Any]:
-    """Return the batch with its first samples (all by default) twice, one time after the other."""
-
-    def repeat(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor[:samples]] * 2)
-
-    target = batch["target"]
-    targets = [repeat(level) for level in target] if isinstance(target, list) else repeat(target)
-    return batch | {"data": repeat(batch["data"]), "present": repeat(present), "target": targets}
+from nnunet_missingmod.training.views import twice
 
 
 class TwoViews:

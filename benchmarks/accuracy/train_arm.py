@@ -31,6 +31,7 @@ from steps import STEPS
 from studies import STUDIES
 
 from nnunet_missingmod.evaluation.metrics import region_dice
+from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks import early
 from nnunet_missingmod.storage import replaced_when_complete
@@ -40,7 +41,7 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
     """Return the arm's trainer; a dedicated one never sees the other channels."""
     from importlib import import_module
 
-    trainer_class = getattr(import_module(f"nnunet_missingmod.trainers.{arm.trainer}"), arm.trainer)
+    trainer_class = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
     if arm.dedicated_to is not None:
         only = arm.dedicated_to
 

@@ -16,6 +16,7 @@ from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.teacher import Teacher, load_teacher
 from nnunet_missingmod.training.teacher_folder import Student
 from nnunet_missingmod.training.term_trainer import TermTrainer
+from nnunet_missingmod.training.views import twice
 
 _AVERAGE = "missingmod_average"
 
@@ -187,7 +188,10 @@ class MethodTrainer(TermTrainer):
         self.samples_taught = (0, 0)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Let the teacher see the batch before dropout, then take the step."""
+        """Let the teacher see the batch before dropout, then take the step; perhaps show half of the cases twice."""
+        if self.choices["two_subsets"]:
+            present = self._present(batch)
+            batch = twice(batch, present, samples=(len(present) + 1) // 2)
         if self.frozen_teacher is not None:
             present = self._present(batch)
             taught, samples = self.samples_taught

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nnunet_missingmod.keys import OFF
+from nnunet_missingmod.losses.gradient_surgery import flatten, unflatten, without_conflicts
 from nnunet_missingmod.losses.mutual_information import draw_lattice, on_lattice
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import autocast_off, weighted_sum
@@ -27,7 +29,14 @@ Evaluate = Callable[[SubsetOutput], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 def mean_over_subsets(
-    branches: Branches, subsets: Sequence[Subset], evaluate: Evaluate, *, parameters: Sequence[nn.Parameter]
+    branches: Branches,
+    subsets: Sequence[Subset],
+    evaluate: Evaluate,
+    *,
+    parameters: Sequence[nn.Parameter],
+    surgery: str = OFF,
+    network: Sequence[nn.Parameter] = (),
+    rng: np.random.Generator | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the mean loss over ``subsets``, and the mean of each reported value.
 
@@ -39,20 +48,52 @@ def mean_over_subsets(
         subsets: channels each.
         evaluate: called once per subset.
         parameters: what ``evaluate`` uses beside the branches, and is to have gradients.
+        surgery: ``logits``: what conflicts between subsets is taken out of the gradients of the branches' outputs;
+            ``parameters``: of those of the network's parameters, which takes a backward pass for each subset.
+        network: its parameters, for the latter.
+        rng: draws the orders of both.
     """
     leaves = branches.detached()
     tensors = [*leaves.outputs(), *parameters]
+    operated: list[Tensor] = []
     gradients: list[Tensor | None] = [None] * len(tensors)
     total: Tensor = torch.zeros((), device=leaves.latents.device)
     means: dict[str, Tensor] = {}
     with torch.enable_grad(), autocast_off(leaves.latents):
         for output in fuse_subsets(leaves, subsets, return_features=bool(leaves.encoder)):
             loss, values = evaluate(output)
-            for index, gradient in enumerate(torch.autograd.grad(loss, tensors, allow_unused=True)):
+            found = torch.autograd.grad(loss, tensors, allow_unused=True)
+            if surgery != OFF:
+                operated.append(_to_operate_on(found, branches, network if surgery == "parameters" else ()))
+            for index, gradient in enumerate(found):
                 gradients[index] = _add(gradients[index], gradient, 1 / len(subsets))
             total = total + loss.detach() / len(subsets)
             means = {name: means.get(name, 0) + value.detach() / len(subsets) for name, value in values.items()}
-    return _Differentiated.apply(total, gradients, *branches.outputs(), *parameters), means
+    if surgery == OFF:
+        return _Differentiated.apply(total, gradients, *branches.outputs(), *parameters), means
+    assert rng is not None
+    changed = list(network) if surgery == "parameters" else branches.outputs()
+    after = unflatten(without_conflicts(torch.stack(operated), rng), changed)
+    of_terms = gradients[len(branches.outputs()) :]
+    # Outputs whose gradients went into those of the parameters stay in the graph, as distributed training requires.
+    return _Differentiated.apply(total, [*after, *of_terms], *changed, *parameters), means
+
+
+def _to_operate_on(found: Sequence[Tensor | None], branches: Branches, network: Sequence[nn.Parameter]) -> Tensor:
+    """Return one subset's gradient as a vector: of the network's parameters, or of the branches' outputs."""
+    outputs = branches.outputs()
+    of_outputs = found[: len(outputs)]
+    if not network:
+        return flatten(of_outputs, outputs)
+    given = [(output, gradient) for output, gradient in zip(outputs, of_outputs, strict=True) if gradient is not None]
+    of_network = torch.autograd.grad(
+        [output for output, _ in given],
+        list(network),
+        [gradient.to(output.dtype) for output, gradient in given],
+        retain_graph=True,
+        allow_unused=True,
+    )
+    return flatten(of_network, network)
 
 
 class _Differentiated(torch.autograd.Function):
@@ -105,6 +146,9 @@ class StepTerms(nn.Module):
 
     Each term is a submodule under its own name, so that the names of its parameters do not depend on the other terms.
 
+    Attributes:
+        surgery, operated_on: of `mean_over_subsets`, set by the trainer; the parameters are the network's.
+
     Args:
         segmentation: nnU-Net's loss.
         terms: the other terms in use, by name, in the order in which they are logged.
@@ -130,6 +174,8 @@ class StepTerms(nn.Module):
         # Among these, and not of the network, so that it is in the optimiser and not in the weights that predict.
         self.partner_network = partner
         self.head = head
+        self.surgery = OFF
+        self.operated_on: Sequence[nn.Parameter] = ()
         self.names = tuple(terms)
         for name, term in terms.items():
             assert isinstance(term, nn.Module)
@@ -230,7 +276,15 @@ class StepTerms(nn.Module):
             return weighted_sum(terms, weights), terms
 
         parameters = [parameter for name in of_subset for parameter in self.term(name).parameters()]
-        total, values = mean_over_subsets(branches, all_subsets(present.shape[1]), evaluate, parameters=parameters)
+        total, values = mean_over_subsets(
+            branches,
+            all_subsets(present.shape[1]),
+            evaluate,
+            parameters=parameters,
+            surgery=self.surgery,
+            network=self.operated_on,
+            rng=self._rng,
+        )
         for name in self.names:
             if name not in of_subset:
                 term = self.term(name).of_step(whole)

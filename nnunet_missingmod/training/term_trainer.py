@@ -121,6 +121,9 @@ class TermTrainer(MissingModTrainer):
         partner = self._build_partner() if self.choices["partner"] else None
         self.terms = build_terms(self.choices, segmentation, setting, partner=partner).to(self.device)
         network.encodes_dropped = self.terms.uses_dropped
+        self.terms.surgery = self.choices["gradient_surgery"]
+        # In a tuple, which does not make them parameters of the terms.
+        self.terms.operated_on = tuple(parameter for parameter in network.parameters() if parameter.requires_grad)
         # A discriminator has an optimiser of its own.
         learning = {name: value for name, value in self.terms.named_parameters() if value.requires_grad}
         if learning:

@@ -18,7 +18,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     {"errors": set()},
     {"keys": set(), "modalities": set(), "storage": set(), "workers": set()},
     {"network_choices": set()},
-    {"co_training_choices": set(), "distillation_choices": set()},
+    {"co_training_choices": set(), "distillation_choices": set(), "subset_choices": set()},
     {"choices": set(), "absence": {"numpy", "torch"}},
     {"host": set(), "plans_block": set()},
     {"reference": set()},

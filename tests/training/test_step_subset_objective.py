@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 
+from nnunet_missingmod.losses.gradient_surgery import flatten, unflatten, without_conflicts
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
@@ -102,3 +104,53 @@ def test_what_has_no_influence_gets_no_gradient(network, head):
     total.backward()
     assert values == {}
     assert all(parameter.grad is None for parameter in head.parameters())
+
+
+def opposed(head):
+    """Pairs of modalities want the opposite of what the other subsets want."""
+
+    def evaluate(output):
+        loss, values = loss_of(head)(output)
+        return (-loss if len(output.subset) == 2 else loss), values
+
+    return evaluate
+
+
+def gradients_of_subsets(network, head, wanted):
+    """The gradient of each subset's own loss with respect to some tensors of the pass, or parameters."""
+    branches = network(batch(), return_branches=True)
+    tensors = wanted(branches)
+    rows = []
+    for output in fuse_subsets(branches, all_subsets(J), return_features=True):
+        loss, _ = opposed(head)(output)
+        found = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
+        rows.append(flatten(found, tensors))
+    return torch.stack(rows), branches
+
+
+@pytest.mark.parametrize("surgery", ["parameters", "logits"])
+def test_surgery_changes_the_gradients_that_it_is_to_change_and_keeps_the_value(network, head, surgery):
+    def wanted(branches):
+        return list(network.parameters()) if surgery == "parameters" else branches.outputs()
+
+    rows, other = gradients_of_subsets(copy.deepcopy(network), head, lambda b: b.outputs())
+    if surgery == "parameters":
+        rows, other = gradients_of_subsets(network, head, wanted)
+    expected = unflatten(without_conflicts(rows, np.random.default_rng(3)), wanted(other))
+    branches = network(batch(), return_branches=True)
+    total, _ = mean_over_subsets(
+        branches,
+        all_subsets(J),
+        opposed(head),
+        parameters=list(head.parameters()),
+        surgery=surgery,
+        network=list(network.parameters()),
+        rng=np.random.default_rng(3),
+    )
+    plain, _ = mean_over_subsets(network(batch(), return_branches=True), all_subsets(J), opposed(head), parameters=[])
+    torch.testing.assert_close(total, plain)
+    found = torch.autograd.grad(total, wanted(branches), allow_unused=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(torch.zeros_like(theirs) if ours is None else ours, theirs)
+    conflicts = (rows @ rows.T) < 0
+    assert conflicts.any()

@@ -1,0 +1,31 @@
+"""Two random subsets of the same case are to have the same features.
+
+Source: Liu et al., M3AE: Multimodal Representation Learning for Brain Tumor Segmentation with Missing Modalities, AAAI
+2023, section "heterogeneous missing modal situations". In the released code the coarsest outputs are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from nnunet_missingmod.losses.reduction import autocast_off
+from nnunet_missingmod.losses.term import Setting, Step, StepTerm
+
+
+class SubsetConsistencyTerm(nn.Module, StepTerm):
+    """The mean squared difference of the bottleneck's features of a batch's two halves, which are the same cases."""
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> SubsetConsistencyTerm:
+        """Return the term; it has no settings."""
+        return cls()
+
+    def of_step(self, step: Step) -> Tensor:
+        """Return the difference; both halves get gradients."""
+        deepest = step.fused[-1]
+        with autocast_off(deepest):
+            one, other = deepest.float().chunk(2)
+            return (one - other).square().mean()
