@@ -33,6 +33,7 @@ MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
         ["", 5, ["auto"]],
     ),
     "`auto`, or a number from 0 up to, not including, 1": (["auto", 0, 0.995], [1, -0.1, "0.5", True, math.nan]),
+    "`all`, or a list of channel names": (["all", ["FLAIR"], ["T1", "T2"]], ["FLAIR", [], [None], 3]),
     "`learned`, `brats`, or {`modality`: [`the first other`, ...], ...}": (
         ["learned", "brats", {"FLAIR": ["T1"], "T1": ["FLAIR"]}],
         ["list", 3, ["FLAIR"], {"FLAIR": "T1"}, {"FLAIR": [1]}],

@@ -308,6 +308,7 @@ TRAINERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "nnUNetTrainerGGMDLogits",
             "nnUNetTrainerM3AEPretrain",
             "nnUNetTrainerM3AE",
+            "nnUNetTrainerShaSpec",
         ),
     ),
     "Pretraining": ("trainers.{name}", ("nnUNetTrainerMaskedPretraining",)),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from nnunet_missingmod.keys import COUNT, OFF, SHARE, SUBSTITUTION, SWITCH, WEIGHT, Choices, Key, Term, one_of
 
 NETWORKS = ("early", "parallel", "modality_encoders", "stock")
-ENCODERS = ("shared", "separate", "slim")
+ENCODERS = ("shared", "separate", "slim", "shared_specific")
 LATENT_ENCODERS = (OFF, "separate", "shared")
 CHANNEL_ENCODERS = (*LATENT_ENCODERS, "substituting")
 # Of BraTS: whose features stand in for a modality that is missing, as DeMoSeg's released code has it.
@@ -51,7 +51,7 @@ NETWORK_KEYS: tuple[Key, ...] = (
         "of the weights."),
     Key("encoders", "shared", one_of(*ENCODERS),
         "Of network `modality_encoders`: one for all modalities with normalisation parameters of each, a copy per "
-        "modality, or a copy per modality with a J-th of the channels.",
+        "modality, a copy per modality with a J-th of the channels, or one for all beside a copy per modality.",
         idle=(lambda c: not _has_encoders(c), 'network is not "modality_encoders"')),
     Key("channel_encoder", OFF, one_of(*CHANNEL_ENCODERS),
         "Convolution before the backbone: none, one per modality, or one for all; or in the place of its first, one "
@@ -101,7 +101,9 @@ NETWORK_KEYS: tuple[Key, ...] = (
         "Attention between the modalities' deepest levels before they are fused: none, of all that are kept, or one "
         "that makes up those that are not.",
         ((lambda c: c["bottleneck"] != OFF and not _fuses_features(c),
-          'bottleneck is of network "modality_encoders": set it to "none".'),)),
+          'bottleneck is of network "modality_encoders": set it to "none".'),
+         (lambda c: c["bottleneck"] != OFF and _has_encoders(c) and c["encoders"] == "shared_specific",
+          'encoders "shared_specific" have a bottleneck of their own: set bottleneck to "none".'))),
 )
 # Of losses that only some networks have.
 ENCODER_LOSS_KEYS: tuple[Key, ...] = (
@@ -126,6 +128,18 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
           'image_reconstruction is of network "modality_encoders": set it to false.'),)),
     Key("image_reconstruction_weight", 0.1, WEIGHT, "Weight of the images' mean squared error.",
         idle=(lambda c: not c["image_reconstruction"], "image_reconstruction is false")),
+    Key("shared_distance", False, SWITCH,
+        "Whether what the shared encoder makes of modalities is to be equal.",
+        ((lambda c: c["shared_distance"] and c["encoders"] != "shared_specific",
+          'shared_distance is of encoders "shared_specific": set it to false.'),)),
+    Key("shared_distance_weight", 0.1, WEIGHT, "Weight of that term.",
+        idle=(lambda c: not c["shared_distance"], "shared_distance is false")),
+    Key("domain_classification", False, SWITCH,
+        "Whether a linear classifier is to tell the modality of what its own encoder makes of it.",
+        ((lambda c: c["domain_classification"] and c["encoders"] != "shared_specific",
+          'domain_classification is of encoders "shared_specific": set it to false.'),)),
+    Key("domain_classification_weight", 0.02, WEIGHT, "Weight of that term.",
+        idle=(lambda c: not c["domain_classification"], "domain_classification is false")),
     Key("auxiliary", OFF, one_of(*AUXILIARIES),
         "Whether a decoder that prediction does not know segments from each modality alone, at full resolution or at a "
         "lower one.",
@@ -156,6 +170,13 @@ ENCODER_TERMS: tuple[Term, ...] = (
         "reconstruction_weight",
         "reconstruction:ReconstructionTerm",
         kinds=("reconstruction",),
+    ),
+    Term("shared_distance", "shared_distance", "shared_distance_weight", "shared_specific:SharedDistanceTerm"),
+    Term(
+        "domain_classification",
+        "domain_classification",
+        "domain_classification_weight",
+        "shared_specific:DomainTerm",
     ),
     Term(
         "region_maps",

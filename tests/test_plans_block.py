@@ -114,7 +114,7 @@ def accepted(key):
     """A value that the key accepts: by hand, or any that its range does."""
     if key.name in ACCEPTED:
         return ACCEPTED[key.name]
-    return next(filter(key.accepts, [*key.range.values, True, 1, 0.5, "auto", "learned"]))
+    return next(filter(key.accepts, [*key.range.values, True, 1, 0.5, "auto", "learned", "all"]))
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)

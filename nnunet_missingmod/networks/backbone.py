@@ -42,6 +42,7 @@ class Separately(NamedTuple):
         levels: per level, full resolution first, (B, J, c_k, *spatial_k), before any fusion.
         encoded: (B, J) bool, the modalities that were encoded; with ``encodes_dropped`` they are all of the case's.
         bottleneck: (B, J, c, *grid): the deepest level as it is fused, where there is attention between modalities.
+        specific: (B, J, c, *grid): the deepest level of the modalities' own encoders, beside a shared one.
         images: (B, J, *spatial), the network's input; anything where a modality was not encoded.
         maps: per level (B, K, *spatial_k): the logits of the regions that region-aware fusion found.
         gaussians: per level means and logarithms of variances, (B, J, C_k, *spatial_k) each, where they are fused.
@@ -50,6 +51,7 @@ class Separately(NamedTuple):
     levels: list[torch.Tensor]
     encoded: torch.Tensor
     bottleneck: torch.Tensor | None = None
+    specific: torch.Tensor | None = None
     images: torch.Tensor | None = None
     maps: Sequence[torch.Tensor] = ()
     gaussians: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()

@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from nnunet_missingmod.absence import over_voxels
+from nnunet_missingmod.networks.backbone import ConvOp
+from nnunet_missingmod.networks.fusion import mean_fusion
 
 _MOST_HEADS = 8
 _MLP = 4  # width of the perceptron in relation to the tokens'
@@ -132,6 +134,42 @@ class ReconstructionBottleneck(nn.Module):
         tokens = _tokens(torch.where(is_kept, values, made_up) + self.positions(values.shape[3:]))
         reconstructed = _values(self.block(tokens), values).to(values.dtype)
         return torch.where(is_kept, values, reconstructed), torch.ones_like(kept)
+
+
+class SharedSpecificBottleneck(nn.Module):
+    """What a shared and a modality's own encoder make of it; the shared ones' mean stands in for missing modalities::
+
+        r_j = h_j + W * [h_j, g_j] if j is kept, else mean_{m kept} h_m
+
+    with h the shared and g the specific encoder's deepest level.
+
+    Source: Wang et al., ShaSpec: Multi-modal Learning with Missing Modality via Shared-Specific Feature Modelling, CVPR
+    2023. The released code takes the first present modality's h in the place of the mean.
+
+    Args:
+        channels: c of h and of g.
+        conv_op: ``nn.Conv3d`` or ``nn.Conv2d``.
+    """
+
+    def __init__(self, channels: int, conv_op: ConvOp) -> None:
+        super().__init__()
+        self.project = conv_op(2 * channels, channels, 3, padding="same")
+
+    def forward(
+        self, shared: torch.Tensor, specific: torch.Tensor, kept: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features (B, J, c, *grid), and that all of them are to be fused.
+
+        Args:
+            shared, specific: (B, J, c, *grid); those that are not kept are not used.
+            kept: (B, J) bool on the same device.
+        """
+        is_kept = over_voxels(kept, shared)
+        shared, specific = (torch.where(is_kept, values, 0.0) for values in (shared, specific))
+        together = torch.cat([shared, specific], dim=2).flatten(0, 1)
+        own = shared + self.project(together).reshape(shared.shape)
+        stands_in = mean_fusion(shared, kept).unsqueeze(1)
+        return torch.where(is_kept, own, stands_in), torch.ones_like(kept)
 
 
 def build_bottleneck(

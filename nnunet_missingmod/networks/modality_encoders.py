@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from nnunet_missingmod.network_choices import ENCODERS
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, Separately, count_outputs
+from nnunet_missingmod.networks.bottleneck import SharedSpecificBottleneck
 from nnunet_missingmod.networks.branches import Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.decoders import DecoderDesign, design_of
@@ -25,7 +27,7 @@ from nnunet_missingmod.networks.encoders import ModalityEncoders, SizesOfEncoder
 from nnunet_missingmod.networks.fusion import build_fusion
 from nnunet_missingmod.networks.gaussian_fusion import GaussianProductFusion
 from nnunet_missingmod.networks.multimodal import PresentOnlyNetwork
-from nnunet_missingmod.networks.norms import use_modality_norms, use_presence_norms
+from nnunet_missingmod.networks.norms import Condition, use_modality_norms, use_presence_norms
 from nnunet_missingmod.networks.region_fusion import RegionAwareFusion
 
 
@@ -94,6 +96,8 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             leaves.
         encoders: ``shared``: the backbone's encoder for every modality, whose instance normalisations get parameters of
             each modality and keep their initial values. ``separate`` and ``slim``: those of ``branches``.
+            ``shared_specific``: the backbone's, for every modality alike, beside those of ``branches``, whose deepest
+            level joins its.
         branches: J backbones whose encoders take the place of the backbone's.
         feature_fusion: of ``network_choices.FEATURE_FUSIONS`` (see ``fusion``).
         bottleneck: attention between the modalities' deepest levels before they are fused (see ``bottleneck``).
@@ -122,7 +126,13 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         if len(branches) != (0 if encoders == "shared" else self.num_modalities):
             raise ValueError(f"encoders {encoders!r} has no use for {len(branches)} branches.")
         sizes = SizesOfEncoder(tuple(self.encoder.output_channels), tuple(self.encoder.strides))
-        if encoders == "shared":
+        self.specific: ModalityEncoders | None = None
+        self.modality: Condition | None = None
+        if encoders == "shared_specific":
+            # The backbone's own encoder is the shared one, with the same normalisation for all modalities.
+            self.specific = ModalityEncoders([branch.encoder for branch in branches], sizes.output_channels)
+            widths = sizes.output_channels
+        elif encoders == "shared":
             self.modality = use_modality_norms(self.encoder, self.num_modalities)
             widths = sizes.output_channels
         else:
@@ -131,6 +141,8 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             # nnU-Net's decoder holds the encoder that it was built for.
             del backbone.decoder.encoder
             backbone.decoder.encoder = sizes
+        if encoders == "shared_specific":
+            bottleneck = SharedSpecificBottleneck(widths[-1], self.encoder.conv_op)
         self.encoders = encoders
         self.branch_channels = tuple(widths)
         self.bottleneck = bottleneck
@@ -163,7 +175,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
     @property
     def decoder_design(self) -> DecoderDesign:
         """How the decoder is built, for one modality's levels."""
-        one = self.encoder if self.encoders == "shared" else self.encoder.encoders[0]
+        one = self.encoder if self.encoders.startswith("shared") else self.encoder.encoders[0]
         return design_of(self.decoder, one, self.branch_channels)
 
     def forward(
@@ -183,7 +195,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         if present is None:
             present, kept = self._take_next_present()
         images, extra, present = self.split_input(x, present)
-        pairs = find_pairs(present, x.device) if self.encoders == "shared" else None
+        pairs = find_pairs(present, x.device) if self.encoders.startswith("shared") else None
         separately, latents = self._encode(images, extra, present, pairs)
         kept = separately.encoded if kept is None else kept.to(x.device, non_blocking=True)
         logits, fused, separately = self.fuse_and_decode(separately, kept)
@@ -194,7 +206,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
     def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Separately:
         """Return what the encoders make of each modality; by default ``present`` is read from the marks in ``x``."""
         images, extra, present = self.split_input(x, present)
-        pairs = find_pairs(present, x.device) if self.encoders == "shared" else None
+        pairs = find_pairs(present, x.device) if self.encoders.startswith("shared") else None
         return self._encode(images, extra, present, pairs)[0]
 
     def _encode(
@@ -204,10 +216,13 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         if pairs is not None:
             latents = self.channel_encoder.encode_pairs(images, pairs)
             rows = self.append_extra_channels(latents, extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
-            with self.modality.set(pairs.modality):
+            with nullcontext() if self.modality is None else self.modality.set(pairs.modality):
                 levels: list[torch.Tensor] = self.encoder(rows)
+            specific = None
+            if self.specific is not None:
+                specific = self.specific(pairs.scatter(rows), present)[-1]
             by_modality = [pairs.scatter(level) for level in levels]
-            return Separately(by_modality, pairs.present, images=images), pairs.scatter(latents)
+            return Separately(by_modality, pairs.present, specific=specific, images=images), pairs.scatter(latents)
         on_device = present.to(images.device, non_blocking=True)
         latents = self.channel_encoder(images, on_device)
         every = extra.unsqueeze(1).expand(-1, self.num_modalities, *extra.shape[1:]).to(latents.dtype)
@@ -223,10 +238,8 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             separately: of ``encode``.
             kept: (B, J) bool on its device, the modalities to use.
         """
-        deepest, of_them, bottleneck = separately.levels[-1], kept, None
-        if self.bottleneck is not None:
-            deepest, of_them = self.bottleneck(deepest, kept)
-            bottleneck = deepest
+        deepest, of_them = self._attended(separately, kept)
+        bottleneck = None if self.bottleneck is None else deepest
         fusing = _Fusing(self, [*separately.levels[:-1], deepest], kept, of_them)
         with nullcontext() if self.condition is None else self.condition.set(kept):
             logits: Logits = self.decoder(fusing if self.fuses_by_regions else fusing.everything())
@@ -239,17 +252,28 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         kept = separately.encoded
         if self.fuses_by_regions:
             return self.fuse_and_decode(separately, kept)[1]
-        *levels, deepest = separately.levels
-        if self.bottleneck is not None:
-            deepest, kept = self.bottleneck(deepest, kept)
-        return _Fusing(self, [*levels, deepest], separately.encoded, kept).everything()
+        deepest, of_them = self._attended(separately, kept)
+        return _Fusing(self, [*separately.levels[:-1], deepest], kept, of_them).everything()
+
+    def _attended(self, separately: Separately, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the deepest level (B, J, c, *grid) as it is fused, and the modalities of it that are."""
+        deepest = separately.levels[-1]
+        if self.bottleneck is None:
+            return deepest, kept
+        given = (deepest,) if separately.specific is None else (deepest, separately.specific)
+        attended: tuple[torch.Tensor, torch.Tensor] = self.bottleneck(*given, kept)
+        return attended
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs of the channel encoder, J encoders, the fusions and the decoder."""
-        runs = self.num_modalities if self.encoders == "shared" else 1
+        runs = self.num_modalities if self.encoders.startswith("shared") else 1
         outputs = self.channel_encoder.compute_conv_feature_map_size(input_size)
         outputs += runs * int(self.encoder.compute_conv_feature_map_size(input_size))
         outputs += int(self.decoder.compute_conv_feature_map_size(input_size))
+        if self.specific is not None:
+            outputs += self.specific.compute_conv_feature_map_size(input_size)
+            grid = np.array(input_size) // np.prod(np.array(self.encoder.strides), axis=0)
+            outputs += count_outputs(self.num_modalities * self.branch_channels[-1], grid.tolist())
         size = list(input_size)
         fusion: Any
         for level, fusion in enumerate(self.fusions):

@@ -70,6 +70,7 @@ def make_step(head):
         levels,
         encoded,
         bottleneck=random(*levels[-1].shape),
+        specific=random(*levels[-1].shape),
         images=random(B, J, 8, 8),
         maps=[random(B, K, 8 >> level, 8 >> level) for level in range(3)],
         gaussians=[(random(*level.shape), random(*level.shape)) for level in levels],
@@ -87,7 +88,14 @@ def make_step(head):
 def tensors_of(separately):
     """Everything in it that a term may learn from."""
     gaussians = [part for level in separately.gaussians for part in level]
-    return [*separately.levels, separately.bottleneck, separately.images, *separately.maps, *gaussians]
+    return [
+        *separately.levels,
+        separately.bottleneck,
+        separately.specific,
+        separately.images,
+        *separately.maps,
+        *gaussians,
+    ]
 
 
 @pytest.mark.parametrize("head", [Head("softmax"), Head("regions")], ids=lambda head: head.kind)
@@ -187,6 +195,7 @@ def test_features_of_a_modality_that_was_not_encoded_move_nothing_and_get_no_gra
     separately = given._replace(
         levels=[without(level) for level in given.levels],
         bottleneck=without(given.bottleneck),
+        specific=without(given.specific),
         images=without(given.images),
         gaussians=[(without(mean), without(log_variance)) for mean, log_variance in given.gaussians],
     )

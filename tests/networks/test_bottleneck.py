@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_missingmod.networks.bottleneck import Positions, ReconstructionBottleneck, TokenBottleneck, build_bottleneck
+from nnunet_missingmod.networks.bottleneck import (
+    Positions,
+    ReconstructionBottleneck,
+    SharedSpecificBottleneck,
+    TokenBottleneck,
+    build_bottleneck,
+)
 
 B, J, C = 3, 3, 4
 KEPT = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
@@ -133,3 +139,19 @@ def test_tokens_have_the_channels_of_their_level_and_as_many_heads_as_divide_the
     assert ReconstructionBottleneck(320, J, (2, 2)).block.self_attn.num_heads == 8
     with pytest.raises(ValueError, match="'nonsense'"):
         build_bottleneck("nonsense", C, J, (2,))
+
+
+def test_shared_and_specific_features_are_joined_and_the_shared_mean_stands_in() -> None:
+    shared, specific = features(), features()
+    joins = SharedSpecificBottleneck(C, nn.Conv2d).double()
+    fused, of_them = joins(shared, specific, KEPT)
+    assert of_them.all()
+    for b in range(B):
+        there = [j for j in range(J) if KEPT[b, j]]
+        mean = sum(shared[b, j] for j in there) / len(there)
+        for j in range(J):
+            own = shared[b, j] + joins.project(torch.cat([shared[b, j], specific[b, j]])[None])[0]
+            torch.testing.assert_close(fused[b, j], own if j in there else mean)
+    lacking = ~KEPT[..., None, None, None]
+    with_other = joins(shared.masked_fill(lacking, torch.nan), specific.masked_fill(lacking, torch.nan), KEPT)[0]
+    assert torch.equal(with_other, fused)

@@ -40,6 +40,7 @@ NETWORKS = [
     "shared attention tokens",
     "separate concatenate tokens",
     "slim concatenate reconstruction",
+    "shared_specific concatenate",
     "separate region_aware",
     "separate gaussian_product",
 ]
@@ -229,13 +230,14 @@ def test_modality_absent_from_the_batch_gets_no_gradient(build: Build, name: str
         elif ".encoders." in key:
             assert (parameter.grad == 0).all() == (".encoders.1." in key), key
             checked += 1
-    of_encoders = len(list(network.encoder.parameters()))
+    own = network.specific if name.startswith("shared_specific") else network.encoder
+    of_encoders = len(list(own.parameters()))
     if name.startswith("early"):
         assert checked == 2
     elif name == "parallel":
         assert checked == 2 + 2 * 6
     else:
-        assert checked == 2 + (2 * 4 if name.startswith("shared") else of_encoders)
+        assert checked == 2 + (2 * 4 if name.startswith("shared ") else of_encoders)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -16,7 +16,7 @@ from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.parallel import ParallelNetwork
-from nnunet_missingmod.training.step import mean_over_subsets
+from nnunet_missingmod.training.all_subsets_step import mean_over_subsets
 
 J = 3
 
