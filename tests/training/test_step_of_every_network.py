@@ -6,26 +6,20 @@ import socket
 
 import pytest
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from building import build, choices_of, make_terms
 from torch import distributed as dist
-from torch import nn
 from torch.multiprocessing import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_missingmod.losses.posteriors import Head
-from nnunet_missingmod.losses.term import Setting
-from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.early import EarlyFusionNetwork
-from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
-from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
+from nnunet_missingmod.network_choices import NETWORK_KEYS
+from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.average import AverageTeacher
-from nnunet_missingmod.training.building import build_terms
 from nnunet_missingmod.training.step import StepLoss, TeacherOutput
 
 J, K, SIZE = 3, 2, 8
-FEATURES = (4, 6)
 DISTILLATION = {"alignment_anchor": "mixture", "divergence": "holder_proper", "mutual_information": "teacher"}
 KINDS = {
     "early": {"network": "early", **DISTILLATION},
@@ -42,6 +36,9 @@ KINDS = {
     },
     "enumerate_teacher": {"network": "parallel", "subset_objective": "enumerate", **DISTILLATION},
 }  # fmt: skip
+OF_KINDS = {name: resolve({"channel_encoder": "shared", **block}) for name, block in KINDS.items()}
+FAMILIES = {name: choices_of(name) for name in TRAINERS["Families"][1] if name not in PRETRAINERS}
+ALL = OF_KINDS | FAMILIES
 # Of each rank: what its two samples have. Rank 1 never sees modality 0, rank 0 never modality 2.
 PRESENT = ([[True, True, False], [True, False, False]], [[False, False, True], [False, True, True]])
 
@@ -54,31 +51,24 @@ def segmentation(outputs, targets):
     )
 
 
-def build(choices):
+def one_resolution(output, target):
+    return functional.cross_entropy(output, target[:, 0])
+
+
+def prepared(choices):
+    """A network in training, and its terms with a loss around them."""
     torch.manual_seed(0)
-    kind = choices["channel_encoder"]
-    channel_encoder = ChannelEncoder(J, kind, conv_op=nn.Conv2d, absent_fill=choices["absent_fill"])
-    parallel = choices["network"] == "parallel"
-    backbone = PlainConvUNet(
-        channel_encoder.out_channels * (1 if parallel else J), 3, (*FEATURES, 8), nn.Conv2d, 3, (1, 2, 2), 1, K, 1,
-        conv_bias=True, norm_op=nn.InstanceNorm2d, norm_op_kwargs={"affine": True}, nonlin=nn.LeakyReLU,
-        deep_supervision=True,
-    )  # fmt: skip
-    if parallel:
-        network = (
-            ParallelNetwork(channel_encoder, backbone)
-            if choices["fused_at"] == "logits"
-            else ModalityEncoderNetwork(channel_encoder, backbone, feature_fusion=choices["feature_fusion"])
-        )
-    else:
-        network = EarlyFusionNetwork(channel_encoder, backbone, presence_conditioning=choices["presence_conditioning"])
+    network = build(choices)
+    terms = make_terms(choices, network, segmentation, one_resolution)
     network.training_output = "branches" if choices["subset_objective"] == "enumerate" else "features"
-    return network
+    return network, terms
 
 
-def make_terms(choices):
-    setting = Setting(("FLAIR", "T1", "T2"), encoder_channels=(*FEATURES, 8), dimensions=2, head=Head("softmax"))
-    return build_terms(choices, segmentation, setting)
+def taught(choices, network, average, data, present, teacher):
+    """What the teacher says: the network's average, or the given output."""
+    if average is not None:
+        return average(data, present)
+    return teacher if choices["divergence"] != "none" or choices["teacher"] != "auto" else None
 
 
 def batch(rank, step, present):
@@ -89,7 +79,8 @@ def batch(rank, step, present):
     sizes = [(4, SIZE), (6, SIZE // 2), (8, SIZE // 4)]
     encoder = [torch.randn(2, channels, size, size, generator=generator) for channels, size in sizes]
     # On rank 0 no sample has a teacher.
-    teacher = TeacherOutput(torch.randn(2, K, SIZE, SIZE, generator=generator), encoder, torch.tensor([rank == 1] * 2))
+    logits, decoded = (torch.randn(2, channels, SIZE, SIZE, generator=generator) for channels in (K, 4))
+    teacher = TeacherOutput(logits, encoder, torch.tensor([rank == 1] * 2), decoded)
     return data, [target, target[..., ::2, ::2]], teacher
 
 
@@ -97,23 +88,30 @@ def train(rank, port, names, queue):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     for name in names:
-        choices = resolve({"channel_encoder": "shared", **KINDS[name]})
-        network = DistributedDataParallel(build(choices))
-        terms = make_terms(choices)
-        loss = StepLoss(segmentation, DistributedDataParallel(terms))
-        average = AverageTeacher(network.module, decay=0.5) if choices["teacher"] == "average" else None
+        choices = ALL[name]
+        plain, terms = prepared(choices)
+        network = DistributedDataParallel(plain)
+        learns = any(parameter.requires_grad for parameter in terms.parameters())
+        loss = StepLoss(
+            segmentation,
+            DistributedDataParallel(terms) if learns else terms,
+            DecodedFeatures(network) if terms.uses_decoded else None,
+        )
+        average = AverageTeacher(plain, decay=0.5) if choices["teacher"] == "average" else None
         parameters = [*network.parameters(), *terms.parameters()]
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
         optimizer = torch.optim.SGD(parameters, 0.01, momentum=0.9)
         for step in range(3):
-            data, target, loss.teacher_output = batch(rank, step, torch.tensor(PRESENT[rank]))
-            if average is not None:
-                loss.teacher_output = average(data, torch.tensor(PRESENT[rank]))
+            present = torch.tensor(PRESENT[rank])
+            data, target, teacher = batch(rank, step, present)
+            loss.teacher_output = taught(choices, plain, average, data, present, teacher)
+            loss.complete = torch.randn_like(data)
             optimizer.zero_grad(set_to_none=True)
             loss(network(data), target).backward()
             assert all(parameter.grad is not None for parameter in parameters), name
             optimizer.step()
             if average is not None:
-                average.update(network.module)
+                average.update(plain)
         averages = [] if average is None else [value.flatten() for value in average.state_dict()["weights"].values()]
         flat = torch.cat([parameter.detach().flatten() for parameter in parameters] + averages)
         gathered = [torch.empty_like(flat) for _ in range(2)]
@@ -129,13 +127,24 @@ def test_every_network_kind_stays_in_sync_with_other_subsets_on_each_rank():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    spawn(train, args=(port, tuple(KINDS), queue), nprocs=2)
-    said = [queue.get() for _ in KINDS]
-    assert said == [(name, True, True) for name in KINDS]
+    spawn(train, args=(port, tuple(ALL), queue), nprocs=2)
+    said = [queue.get() for _ in ALL]
+    assert said == [(name, True, True) for name in ALL]
+
+
+def of_different_networks():
+    """The first name of each network that there is, and of each way in which it returns what it computes."""
+    first = {}
+    for name, choices in ALL.items():
+        network = tuple(str(choices[key.name]) for key in NETWORK_KEYS)
+        first.setdefault((*network, choices["subset_objective"]), name)
+    return list(first.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "enumerate_teacher"])  # its network is enumerate's
+# Dynamo looks at what a hook keeps, which is no leaf.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("name", of_different_networks())
 def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bounded_number_of_times(name):
     torch._dynamo.reset()
     compilations = []
@@ -144,11 +153,10 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
         compilations.append(1)
         return graph.forward
 
-    choices = resolve({"channel_encoder": "shared", **KINDS[name]})
-    network = build(choices)
+    choices = ALL[name]
+    network, terms = prepared(choices)
     compiled = torch.compile(network, backend=count)
-    terms = make_terms(choices)
-    loss = StepLoss(segmentation, terms)
+    loss = StepLoss(segmentation, terms, DecodedFeatures(network) if terms.uses_decoded else None)
     generator = torch.Generator().manual_seed(0)
     numbers = []
     for step in range(16):
@@ -158,13 +166,16 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
         values = []
         for forward in (compiled, network):
             forward.train()
-            loss.teacher_output = teacher
+            loss.teacher_output = taught(choices, network, None, data, present, teacher)
+            loss.complete = data
+            torch.manual_seed(step)
             values.append(loss(forward(data), target).detach())
             forward.eval()
             with torch.no_grad():
                 values.append(forward(data)[0])
         torch.testing.assert_close(values[:2], values[2:])
         numbers.append(len(compilations))
-    # Training and evaluation; the parallel network's graph is in two halves, each with one or several branches.
-    assert numbers[-1] <= (2 if choices["network"] == "early" else 8)
+    # Training and evaluation; hooks, and what runs for present modalities only, end a graph and begin another.
+    assert numbers[-1] <= (2 if choices["network"] == "early" else 12)
+    assert numbers[-1] == numbers[8]
     torch._dynamo.reset()
