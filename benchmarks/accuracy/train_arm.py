@@ -19,6 +19,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,6 @@ from nnunet_missingmod.storage import replaced_when_complete
 
 def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any]) -> Any:
     """Return the arm's trainer; a dedicated one never sees the other channels."""
-    from importlib import import_module
-
     trainer_class = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
     if arm.dedicated_to is not None:
         only = arm.dedicated_to
@@ -70,7 +69,10 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
 def prepare(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
     """Return the arm's trainer, seeded, before anything is built."""
     plans = json.loads((folder.preprocessed / f"{PLANS}.json").read_text(encoding="utf-8"))
-    block = BLOCK | {"num_epochs": study.num_epochs, "modality_dropout_seed": seed} | dict(arm.block)
+    block = BLOCK | {"num_epochs": study.num_epochs} | dict(arm.block)
+    kind = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
+    if getattr(kind, "modality_dropout", "none") != "none":
+        block["modality_dropout_seed"] = seed
     if arm.teacher is not None:
         teacher = study.arms[arm.teacher]
         block["teacher"] = str(folder.model(arm.teacher, seed, teacher.trainer))
