@@ -3,8 +3,8 @@
     python benchmarks/family_costs.py [--markdown]
 
 The plan is nnU-Net's 3D one: 128^3 voxels, widths 32-64-128-256-320-320, two convolutions a stage, four modalities and
-classes. Nothing is computed: networks are built without memory, and multiplications are counted as they pass. A training
-step is counted as the forward passes of the network and of what learns beside it, a prediction as the network's with
+classes. Nothing is computed: networks are built without memory, and multiplications are counted as they pass. A step of
+training is counted as the forward passes of the network and of what learns beside it, a prediction as that with
 all modalities. A frozen teacher's forward pass comes on top. Stock nnU-Net is 1.
 """
 
