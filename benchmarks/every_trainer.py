@@ -30,7 +30,10 @@ DATASET_ID = 503
 DATASET = f"Dataset{DATASET_ID}_Phantom"
 PLANS = "nnUNetPlans"
 STEPS = ("train", "--c", "--val", "predict")
-STARTS_FROM_IT = "nnUNetTrainerHolderMISelf"
+STARTS_FROM_IT = {
+    "nnUNetTrainerMaskedPretraining": "nnUNetTrainerHolderMISelf",
+    "nnUNetTrainerM3AEPretrain": "nnUNetTrainerM3AE",
+}
 
 
 def set_plans(folder: Path, configuration: str, epochs: int) -> None:
@@ -87,7 +90,7 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
     pretrains = trainer in PRETRAINERS
     if pretrains:
         results = folder / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{configuration}"
-        start = tuple(STARTS_FROM_IT if word == trainer else word for word in train)
+        start = tuple(STARTS_FROM_IT[trainer] if word == trainer else word for word in train)
         commands["predict"] = (
             (*start, "-pretrained_weights", str(results / "fold_0/checkpoint_final.pth")),
             1,

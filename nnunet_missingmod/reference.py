@@ -15,10 +15,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnunet_missingmod.choices import FILE_KEYS, MASKING_KEYS, METHOD_KEYS, TRAINERS, TRAINING_KEYS
+from nnunet_missingmod.choices import FILE_KEYS, KEYS, MASKING_KEYS, METHOD_KEYS, TERMS, TRAINERS, TRAINING_KEYS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.keys import Key
 
+_DEFAULTS = {key.name: key.default for key in KEYS}
 _TABLE = re.compile(r"(<!-- table: (?P<name>[^>]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -30,6 +31,7 @@ class TrainerEntry(NamedTuple):
         line: the first line of its docstring.
         like: the trainer of the menu that it is derived from, or None.
         sets: the choices that its class body sets.
+        cost: what a training step takes in relation to stock nnU-Net's, in words.
     """
 
     name: str
@@ -37,11 +39,43 @@ class TrainerEntry(NamedTuple):
     line: str
     like: str | None
     sets: Mapping[str, Any]
+    cost: str
+
+
+# Up to so many times the multiplications of stock nnU-Net's step.
+_CLASSES = ((0.9, "below stock"), (1.2, "as stock"), (1.6, "1.4 x stock"), (2.6, "2 x stock"), (3.6, "3 x stock"))
+_DEAREST = "4 x stock or more"
+# Of J = 4 modalities on nnU-Net's plan for BraTS, where a decoder is 70 % of the network; a test counts the same.
+_ENCODERS = {"shared": 1.85, "separate": 1.85, "slim": 0.78, "shared_specific": 3.0}
+_AUXILIARY = {"unimodal": 2.8, "unimodal_low": 1.3}
+
+
+def step_cost(choices: Mapping[str, Any]) -> str:
+    """Return what a training step takes in relation to stock nnU-Net's, in words.
+
+    Args:
+        choices: a value for each key; those of trainers that have no such key are as by default.
+    """
+    times = 1.0
+    if choices["network"] == "modality_encoders":
+        encoders = choices["encoders"]
+        times = _ENCODERS[encoders]
+        times += _AUXILIARY.get(choices["auxiliary"], 0.0) / (16 if encoders == "slim" else 1)
+        times += 2.8 * choices["image_reconstruction"] + 0.5 * (choices["feature_fusion"] == "region_aware")
+    elif choices["network"] == "parallel":
+        times = 3.95 if choices["fused_at"] == "logits" else _ENCODERS["shared"]
+    if choices["gradient_surgery"] == "parameters":
+        times *= 10
+    times *= 2 if choices["partner"] else 1
+    if any(term.is_on(choices) and term.has_teacher(choices) for term in TERMS):
+        times += 1 / 3  # a forward pass without a backward one
+    return next((words for most, words in _CLASSES if times <= most), _DEAREST)
 
 
 def trainer_entries() -> list[TrainerEntry]:
     """Return the trainers in the order in which they are listed."""
-    entries = []
+    entries: list[TrainerEntry] = []
+    chosen: dict[str, dict[str, Any]] = {}
     for group, (_, names) in TRAINERS.items():
         for name in names:
             definition = _class_definition(CLASS_TABLE[name], name)
@@ -53,8 +87,18 @@ def trainer_entries() -> list[TrainerEntry]:
             }
             line = (ast.get_docstring(definition) or "").split("\n")[0]
             like = next((base for base in bases if base in CLASS_TABLE), None)
-            entries.append(TrainerEntry(name, group, line, like, sets))
+            inherited = next((entry for entry in entries if entry.name == like), None)
+            chosen[name] = {**(chosen[inherited.name] if inherited else _DEFAULTS), **sets}
+            entries.append(TrainerEntry(name, group, line, like, sets, step_cost(chosen[name])))
     return entries
+
+
+def grouped_trainers() -> dict[str, list[TrainerEntry]]:
+    """Return the trainers by the group under which they are listed."""
+    groups: dict[str, list[TrainerEntry]] = {}
+    for entry in trainer_entries():
+        groups.setdefault(entry.group, []).append(entry)
+    return groups
 
 
 def describe_trainers() -> dict[str, str]:
@@ -93,14 +137,14 @@ def keys_table(keys: Sequence[Key]) -> str:
 
 
 def trainers_table(group: str) -> str:
-    """Return the trainers of a group as a Markdown table: trainer, what it does, what it sets."""
-    lines = ["| trainer | what it does | what it sets |", "| --- | --- | --- |"]
+    """Return the trainers of a group as a Markdown table: trainer, what it does, cost of a step, what it sets."""
+    lines = ["| trainer | what it does | a step | what it sets |", "| --- | --- | --- | --- |"]
     for entry in trainer_entries():
         if entry.group != group:
             continue
         settings = ", ".join(f"`{name}` {json.dumps(value)}" for name, value in entry.sets.items())
         like = f"as `{entry.like}`, and " if entry.like else ""
-        lines.append(f"| `{entry.name}` | {entry.line} | {like}{settings} |")
+        lines.append(f"| `{entry.name}` | {entry.line} | {entry.cost} | {like}{settings} |")
     return "".join(f"{line}\n" for line in lines)
 
 

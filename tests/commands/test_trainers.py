@@ -13,16 +13,20 @@ import pytest
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.plans_block import KEYS
-from nnunet_missingmod.reference import describe_trainers
+from nnunet_missingmod.reference import describe_trainers, trainer_entries
 
 TRAINERS = describe_trainers()
 
 
 def test_every_trainer_of_the_class_table_is_listed_with_one_line(capsys):
     assert main(["trainers"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    listed = capsys.readouterr().out.splitlines()
+    lines = [line for line in listed if line.startswith("  ")]
     assert [line.split()[0] for line in lines] == [name for name, module in CLASS_TABLE.items() if "trainers" in module]
-    assert all(line.endswith(TRAINERS[line.split()[0]]) for line in lines)
+    for line, entry in zip(lines, trainer_entries(), strict=True):
+        assert line.endswith(f"  {entry.cost:17}  {entry.line}")
+    groups = [line for line in listed if line and not line.startswith(" ")]
+    assert groups == ["Baselines", "Methods", "Families", "Pretraining", "Ablations"]
 
 
 @pytest.mark.parametrize("name", TRAINERS)

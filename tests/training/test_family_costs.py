@@ -10,8 +10,10 @@ import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_missingmod.choices import TERMS
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.term import Setting
+from nnunet_missingmod.reference import trainer_entries
 from nnunet_missingmod.training.building import build_network, build_terms
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -105,3 +107,16 @@ def test_pmkls_teacher_and_student_have_their_6_6_and_2_1_million() -> None:
     assert found["network"] == pytest.approx(2.1e6, rel=0.06)
     # Its projection heads have 35.3 million each, on maps of 41 voxels an axis; here they are averaged to two.
     assert found["beside"] < 1e4
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_menu_says_the_cost_that_is_counted(name: str) -> None:
+    entry = next(entry for entry in trainer_entries() if entry.name == name)
+    choices = family_costs.choices_of(name)
+    times = family_costs.cost(choices).training / STOCK.training
+    if any(term.is_on(choices) and term.has_teacher(choices) for term in TERMS):
+        times += 1 / 3
+    if choices["gradient_surgery"] == "parameters":
+        times *= 10
+    words = ["below stock", "as stock", "1.4 x stock", "2 x stock", "3 x stock", "4 x stock or more"]
+    assert entry.cost == words[sum(times > most for most in (0.9, 1.2, 1.6, 2.6, 3.6))]
