@@ -41,7 +41,7 @@ def _fuses_features(choices: Choices) -> bool:
 
 
 # What models were trained with that are older than a key.
-BEFORE: Choices = {"encoders": "shared", "bottleneck": OFF, "substitution": "learned"}
+BEFORE: Choices = {"encoders": "shared", "bottleneck": OFF, "substitution": "learned", "presence_convolutions": False}
 
 # fmt: off
 NETWORK_KEYS: tuple[Key, ...] = (
@@ -83,6 +83,11 @@ NETWORK_KEYS: tuple[Key, ...] = (
         "`modality_encoders`.",
         ((lambda c: c["network"] not in ("early", "modality_encoders") and c["presence_conditioning"],
           'presence_conditioning is of networks "early" and "modality_encoders": set it to false.'),)),
+    Key("presence_convolutions", False, SWITCH,
+        "Whether the early network's convolutions depend on it too.",
+        ((lambda c: c["presence_convolutions"] and not (c["network"] == "early" and c["presence_conditioning"]),
+          'presence_convolutions is of network "early" with presence_conditioning: set the former to false, or the '
+          'latter to true.'),)),
     Key("fused_at", "logits", one_of(*FUSED_AT),
         "Where the parallel network fuses: the mean of the logits, or each level of the encoder before one decoder (as "
         "`modality_encoders` with `shared`).",

@@ -91,11 +91,11 @@ CANDIDATES = _to_choose_from(
         "medmap_presence_curriculum": _medmap(modality_dropout_until=0.5),
         "average_presence_curriculum_late": _average(modality_dropout_from=0.25, modality_dropout_until=0.5),
         "average_presence_complete_first": _average(modality_dropout_from=0.5, modality_dropout_until=0.5),
-        "average_presence_adapters_complete_first": replace(
-            _average(modality_dropout_from=0.5, modality_dropout_until=0.5), presence="adapters"
+        "average_presence_adapters_complete_first": _average(
+            modality_dropout_from=0.5, modality_dropout_until=0.5, presence_convolutions=True
         ),
-        "average_presence_adapters_complete_third": replace(
-            _average(modality_dropout_from=0.33, modality_dropout_until=0.33), presence="adapters"
+        "average_presence_adapters_complete_third": _average(
+            modality_dropout_from=0.33, modality_dropout_until=0.33, presence_convolutions=True
         ),
         "teacher_half_presence": _teacher(presence_conditioning=True),
         "flagship_presence": _flagship(presence_conditioning=True),
@@ -110,9 +110,9 @@ CANDIDATES = _to_choose_from(
         # Forms of presence conditioning
         "average_presence_subset": replace(_average(), presence="subset"),
         "average_presence_fast": replace(_average(), presence="fast"),
-        "average_presence_adapters": replace(_average(), presence="adapters"),
-        "medmap_presence_adapters": replace(_medmap(), presence="adapters"),
-        "average_presence_adapters_width_2": replace(_average(channel_encoder_width=2), presence="adapters"),
+        "average_presence_adapters": _average(presence_convolutions=True),
+        "medmap_presence_adapters": _medmap(presence_convolutions=True),
+        "average_presence_adapters_width_2": _average(channel_encoder_width=2, presence_convolutions=True),
         "average_presence_kernels": replace(_average(), presence="kernels"),
         "average_presence_in_encoder": replace(_average(), presence="encoder"),
         "average_presence_in_decoder": replace(_average(), presence="decoder"),
@@ -141,6 +141,35 @@ PRETRAINING = _to_choose_from(
         "probe_average_presence": _probe("average_presence_half"),
     }
 )
+# Other papers' systems, their teachers and pretraining counted. Ramps of 20 of 300 epochs are 1 of 20 here.
+RAMP = {"consistency_ramp_epochs": 1}
+HALF = {"num_epochs": EPOCHS // 2}
+FAMILIES = {
+    "hemis": Arm("nnUNetTrainerHeMIS"),
+    "uhved": Arm("nnUNetTrainerUHVED"),
+    "rfnet": Arm("nnUNetTrainerRFNet"),
+    "mmformer": Arm("nnUNetTrainerMMFormer"),
+    "mmformer_medmap": Arm("nnUNetTrainerMMFormerMedMAP"),
+    "mti": Arm("nnUNetTrainerMTI"),
+    "m3fecon": Arm("nnUNetTrainerM3FeCon"),
+    "demoseg": Arm("nnUNetTrainerDeMoSeg"),
+    "demoseg_brats": Arm("nnUNetTrainerDeMoSeg", {"substitution": "brats"}),
+    "demoseg_kl_none": Arm("nnUNetTrainerDeMoSeg", {"channel_divergence": False}),
+    "pmkl_teacher": Arm("nnUNetTrainerPMKLTeacher", HALF, splits=("val",)),
+    "pmkl": Arm("nnUNetTrainerPMKL", HALF, teacher="pmkl_teacher"),
+    "pmkl_medmap_teacher": Arm("nnUNetTrainerPMKLMedMAPTeacher", HALF, splits=("val",)),
+    "pmkl_medmap": Arm("nnUNetTrainerPMKLMedMAP", HALF, teacher="pmkl_medmap_teacher"),
+    "zero_fill_half": Arm("nnUNetTrainerZeroFill", HALF, splits=("val",)),
+    "protokd": Arm("nnUNetTrainerProtoKD", HALF, teacher="zero_fill_half"),
+    "acn": Arm("nnUNetTrainerACN", RAMP),
+    "acn_medmap": Arm("nnUNetTrainerACNMedMAP", RAMP),
+    "smunet": Arm("nnUNetTrainerSMUNet", RAMP),
+    "ggmd": Arm("nnUNetTrainerGGMD"),
+    "ggmd_logits": Arm("nnUNetTrainerGGMDLogits"),
+    "m3ae_pretraining": Arm("nnUNetTrainerM3AEPretrain", HALF),
+    "m3ae": Arm("nnUNetTrainerM3AE", HALF, pretrained="m3ae_pretraining"),
+    "shaspec": Arm("nnUNetTrainerShaSpec"),
+}
 DEDICATED = {
     "dedicated_" + "_".join(map(str, subset)): Arm("nnUNetTrainerZeroFill", dedicated_to=subset)
     for subset in all_subsets(4)
@@ -170,11 +199,14 @@ STUDY = Study(
     test_cases=100,
     num_epochs=EPOCHS,
     suffix=".csv.gz",
-    arms=METHODS | CANDIDATES | PRETRAINING | DEDICATED | SCALING | FOLLOWED,
+    arms=METHODS | CANDIDATES | PRETRAINING | FAMILIES | DEDICATED | SCALING | FOLLOWED,
     groups={
         "equal budgets": Group((*METHODS, *BY_AVERAGE, "dedicated"), "dropout"),
         "pretraining": Group(
             ("average_presence", *(name for name, arm in PRETRAINING.items() if arm.segments)), "average_presence"
+        ),
+        "families": Group(
+            ("dropout", "average_presence", *(name for name, arm in FAMILIES.items() if arm.segments)), "dropout"
         ),
         "candidates": Group(("average_presence", "medmap_presence", *CANDIDATES), "average_presence"),
     },

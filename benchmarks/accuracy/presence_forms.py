@@ -47,31 +47,6 @@ class FastInstanceNorm(PresenceInstanceNorm):
         return 3 * super().absent()
 
 
-class AdaptedConvolution(nn.Module):
-    """A convolution to which each absent modality adds a pointwise one, at first zero.
-
-    With a_bj = 1 if sample b lacks modality j, else 0, and stride s::
-
-        y_b = W * x_b + (sum_j a_bj P_j) x_b[every s-th voxel]
-
-    A norm's scale and shift can only weigh feature maps; this can mix them in another way for another subset.
-    """
-
-    def __init__(self, original: nn.Module, num_modalities: int, present: Condition) -> None:
-        super().__init__()
-        self.original, self.present = original, present
-        outputs, inputs = original.weight.shape[:2]
-        self.absent_weight = nn.Parameter(original.weight.detach().new_zeros(num_modalities, outputs, inputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve (B, C, *spatial)."""
-        y = self.original(x)
-        absent = (~self.present.get()).to(self.absent_weight.dtype)
-        weight = (absent[:, :, None, None] * self.absent_weight).sum(1)  # (B, C_out, C_in)
-        strided = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.original.stride))]
-        return y + (weight @ strided.flatten(2)).reshape(y.shape)
-
-
 class AdaptedKernel(nn.Module):
     """A convolution to whose kernel each absent modality adds one, at first zero::
 
@@ -108,31 +83,26 @@ def _norms(norm: type[PresenceInstanceNorm]) -> Callable[[nn.Module, int], Condi
     return build
 
 
-def _convolutions(layer: type[AdaptedConvolution | AdaptedKernel]) -> Callable[[nn.Module, int], Condition]:
-    """Norms as the package has them, and in the backbone other convolutions of more than one voxel."""
-
-    def build(network: nn.Module, num_modalities: int) -> Condition:
-        present = use_presence_norms(network, num_modalities)
-        built: dict[nn.Module, nn.Module] = {}
-        backbone = [*network.encoder.modules(), *network.decoder.modules()]
-        for parent in dict.fromkeys(backbone):
-            for name, child in list(parent._modules.items()):
-                if isinstance(child, nn.Conv2d) and max(child.kernel_size) > 1:
-                    # nnU-Net lists a layer under two names.
-                    if child not in built:
-                        built[child] = layer(child, num_modalities, present)
-                    parent._modules[name] = built[child]
-        return present
-
-    return build
+def _kernels(network: nn.Module, num_modalities: int) -> Condition:
+    """Norms as the package has them, and in the backbone kernels that depend on what is absent."""
+    present = use_presence_norms(network, num_modalities)
+    built: dict[nn.Module, nn.Module] = {}
+    backbone = [*network.encoder.modules(), *network.decoder.modules()]
+    for parent in dict.fromkeys(backbone):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, nn.Conv2d) and max(child.kernel_size) > 1:
+                # nnU-Net lists a layer under two names.
+                if child not in built:
+                    built[child] = AdaptedKernel(child, num_modalities, present)
+                parent._modules[name] = built[child]
+    return present
 
 
 # By name: replaces the instance normalisations of an early network and returns the condition that they read.
 PRESENCE_FORMS: dict[str, Callable[[nn.Module, int], Condition]] = {
     "subset": _norms(SubsetInstanceNorm),
     "fast": _norms(FastInstanceNorm),
-    "adapters": _convolutions(AdaptedConvolution),
-    "kernels": _convolutions(AdaptedKernel),
+    "kernels": _kernels,
     "encoder": lambda network, num_modalities: use_presence_norms(network.encoder, num_modalities),
     # nnU-Net's decoder has the encoder as a submodule.
     "decoder": lambda network, num_modalities: use_presence_norms(network.decoder.stages, num_modalities),

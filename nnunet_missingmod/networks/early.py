@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from nnunet_missingmod.networks.backbone import Backbone, Features, Logits
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.norms import use_presence_norms
+from nnunet_missingmod.networks.presence_convolutions import use_presence_convolutions
 from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 
 
@@ -26,10 +28,11 @@ class EarlyFusionNetwork(MultimodalNetwork):
             segmentation), which skip the channel encoder.
         presence_conditioning: let the backbone's normalisation depend on which modalities are absent
             (``norms.PresenceInstanceNorm``). This changes nothing at initialisation.
+        presence_convolutions: let its convolutions depend on it too (``presence_convolutions``).
 
     Raises:
         ValueError: ``presence_conditioning`` is on and the backbone uses another normalisation than instance
-            normalisation.
+            normalisation, or ``presence_convolutions`` without it.
     """
 
     def __init__(
@@ -38,9 +41,15 @@ class EarlyFusionNetwork(MultimodalNetwork):
         backbone: Backbone,
         *,
         presence_conditioning: bool = False,
+        presence_convolutions: bool = False,
     ) -> None:
         super().__init__(channel_encoder, backbone)
         self.condition = use_presence_norms(self, self.num_modalities) if presence_conditioning else None
+        if presence_convolutions:
+            if self.condition is None:
+                raise ValueError("presence_convolutions goes with presence_conditioning: set that to true, too.")
+            whole: Any = self.backbone
+            use_presence_convolutions(whole, self.num_modalities, self.condition)
 
     def forward(
         self, x: torch.Tensor, present: torch.Tensor | None = None, *, return_features: bool = False

@@ -83,6 +83,7 @@ def build_network(
             unused.requires_grad_(False)
     if choices["network"] == "stock":
         return return_features_in_training(backbone, num_modalities)
+    conditioning = {key: choices[key] for key in ("presence_conditioning", "presence_convolutions")}
     kernel_size = configuration_manager.network_arch_init_kwargs["kernel_sizes"][0]
     if kind == "substituting":
         substituting = SubstitutingEncoder(
@@ -93,7 +94,7 @@ def build_network(
             order=None if choices["substitution"] == "learned" else choices["substitution"],
         )
         replace_first_convolution(backbone.encoder, substituting, num_extra)
-        return EarlyFusionNetwork(substituting, backbone, presence_conditioning=choices["presence_conditioning"])
+        return EarlyFusionNetwork(substituting, backbone, **conditioning)
     channel_encoder = ChannelEncoder(
         num_modalities,
         kind,
@@ -124,7 +125,7 @@ def build_network(
             bottleneck=attention,
             presence_conditioning=choices["presence_conditioning"],
         )
-    return EarlyFusionNetwork(channel_encoder, backbone, presence_conditioning=choices["presence_conditioning"])
+    return EarlyFusionNetwork(channel_encoder, backbone, **conditioning)
 
 
 def slimmed(configuration_manager: ConfigurationManager, num_modalities: int) -> ConfigurationManager:

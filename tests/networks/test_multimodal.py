@@ -27,6 +27,7 @@ PRESENT = torch.tensor([[True, False, True], [False, True, False]])
 NETWORKS = [
     "early",
     "early conditioned",
+    "early conditioned convolutions",
     "parallel",
     "shared mean",
     "shared attention",
@@ -61,7 +62,12 @@ def build(backbone: Callable[..., Any]) -> Build:
         inner = backbone(inputs, kind=kind, dimensions=dimensions, deep_supervision=deep_supervision)
         network: MultimodalNetwork
         if early:
-            network = EarlyFusionNetwork(channels, inner, presence_conditioning="conditioned" in name)
+            network = EarlyFusionNetwork(
+                channels,
+                inner,
+                presence_conditioning="conditioned" in name,
+                presence_convolutions="convolutions" in name,
+            )
         elif name == "parallel":
             network = ParallelNetwork(channels, inner)
         else:
