@@ -115,7 +115,13 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device, **block
             chosen = trainer.choices["teacher"]
             teacher = make_trainer(CONVENTIONAL_TEACHER if chosen == "auto" else chosen, plans, device)
             teacher.set_deep_supervision_enabled(False)
-            trainer.frozen_teacher = Teacher(teacher.network, "untrained", returns_logits="divergence" in taught)
+            terms = [trainer.terms.term(term) for term in taught]
+            trainer.frozen_teacher = Teacher(
+                teacher.network,
+                "untrained",
+                returns_logits=any(term.uses_teacher_logits for term in terms),
+                returns_decoded=any(term.uses_decoded for term in terms),
+            )
     return trainer
 
 
