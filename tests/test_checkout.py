@@ -35,7 +35,8 @@ def test_the_menu_of_a_checkout_is_found(menu):
 
 def test_the_commands_of_a_checkout_work():
     said = run("from nnunet_missingmod.cli import main; main(['trainers'])", ROOT)
-    assert said[0].startswith("nnUNetTrainerZeroFill ")
+    assert said[0] == "Baselines"
+    assert said[1].startswith("  nnUNetTrainerZeroFill ")
 
 
 def lay_out(folder, *menus):

@@ -177,6 +177,10 @@ def test_modalities_renumbered_with_their_weights_give_the_same_prediction(
         if name.startswith("early") and key == first:
             blocks = value.data[:, :-EXTRA].unflatten(1, (MODALITIES, latents))[:, order].flatten(1, 2)
             value.data = torch.cat([blocks, value.data[:, -EXTRA:]], dim=1)
+        elif key == first.replace("weight", "absent_weight"):
+            value.data = value.data[order]
+            blocks = value.data[..., :-EXTRA].unflatten(2, (MODALITIES, latents))[:, :, order].flatten(2, 3)
+            value.data = torch.cat([blocks, value.data[..., -EXTRA:]], dim=2)
         elif "compare" in key or "gate" in key or ("reduce" in key and "moments" not in name):
             value.data = value.data.unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
             if "gate" in key:
