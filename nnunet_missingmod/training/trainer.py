@@ -155,7 +155,9 @@ class MissingModTrainer(CheckpointTrainer):
                 plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
             )
         )
-        subset = configuration_manager.configuration.get(plans_block.BLOCK, {}).get("modality_subset", "all")
+        # What these networks are built of is not in the block, which may be missing or spoilt where one predicts.
+        block = configuration_manager.configuration.get(plans_block.BLOCK)
+        subset = block.get("modality_subset", "all") if isinstance(block, dict) else "all"
         return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
 
     @staticmethod
