@@ -140,11 +140,19 @@ class SubsetOnly:
 
 
 def predict_from_subset(network: nn.Module, subset: Sequence[int] | str, num_modalities: int) -> nn.Module:
-    """Make ``network`` predict from the channels of ``subset`` alone, and return it; ``"all"`` changes nothing."""
+    """Make ``network`` predict from the channels of ``subset`` alone, and return it; ``"all"`` changes nothing.
+
+    Raises:
+        ValueError: the subset is no list of channel numbers, which a training writes in the place of names.
+    """
     if subset != "all":
-        network.register_forward_pre_hook(
-            SubsetOnly([int(channel) for channel in subset], num_modalities), prepend=True
-        )
+        numbers = [channel for channel in subset if isinstance(channel, int) and 0 <= channel < num_modalities]
+        if isinstance(subset, str) or len(numbers) != len(subset):
+            raise ValueError(
+                f'"modality_subset" of a trained model is "all" or channel numbers below {num_modalities}, got '
+                f"{subset!r}: restore what the training wrote."
+            )
+        network.register_forward_pre_hook(SubsetOnly(numbers, num_modalities), prepend=True)
     return network
 
 

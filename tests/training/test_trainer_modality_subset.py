@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -72,4 +70,9 @@ def test_all_changes_nothing():
     network = torch.nn.Conv2d(1, 1, 1)
     assert predict_from_subset(network, "all", 1) is network
     assert not network._forward_pre_hooks
-    assert json.loads(json.dumps("all")) == "all"
+
+
+@pytest.mark.parametrize("subset", [["FLAIR"], [4], "FLAIR", [0, None]])
+def test_a_trained_models_subset_is_of_numbers(subset):
+    with pytest.raises(ValueError, match="restore what the training wrote"):
+        predict_from_subset(torch.nn.Conv2d(4, 1, 1), subset, 4)
