@@ -51,23 +51,25 @@ def test_trains_continues_and_predicts_with_absent_modalities_without_its_teache
     make_tiny_dataset, preprocess, make_method, train_teacher, name, capsys
 ):
     tiny = make_tiny_dataset()
-    preprocess(tiny, "3d_fullres")
+    # benchmarks/every_trainer.py takes all of them through both, by nnU-Net's commands.
+    configuration = "2d" if name in TRAINERS["Families"][1] else "3d_fullres"
+    preprocess(tiny, configuration)
     kind = getattr(import_module(CLASS_TABLE[name]), name)
     teachers = kind.teacher if getattr(kind, "teacher", "auto") != "auto" else "nnUNetTrainerMedMAPTeacher"
     teacher = None
     if teachers != "average":
-        teacher = train_teacher(tiny, name if name in TEACHERS else teachers)
+        teacher = train_teacher(tiny, name if name in TEACHERS else teachers, configuration=configuration)
     if name in TEACHERS:
         trainer = teacher
     else:
-        trainer = make_method(name, tiny)
+        trainer = make_method(name, tiny, configuration=configuration)
         trainer.run_training()
     for term in trainer.term_weights:
         if trainer.term_weights.keys() != {"segmentation"}:
             (value,) = trainer.logger.get_value(f"loss_{term}", None)
             assert np.isfinite(value)
     # --c goes on
-    resumed = make_method(name, tiny, num_epochs=2)
+    resumed = make_method(name, tiny, configuration=configuration, num_epochs=2)
     resumed.load_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
     assert_same(trainer.network.state_dict(), resumed.network.state_dict())
     assert_same(trainer.terms.state_dict(), resumed.terms.state_dict())
