@@ -23,7 +23,7 @@ from pathlib import Path
 from nnunet_missingmod.choices import PRETRAINERS, TEACHERS
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
-from nnunet_missingmod.reference import describe_trainers
+from nnunet_missingmod.reference import trainer_entries
 from nnunet_missingmod.storage import write_text
 
 DATASET_ID = 503
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the trainers and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    every = list(describe_trainers())
+    every = [entry.name for entry in trainer_entries()]
     parser.add_argument("--trainers", nargs="+", choices=every, default=every, metavar="NAME")
     parser.add_argument("--configuration", default="3d_fullres")
     args = parser.parse_args(argv)

@@ -113,8 +113,7 @@ def stock_cost() -> Cost:
 def choices_of(name: str, **block: Any) -> dict[str, Any]:
     """Return the resolved choices of a trainer's class, with more of a block."""
     kind = getattr(import_module(CLASS_TABLE[name]), name)
-    own = {key.name: getattr(kind, key.name) for key in kind.block_keys if hasattr(kind, key.name)}
-    return with_numbers(resolve(block, own), NAMES)
+    return with_numbers(resolve(block, kind._own_choices()), NAMES)
 
 
 def cost(choices: dict[str, Any]) -> Cost:

@@ -39,6 +39,7 @@ from nnunet_missingmod.keys import (
     Choices,
     Key,
     Term,
+    is_none,
     one_of,
 )
 from nnunet_missingmod.network_choices import ENCODER_LOSS_KEYS, ENCODER_TERMS, NETWORK_KEYS, is_parallel
@@ -63,10 +64,6 @@ DIVERGENCES: Mapping[str, tuple[str, ...]] = {
 
 def _enumerates(choices: Choices) -> bool:
     return bool(choices["subset_objective"] == "enumerate")
-
-
-def _is_off(switch: str) -> tuple[Callable[[Choices], bool], str]:
-    return (lambda c: c[switch] == OFF, f'{switch} is "{OFF}"')
 
 
 def _has_no(exponent: str) -> tuple[Callable[[Choices], bool], str]:
@@ -101,15 +98,15 @@ TRAINING_KEYS: tuple[Key, ...] = (
         idle=(lambda c: c["modality_dropout"] != "bernoulli", 'modality_dropout is not "bernoulli"')),
     Key("modality_dropout_seed", 0, NATURAL,
         "Seed of the subsets; with the epoch and the rank it determines every draw, so `--c` continues the sequence.",
-        idle=_is_off("modality_dropout")),
+        idle=is_none("modality_dropout")),
     Key("modality_dropout_from", 0.0, SHARE,
-        "Share of the training before which no modality is dropped.", idle=_is_off("modality_dropout")),
+        "Share of the training before which no modality is dropped.", idle=is_none("modality_dropout")),
     Key("modality_dropout_until", 0.0, SHARE,
         "Share of the training from which on every case is dropped from; in between, the chance that a case is grows "
         "linearly from 0 to 1.",
         ((lambda c: c["modality_dropout_until"] < c["modality_dropout_from"],
           "modality_dropout_until must not be below modality_dropout_from."),),
-        _is_off("modality_dropout")),
+        is_none("modality_dropout")),
     Key("modality_subset", "all", CHANNELS_OR_ALL,
         "Train and predict on these modalities alone, whatever else a case has; nothing is dropped then. A teacher "
         "still sees all.",
@@ -172,22 +169,22 @@ METHOD_KEYS: tuple[Key, ...] = (
         "channel.",
         idle=(lambda c: c["alignment_anchor"] not in ("modality", "mixture"),
               'alignment_anchor is neither "modality" nor "mixture"')),
-    Key("alignment_weight", 0.125, WEIGHT, "Weight of the alignment term.", idle=_is_off("alignment_anchor")),
+    Key("alignment_weight", 0.125, WEIGHT, "Weight of the alignment term.", idle=is_none("alignment_anchor")),
     Key("mixture_learning_rate_factor", 0.01, WEIGHT,
         "Learning rate of the mixture's weights in relation to the network's.",
         idle=(lambda c: c["alignment_anchor"] != "mixture", 'alignment_anchor is not "mixture"')),
     Key("divergence", OFF, one_of(OFF, *DIVERGENCES),
         "Divergence between the student's posteriors and those of `divergence_target`."),
     Key("divergence_target", "teacher", one_of("teacher", "label"),
-        "The frozen teacher's posteriors, or the one-hot labels.", idle=_is_off("divergence")),
-    Key("divergence_weight", 1.0, WEIGHT, "Weight of the divergence term.", idle=_is_off("divergence")),
+        "The frozen teacher's posteriors, or the one-hot labels.", idle=is_none("divergence")),
+    Key("divergence_weight", 1.0, WEIGHT, "Weight of the divergence term.", idle=is_none("divergence")),
     Key("divergence_alpha", 2.0, EXPONENT, "Exponent of the Hölder divergences; the others have none.",
         idle=_has_no("alpha")),
     Key("divergence_gamma", 2.0, POSITIVE, "Power of the proper Hölder divergence.", idle=_has_no("gamma")),
     Key("divergence_temperature", 1.0, POSITIVE,
         "Temperature of student and teacher; the term is scaled by its square. 1 for labels.",
         ((lambda c: c["divergence_target"] == "label" and c["divergence_temperature"] != 1,
-          "divergence_temperature softens a teacher: set it to 1 for labels."),), _is_off("divergence")),
+          "divergence_temperature softens a teacher: set it to 1 for labels."),), is_none("divergence")),
     Key("mutual_information", OFF, one_of(OFF, "teacher", "self", "partner"),
         "Whose full-modality features the student's are to predict: nobody's, the teacher's, those of the network's "
         'own full path (with `"subset_objective": "enumerate"`), or the partner\'s.',
@@ -196,11 +193,11 @@ METHOD_KEYS: tuple[Key, ...] = (
          (lambda c: c["mutual_information"] == "partner" and not c["partner"],
           'mutual_information "partner" needs one: set partner to true.'))),
     Key("mutual_information_weight", 1.0, WEIGHT, "Weight of the mutual-information term.",
-        idle=_is_off("mutual_information")),
+        idle=is_none("mutual_information")),
     Key("mutual_information_level_weights", "depth", LEVEL_WEIGHTS,
         "Share of each encoder level in the term, doubling from level to level with `depth`, all of it the "
         "bottleneck's with `deepest`; weight 0 leaves one out.",
-        idle=_is_off("mutual_information")),
+        idle=is_none("mutual_information")),
     Key("distillation_warmup_epochs", 0, NATURAL,
         "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0.",
         idle=(lambda c: not any(term.is_on(c) and term.warms_up(c) for term in TERMS),

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nnunet_missingmod.keys import NATURAL, SWITCH, WEIGHT, Choices, Key, Term
-
-
-def _is_alone(choices: Choices) -> bool:
-    return not choices["partner"]
+from nnunet_missingmod.keys import NATURAL, SWITCH, WEIGHT, Choices, Key, Term, is_false
 
 
 def _needs_partner(name: str) -> tuple[tuple[Callable[[Choices], bool], str], ...]:
     return (
         (lambda c: c[name] and not c["partner"], f"{name} needs a partner: set partner to true, or {name} to false."),
     )
-
-
-def _is_off(name: str) -> tuple[Callable[[Choices], bool], str]:
-    return (lambda c: not c[name], f"{name} is false")
 
 
 # fmt: off
@@ -29,28 +21,28 @@ CO_TRAINING_KEYS: tuple[Key, ...] = (
           'partner learns from one subset a step: set subset_objective to "sample".'),)),
     Key("partner_weight", 0.25, WEIGHT,
         "Weight of the partner's segmentation in relation to the network's, which is 1.",
-        idle=(_is_alone, "partner is false")),
+        idle=is_false("partner")),
     Key("consistency", False, SWITCH, "Whether the two networks' posteriors are to be equal.",
         _needs_partner("consistency")),
     Key("consistency_weight", 10.0, WEIGHT, "Weight of their squared difference after its ramp.",
-        idle=_is_off("consistency")),
+        idle=is_false("consistency")),
     Key("consistency_ramp_epochs", 20, NATURAL,
         "E: until then the weight is multiplied by exp(-5 (1 - epoch / E)^2); 0 for no ramp.",
-        idle=_is_off("consistency")),
+        idle=is_false("consistency")),
     Key("content", False, SWITCH, "Whether the two networks' deepest features are to be equal.",
         _needs_partner("content")),
-    Key("content_weight", 0.2, WEIGHT, "Weight of that term.", idle=_is_off("content")),
+    Key("content_weight", 0.2, WEIGHT, "Weight of that term.", idle=is_false("content")),
     Key("style", False, SWITCH, "Whether channels of the two networks' deeper levels are to go together alike.",
         _needs_partner("style")),
-    Key("style_weight", 1e-4, WEIGHT, "Weight of that term.", idle=_is_off("style")),
+    Key("style_weight", 1e-4, WEIGHT, "Weight of that term.", idle=is_false("style")),
     Key("entropy_adversarial", False, SWITCH,
         "Whether a discriminator is to fail at telling the two networks' maps of self-information apart.",
         _needs_partner("entropy_adversarial")),
-    Key("entropy_adversarial_weight", 1e-3, WEIGHT, "Weight of that term.", idle=_is_off("entropy_adversarial")),
+    Key("entropy_adversarial_weight", 1e-3, WEIGHT, "Weight of that term.", idle=is_false("entropy_adversarial")),
     Key("knowledge_adversarial", False, SWITCH,
         "Whether a discriminator is to fail at telling the two networks' deepest features apart.",
         _needs_partner("knowledge_adversarial")),
-    Key("knowledge_adversarial_weight", 2e-4, WEIGHT, "Weight of that term.", idle=_is_off("knowledge_adversarial")),
+    Key("knowledge_adversarial_weight", 2e-4, WEIGHT, "Weight of that term.", idle=is_false("knowledge_adversarial")),
 )
 # fmt: on
 

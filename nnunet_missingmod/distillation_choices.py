@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnunet_missingmod.keys import POSITIVE, SWITCH, WEIGHT, Choices, Key, Term
+from nnunet_missingmod.keys import POSITIVE, SWITCH, WEIGHT, Choices, Key, Term, is_false
 from nnunet_missingmod.network_choices import is_parallel
 
 
@@ -15,21 +15,21 @@ DISTILLATION_KEYS: tuple[Key, ...] = (
     Key("gated_distillation", False, SWITCH,
         "Whether the student learns the teacher's posteriors where the teacher is right and better."),
     Key("gated_distillation_weight", 0.5, WEIGHT, "Weight of that term.",
-        idle=(lambda c: not c["gated_distillation"], "gated_distillation is false")),
+        idle=is_false("gated_distillation")),
     Key("gated_distillation_temperature", 10.0, POSITIVE, "Temperature of student and teacher in it.",
-        idle=(lambda c: not c["gated_distillation"], "gated_distillation is false")),
+        idle=is_false("gated_distillation")),
     Key("prototype", False, SWITCH,
         "Whether each voxel's decoder features are to be as alike to the classes' mean features as the teacher's are.",
         ((lambda c: c["prototype"] and _fuses_logits(c),
           'a network fused at logits has no one decoder to compare: set prototype to false.'),)),
     Key("prototype_weight", 0.1, WEIGHT, "Weight of that term.",
-        idle=(lambda c: not c["prototype"], "prototype is false")),
+        idle=is_false("prototype")),
     Key("contrastive", False, SWITCH,
         "Whether projections of decoder features are to be near the teacher's of the same case and apart from others'.",
         ((lambda c: c["contrastive"] and _fuses_logits(c),
           'a network fused at logits has no one decoder to compare: set contrastive to false.'),)),
     Key("contrastive_weight", 0.5, WEIGHT, "Weight of that term.",
-        idle=(lambda c: not c["contrastive"], "contrastive is false")),
+        idle=is_false("contrastive")),
 )
 # fmt: on
 

@@ -87,6 +87,16 @@ class Term:
         return value in self.kinds if self.kinds else value not in (OFF, False)
 
 
+def is_none(switch: str) -> tuple[Callable[[Choices], bool], str]:
+    """Return ``Key.idle`` of a key that does nothing while ``switch``, which has kinds, is off."""
+    return (lambda c: bool(c[switch] == OFF), f'{switch} is "{OFF}"')
+
+
+def is_false(switch: str) -> tuple[Callable[[Choices], bool], str]:
+    """Return ``Key.idle`` of a key that does nothing while ``switch``, which has no kinds, is off."""
+    return (lambda c: not c[switch], f"{switch} is false")
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

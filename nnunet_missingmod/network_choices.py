@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nnunet_missingmod.keys import COUNT, OFF, SHARE, SUBSTITUTION, SWITCH, WEIGHT, Choices, Key, Term, one_of
+from nnunet_missingmod.keys import (
+    COUNT,
+    OFF,
+    SHARE,
+    SUBSTITUTION,
+    SWITCH,
+    WEIGHT,
+    Choices,
+    Key,
+    Term,
+    is_false,
+    is_none,
+    one_of,
+)
 
 NETWORKS = ("early", "parallel", "modality_encoders", "stock")
 ENCODERS = ("shared", "separate", "slim", "shared_specific")
@@ -117,7 +130,7 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
         ((lambda c: c["channel_divergence"] and c["channel_encoder"] != "substituting",
           'channel_divergence is of channel_encoder "substituting": set it to false.'),)),
     Key("channel_divergence_weight", 0.5, WEIGHT, "Weight of that divergence.",
-        idle=(lambda c: not c["channel_divergence"], "channel_divergence is false")),
+        idle=is_false("channel_divergence")),
     Key("reconstruction_weight", 1.0, WEIGHT,
         "Weight of the error of what the bottleneck makes up for dropped modalities.",
         idle=(lambda c: c["bottleneck"] != "reconstruction", 'bottleneck is not "reconstruction"')),
@@ -132,19 +145,19 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
         ((lambda c: c["image_reconstruction"] and not _fuses_features(c),
           'image_reconstruction is of network "modality_encoders": set it to false.'),)),
     Key("image_reconstruction_weight", 0.1, WEIGHT, "Weight of the images' mean squared error.",
-        idle=(lambda c: not c["image_reconstruction"], "image_reconstruction is false")),
+        idle=is_false("image_reconstruction")),
     Key("shared_distance", False, SWITCH,
         "Whether what the shared encoder makes of modalities is to be equal.",
         ((lambda c: c["shared_distance"] and c["encoders"] != "shared_specific",
           'shared_distance is of encoders "shared_specific": set it to false.'),)),
     Key("shared_distance_weight", 0.1, WEIGHT, "Weight of that term.",
-        idle=(lambda c: not c["shared_distance"], "shared_distance is false")),
+        idle=is_false("shared_distance")),
     Key("domain_classification", False, SWITCH,
         "Whether a linear classifier is to tell the modality of what its own encoder makes of it.",
         ((lambda c: c["domain_classification"] and c["encoders"] != "shared_specific",
           'domain_classification is of encoders "shared_specific": set it to false.'),)),
     Key("domain_classification_weight", 0.02, WEIGHT, "Weight of that term.",
-        idle=(lambda c: not c["domain_classification"], "domain_classification is false")),
+        idle=is_false("domain_classification")),
     Key("auxiliary", OFF, one_of(*AUXILIARIES),
         "Whether a decoder that prediction does not know segments from each modality alone, at full resolution or at a "
         "lower one.",
@@ -153,11 +166,11 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
     Key("auxiliary_level", 1, COUNT, "Level of `unimodal_low`; 0 would be full resolution.",
         idle=(lambda c: c["auxiliary"] != "unimodal_low", 'auxiliary is not "unimodal_low"')),
     Key("auxiliary_weight", 1.0, WEIGHT, "Weight of the auxiliary term, a sum over modalities.",
-        idle=(lambda c: c["auxiliary"] == OFF, 'auxiliary is "none"')),
+        idle=is_none("auxiliary")),
     Key("segmentation_from", 0.0, SHARE,
         "Share of the training before which the loss of the network's own output has weight 0, and the auxiliary alone "
         "trains encoders.",
-        idle=(lambda c: c["auxiliary"] == OFF, 'auxiliary is "none"')),
+        idle=is_none("auxiliary")),
 )
 # fmt: on
 

@@ -74,23 +74,31 @@ def step_cost(choices: Mapping[str, Any]) -> str:
 
 def trainer_entries() -> list[TrainerEntry]:
     """Return the trainers in the order in which they are listed."""
-    entries: list[TrainerEntry] = []
-    chosen: dict[str, dict[str, Any]] = {}
+    entries = []
     for group, (_, names) in TRAINERS.items():
         for name in names:
             definition = _class_definition(CLASS_TABLE[name], name)
-            bases = [base.id for base in definition.bases if isinstance(base, ast.Name)]
-            sets = {
-                node.targets[0].id: ast.literal_eval(node.value)
-                for node in definition.body
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            }
             line = (ast.get_docstring(definition) or "").split("\n")[0]
-            like = next((base for base in bases if base in CLASS_TABLE), None)
-            inherited = next((entry for entry in entries if entry.name == like), None)
-            chosen[name] = {**(chosen[inherited.name] if inherited else _DEFAULTS), **sets}
-            entries.append(TrainerEntry(name, group, line, like, sets, step_cost(chosen[name])))
+            like, sets = _like_and_sets(definition)
+            entries.append(TrainerEntry(name, group, line, like, sets, step_cost(_chosen(name))))
     return entries
+
+
+def _like_and_sets(definition: ast.ClassDef) -> tuple[str | None, dict[str, Any]]:
+    """Return the trainer of the menu that a class is derived from, and the choices that its body sets."""
+    bases = [base.id for base in definition.bases if isinstance(base, ast.Name)]
+    sets = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in definition.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    return next((base for base in bases if base in CLASS_TABLE), None), sets
+
+
+def _chosen(name: str) -> dict[str, Any]:
+    """Return a trainer's value for each key: its own, inherited, or the key's default."""
+    like, sets = _like_and_sets(_class_definition(CLASS_TABLE[name], name))
+    return {**(_chosen(like) if like else _DEFAULTS), **sets}
 
 
 def grouped_trainers() -> dict[str, list[TrainerEntry]]:
@@ -99,11 +107,6 @@ def grouped_trainers() -> dict[str, list[TrainerEntry]]:
     for entry in trainer_entries():
         groups.setdefault(entry.group, []).append(entry)
     return groups
-
-
-def describe_trainers() -> dict[str, str]:
-    """Return {trainer: first line of its docstring}, in the order in which trainers are listed."""
-    return {entry.name: entry.line for entry in trainer_entries()}
 
 
 def describe_choices() -> list[dict[str, Any]]:

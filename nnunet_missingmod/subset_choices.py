@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnunet_missingmod.keys import OFF, SWITCH, WEIGHT, Key, Term, one_of
+from nnunet_missingmod.keys import OFF, SWITCH, WEIGHT, Key, Term, is_false, one_of
 
 GRADIENT_SURGERIES = (OFF, "logits", "parameters")
 
@@ -24,7 +24,7 @@ SUBSET_KEYS: tuple[Key, ...] = (
         ((lambda c: c["subset_consistency"] and not c["two_subsets"],
           "subset_consistency compares two: set two_subsets to true."),)),
     Key("subset_consistency_weight", 0.1, WEIGHT, "Weight of that term.",
-        idle=(lambda c: not c["subset_consistency"], "subset_consistency is false")),
+        idle=is_false("subset_consistency")),
 )
 # fmt: on
 

@@ -24,8 +24,7 @@ SIZE = 8
 def choices_of(trainer: str) -> dict[str, Any]:
     """Return the resolved choices of a trainer's class."""
     kind = getattr(import_module(CLASS_TABLE[trainer]), trainer)
-    own = {key.name: getattr(kind, key.name) for key in kind.block_keys if hasattr(kind, key.name)}
-    return with_numbers(resolve(None, own), NAMES)
+    return with_numbers(resolve(None, kind._own_choices()), NAMES)
 
 
 def build(choices: dict[str, Any], *, num_outputs: int = 2, extra: int = 0, deep_supervision: bool = True) -> nn.Module:

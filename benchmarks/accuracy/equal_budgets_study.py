@@ -117,10 +117,10 @@ CANDIDATES = _to_choose_from(
         "average_presence_in_encoder": replace(_average(), presence="encoder"),
         "average_presence_in_decoder": replace(_average(), presence="decoder"),
         # Two subsets of a case in one batch
-        "average_presence_ranking": replace(_average(), step="ranking"),
-        "average_presence_consistency": replace(_average(), step="consistency"),
-        "medmap_presence_ranking": replace(_medmap(), step="ranking"),
-        "medmap_presence_consistency": replace(_medmap(), step="consistency"),
+        "average_presence_ranking": replace(_average(two_subsets=True), step="ranking"),
+        "average_presence_consistency": replace(_average(two_subsets=True), step="consistency"),
+        "medmap_presence_ranking": replace(_medmap(two_subsets=True), step="ranking"),
+        "medmap_presence_consistency": replace(_medmap(two_subsets=True), step="consistency"),
     }
 )
 BY_AVERAGE = tuple(f"{name}_by_average" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average)

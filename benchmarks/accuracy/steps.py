@@ -92,20 +92,9 @@ def cross_entropy_per_sample(logits: Tensor, labels: Tensor) -> list[float]:
 
 
 class Pairs:
-    """Show half of the batch's cases, each twice in the step, with two subsets; a term compares the two.
-
-    A step costs what it costs without: the batch has as many samples.
-    """
+    """Compare the halves of a batch that shows its cases twice, with two subsets (the plans' key ``two_subsets``)."""
 
     WEIGHT = 1.0
-
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Take the step on both views of the first half of the cases."""
-        trainer: Any = self
-        present = trainer._present(batch)
-        batch = twice(batch, present, samples=len(present) // 2)
-        step: dict[str, Any] = super().train_step(batch)  # type: ignore[misc]
-        return step
 
     def on_train_start(self) -> None:
         """Start, and from now on add the term."""

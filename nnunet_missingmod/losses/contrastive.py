@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean
+from nnunet_missingmod.losses.reduction import autocast_off, pooled, weighted_mean, zero_left_out_samples
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 _GRID, _HIDDEN, _SIZE = 2, 32, 16
@@ -68,16 +68,11 @@ class ContrastiveTerm(nn.Module, StepTerm):
         assert step.decoded is not None
         counts = step.teacher.counts
         with autocast_off(step.decoded):
-            taught = torch.where(counts.reshape(-1, *[1] * (step.decoded.ndim - 1)), step.teacher.decoded.detach(), 0.0)
-            pooled = [_pooled(each.float()) for each in (step.decoded, taught)]
+            taught = zero_left_out_samples(step.teacher.decoded, counts)
+            grid = (_GRID,) * (step.decoded.ndim - 2)
+            averaged = [pooled(each.float(), grid).flatten(1) for each in (step.decoded, taught)]
             student, teacher = (
                 functional.normalize(head(each), dim=1)
-                for head, each in zip((self.of_student, self.of_teacher), pooled, strict=True)
+                for head, each in zip((self.of_student, self.of_teacher), averaged, strict=True)
             )
             return contrastive_loss(student, teacher, counts)
-
-
-def _pooled(features: Tensor) -> Tensor:
-    pool = functional.adaptive_avg_pool2d if features.ndim == 4 else functional.adaptive_avg_pool3d
-    grid: Any = (_GRID,) * (features.ndim - 2)
-    return pool(features, grid).flatten(1)

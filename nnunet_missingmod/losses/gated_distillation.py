@@ -52,9 +52,10 @@ def gated_distillation_loss(
         gate = torch.where(teacher.argmax(1, keepdim=True) == index, better, 0.0).squeeze(1)
         softened = log_posterior(taught, head.kind, temperature).exp()
         entropy = -(softened * log_posterior(logits, head.kind, temperature)).sum(1)
+        if head.kind == "softmax":
+            gate, entropy = gate.unsqueeze(1), entropy.unsqueeze(1)  # (B, 1, *spatial); of regions (B, R, *spatial)
         if weights is not None:
-            counted = (weights > 0).expand(-1, gate.shape[1] if head.kind == "regions" else 1, *weights.shape[2:])
-            gate = torch.where(counted if head.kind == "regions" else counted[:, 0], gate, 0.0)
+            gate = torch.where(weights > 0, gate, 0.0)
         return weighted_mean(entropy, gate)
 
 

@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunet_missingmod.losses.reduction import at_least_float32, autocast_like, autocast_off, weighted_mean
+from nnunet_missingmod.losses.reduction import (
+    at_least_float32,
+    autocast_like,
+    autocast_off,
+    weighted_mean,
+    zero_left_out_samples,
+)
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 SHORT_AXIS = 8  # voxels; a lattice has every voxel along an axis of this length or less
@@ -202,7 +208,7 @@ class MutualInformationLoss(nn.Module):
                     f"got {tuple(sample_weights.shape)}."
                 )
             # Otherwise NaN in a teacher's feature would turn the zero gradient of a sample that is left out into NaN.
-            teacher_features = [_zero_left_out_samples(feature, sample_weights) for feature in teacher_features]
+            teacher_features = [zero_left_out_samples(feature, sample_weights) for feature in teacher_features]
         per_level = [
             gamma * head(student, teacher)
             for gamma, head, student, teacher in zip(
@@ -267,9 +273,3 @@ def level_weights(chosen: str | Sequence[float], num_levels: int) -> dict[int, f
             f"levels of this configuration, got {weights}."
         )
     return {level: weight for level, weight in enumerate(weights) if weight > 0}
-
-
-def _zero_left_out_samples(feature: Tensor, sample_weights: Tensor) -> Tensor:
-    """Return the detached feature (B, C, *spatial) with zeros for samples of weight 0."""
-    counted = (sample_weights > 0).view(-1, *[1] * (feature.dim() - 1))
-    return torch.where(counted, feature.detach(), 0.0)

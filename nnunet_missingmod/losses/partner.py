@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_missingmod.losses.posteriors import Head, log_posterior, voxel_weights
-from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean
+from nnunet_missingmod.losses.reduction import autocast_off, pooled, weighted_mean
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 
@@ -146,14 +146,12 @@ class StyleTerm(nn.Module, StepTerm):
         """Return the loss."""
         assert step.partner is not None
         with autocast_off(step.fused[-1]):
-            ours = self.of_network(_pooled(step.fused))
-            theirs = self.of_partner(_pooled(step.partner.fused))
+            ours = self.of_network(_side_by_side(step.fused))
+            theirs = self.of_partner(_side_by_side(step.partner.fused))
             return style_loss(ours, theirs)
 
 
-def _pooled(levels: Any) -> Tensor:
+def _side_by_side(levels: Any) -> Tensor:
     """Return the three deepest levels side by side at the size of the deepest."""
-    deepest = levels[-1]
-    grid = deepest.shape[2:]
-    pool = nn.functional.adaptive_avg_pool2d if deepest.ndim == 4 else nn.functional.adaptive_avg_pool3d
-    return torch.cat([pool(level.float(), grid) for level in levels[-3:]], dim=1)
+    grid = levels[-1].shape[2:]
+    return torch.cat([pooled(level.float(), grid) for level in levels[-3:]], dim=1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunet_missingmod.losses.posteriors import Head
-from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean
+from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean, zero_left_out_samples
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 
@@ -66,7 +66,7 @@ def prototype_loss(
     """
     with autocast_off(features):
         masks, counted = class_masks(target, num_outputs, head)
-        taught = torch.where(counts.reshape(-1, *[1] * (features.ndim - 1)), teacher_features.detach(), 0.0)
+        taught = zero_left_out_samples(teacher_features, counts)
         ours, theirs = (similarity_maps(each.float().flatten(2), masks) for each in (features, taught))
         has = masks.any(2, keepdim=True) & counts.reshape(-1, 1, 1)
         return weighted_mean((ours - theirs).square(), has * counted)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -28,6 +29,18 @@ def autocast_like(values: Tensor) -> AbstractContextManager[object]:
     if values.dtype in (torch.float16, torch.bfloat16):
         return torch.autocast(device_type=values.device.type, dtype=values.dtype)
     return nullcontext()
+
+
+def zero_left_out_samples(feature: Tensor, sample_weights: Tensor) -> Tensor:
+    """Return the detached feature (B, C, *spatial) with zeros for samples of weight 0 (or false)."""
+    counted = (sample_weights > 0).view(-1, *[1] * (feature.dim() - 1))
+    return torch.where(counted, feature.detach(), 0.0)
+
+
+def pooled(feature: Tensor, grid: Sequence[int]) -> Tensor:
+    """Return a feature (B, C, *spatial) in 2D or 3D, averaged to (B, C, *grid)."""
+    pool = functional.adaptive_avg_pool2d if feature.ndim == 4 else functional.adaptive_avg_pool3d
+    return pool(feature, tuple(grid))  # type: ignore[arg-type]
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -82,21 +82,6 @@ class ParallelNetwork(PresentOnlyNetwork):
             return logits
         return logits, Features(pairs.scatter(latent_rows), pairs.present, [fuse(level) for level in levels])
 
-    def encode(
-        self, x: torch.Tensor, present: torch.Tensor | None = None
-    ) -> tuple[list[torch.Tensor], torch.Tensor, Pairs]:
-        """Return the values before any fusion: each branch's encoder levels, the latents, and the branches' pairs.
-
-        Args:
-            x, present: as in ``forward``, but by default ``present`` is read from the marks in ``x``.
-
-        Returns:
-            Per level (N, C_k, *spatial_k); the latents (N, C, *spatial); the N pairs.
-        """
-        images, extra, present = self.split_input(x, present)
-        pairs = find_pairs(present, x.device)
-        return *self._encode_pairs(images, extra, pairs), pairs
-
     def _encode_pairs(
         self, images: torch.Tensor, extra: torch.Tensor, pairs: Pairs
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -107,8 +92,10 @@ class ParallelNetwork(PresentOnlyNetwork):
         return levels, latents
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Return the fused levels without running the decoder; the arguments are those of ``encode``."""
-        levels, _, pairs = self.encode(x, present)
+        """Return the fused levels without running the decoder; ``present`` is by default read from ``x``."""
+        images, extra, present = self.split_input(x, present)
+        pairs = find_pairs(present, x.device)
+        levels, _ = self._encode_pairs(images, extra, pairs)
         return [mean_fusion(pairs.scatter(level), pairs.present) for level in levels]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:

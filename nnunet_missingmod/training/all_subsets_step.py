@@ -46,6 +46,8 @@ def mean_over_subsets(
     """
     leaves = branches.detached()
     tensors = [*leaves.outputs(), *parameters]
+    # What is operated on is kept of each subset, and only the other gradients are added up.
+    added_up = range(0 if surgery == OFF else len(leaves.outputs()), len(tensors))
     operated: list[Tensor] = []
     gradients: list[Tensor | None] = [None] * len(tensors)
     total: Tensor = torch.zeros((), device=leaves.latents.device)
@@ -56,8 +58,8 @@ def mean_over_subsets(
             found = torch.autograd.grad(loss, tensors, allow_unused=True)
             if surgery != OFF:
                 operated.append(_to_operate_on(found, branches, network if surgery == "parameters" else ()))
-            for index, gradient in enumerate(found):
-                gradients[index] = _add(gradients[index], gradient, 1 / len(subsets))
+            for index in added_up:
+                gradients[index] = _add(gradients[index], found[index], 1 / len(subsets))
             total = total + loss.detach() / len(subsets)
             means = {name: means.get(name, 0) + value.detach() / len(subsets) for name, value in values.items()}
     if surgery == OFF:
@@ -65,8 +67,7 @@ def mean_over_subsets(
     assert rng is not None
     changed = list(network) if surgery == "parameters" else branches.outputs()
     after = unflatten(without_conflicts(torch.stack(operated), rng), changed)
-    of_terms = gradients[len(branches.outputs()) :]
-    # Outputs whose gradients went into those of the parameters stay in the graph, as distributed training requires.
+    of_terms = [gradients[index] for index in added_up]
     return _Differentiated.apply(total, [*after, *of_terms], *changed, *parameters), means
 
 

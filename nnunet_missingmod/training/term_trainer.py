@@ -27,12 +27,12 @@ from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import gaussian_ramp, warmup_weight
 from nnunet_missingmod.losses.term import Setting
-from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
+from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import encodes_dropped, tell_present
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
-from nnunet_missingmod.training.trainer import MissingModTrainer
+from nnunet_missingmod.training.trainer import MissingModTrainer, of_its_subset
 
 _CLIP_NORM = 12  # as nnU-Net clips the network's
 _STATE = "missingmod_terms"
@@ -77,17 +77,15 @@ class TermTrainer(MissingModTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the network that the resolved choices in the configuration describe."""
-        choices = configuration_manager.configuration[plans_block.BLOCK]
         network = build_network(
-            choices,
+            configuration_manager.configuration[plans_block.BLOCK],
             plans_manager,
             configuration_manager,
             num_input_channels=num_input_channels,
             num_output_channels=num_output_channels,
             deep_supervision=enable_deep_supervision,
         )
-        subset = choices.get("modality_subset", "all")
-        return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
+        return of_its_subset(network, configuration_manager)
 
     def initialize(self) -> None:
         """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
@@ -101,18 +99,16 @@ class TermTrainer(MissingModTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """Add to nnU-Net's optimiser what learns beside the network; its state then travels with the optimiser's."""
         optimizer, scheduler = super().configure_optimizers()
+        kind = "regions" if self.label_manager.has_regions else "softmax"
+        head = Head(kind, ignore_label=self.label_manager.ignore_label)
+        of_dice = self.choices["segmentation_loss"] == "dice"
+        segmentation = PooledDiceLoss(head) if of_dice else super()._build_loss()
+        network = unwrapped(self.network)
         setting = Setting(
             modality_names=tuple(self.modality_names),
-            encoder_channels=tuple(unwrapped(self.network).encoder.output_channels),
+            encoder_channels=tuple(network.encoder.output_channels),
             dimensions=len(self.configuration_manager.patch_size),
-            head=Head(
-                "regions" if self.label_manager.has_regions else "softmax", ignore_label=self.label_manager.ignore_label
-            ),
-        )
-        of_dice = self.choices["segmentation_loss"] == "dice"
-        segmentation = PooledDiceLoss(setting.head) if of_dice else super()._build_loss()
-        network = unwrapped(self.network)
-        setting = setting._replace(
+            head=head,
             decoder=getattr(network, "decoder_design", None),
             segmentation=segmentation.loss if isinstance(segmentation, DeepSupervisionWrapper) else segmentation,
             supervised=segmentation,

@@ -46,6 +46,14 @@ _HOST_KEYS = (
 )
 
 
+def of_its_subset(network: nn.Module, configuration_manager: ConfigurationManager) -> nn.Module:
+    """Make the network predict from the ``modality_subset`` of its training alone, and return it."""
+    # The block may be missing or spoilt where one predicts, and stock networks are built of nothing in it.
+    block = configuration_manager.configuration.get(plans_block.BLOCK)
+    subset = block.get("modality_subset", "all") if isinstance(block, dict) else "all"
+    return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
+
+
 class MissingModTrainer(CheckpointTrainer):
     """The base of this package's trainers; a subclass chooses by class attributes named as in ``plans_block.KEYS``.
 
@@ -155,10 +163,7 @@ class MissingModTrainer(CheckpointTrainer):
                 plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
             )
         )
-        # What these networks are built of is not in the block, which may be missing or spoilt where one predicts.
-        block = configuration_manager.configuration.get(plans_block.BLOCK)
-        subset = block.get("modality_subset", "all") if isinstance(block, dict) else "all"
-        return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
+        return of_its_subset(network, configuration_manager)
 
     @staticmethod
     def get_training_transforms(*args: Any, **kwargs: Any) -> BasicTransform:

@@ -13,9 +13,9 @@ import pytest
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.plans_block import KEYS
-from nnunet_missingmod.reference import describe_trainers, trainer_entries
+from nnunet_missingmod.reference import trainer_entries
 
-TRAINERS = describe_trainers()
+TRAINERS = {entry.name: entry.line for entry in trainer_entries()}
 
 
 def test_every_trainer_of_the_class_table_is_listed_with_one_line(capsys):

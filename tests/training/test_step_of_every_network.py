@@ -25,6 +25,9 @@ KINDS = {
     "early_learned": {"network": "early", "absent_fill": "learned", "presence_conditioning": True, **DISTILLATION},
     "early_separate": {"network": "early", "channel_encoder": "separate", **DISTILLATION},
     "early_self": {"network": "early", "presence_conditioning": True, "teacher": "average", **DISTILLATION},
+    "early_kernels": {
+        "network": "early", "presence_conditioning": True, "presence_convolutions": True, **DISTILLATION,
+    },
     "parallel_logits": {"network": "parallel", **DISTILLATION},
     "parallel_features": {
         "network": "parallel", "fused_at": "features", "feature_fusion": "attention", **DISTILLATION,
