@@ -7,7 +7,7 @@ not trained on it. What is known of that is in ``split``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,14 @@ class EvaluationSet:
         cases: the cases that can be evaluated.
         refused: {case: reason} of the cases that cannot be evaluated.
         notes: what the reader of the scores should know of these cases, in sentences.
+        seen: cases with the names of cases that the model was trained on.
     """
 
     folds: tuple[Fold, ...]
     cases: list[EvaluationCase]
     refused: dict[str, str]
     notes: tuple[str, ...] = ()
+    seen: frozenset[str] = frozenset()
 
     @property
     def fold_name(self) -> str:
@@ -138,7 +140,7 @@ def test_set(
             f"It is not known which cases fold {', '.join(map(str, unknown))} was trained on, and so not checked that "
             "none of these is among them."
         )
-    return _evaluation_set(chosen, found, labels, notes=notes)
+    return replace(_evaluation_set(chosen, found, labels, notes=notes), seen=frozenset(seen))
 
 
 def _label_maps(folder: Path, file_ending: str) -> list[str]:

@@ -30,6 +30,7 @@ from nnunet_missingmod.benchmarking.request import (
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
 from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.errors import FailedError, UsageError
+from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, Agreement
 from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
 from nnunet_missingmod.inference.model_folder import (
@@ -68,6 +69,7 @@ class _Progress:
     tasks: dict[str, Task] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     predictions: list[ToScore] = field(default_factory=list)
+    fold_agreement: dict[ToScore, Agreement] = field(default_factory=dict)
     weights: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -155,6 +157,10 @@ def evaluate(request: Request) -> Outcome:
         progress.weights,
         progress.failures,
         patients=patients,
+        agreement={
+            FOLDS: {each: progress.fold_agreement[each] for each in scored.rows if each in progress.fold_agreement},
+            SUBSETS: scored.agreement,
+        },
     )
     return Outcome(summary, progress.failures)
 
@@ -291,12 +297,13 @@ def _predict(request: Request, task: Task, subsets: Sequence[Subset], progress: 
                     continue
                 progress.weights.setdefault(model.name, {}).update(opened.fold_fingerprints)
                 progress.failures += [f"{model.name}, case {case}: {why}" for case, why in predicted.failed.items()]
-                progress.predictions += [
-                    ToScore(model.name, each.fold_name, case, subset, predicted.files[case, subset])
-                    for case in sorted(case.case for case in each.cases)
-                    for subset in subsets
-                    if (case, subset) in predicted.files
-                ]
+                for case in sorted(case.case for case in each.cases):
+                    for subset in subsets:
+                        if (case, subset) in predicted.files:
+                            found = ToScore(model.name, each.fold_name, case, subset, predicted.files[case, subset])
+                            progress.predictions.append(found)
+                            if (case, subset) in predicted.fold_agreement:
+                                progress.fold_agreement[found] = predicted.fold_agreement[case, subset]
 
 
 def _expect_more(bar: tqdm[Any], predictions: int) -> None:

@@ -21,17 +21,21 @@ from nnunet_missingmod.benchmarking.cases import EvaluationSet
 from nnunet_missingmod.benchmarking.latents import VOXELS_PER_CASE, model_latents
 from nnunet_missingmod.benchmarking.request import Request, Task
 from nnunet_missingmod.benchmarking.scoring import ToScore
+from nnunet_missingmod.benchmarking.uncertainty import AgreementOfKinds, agreement_rows, calibrated, measure
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
+from nnunet_missingmod.evaluation.agreement import agreement_csv
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, choose_convention
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
 from nnunet_missingmod.evaluation.report.folder import write_report
 from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
+from nnunet_missingmod.evaluation.report.reliability import Measured, reliability_section
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.inference.model_folder import open_model_folder
 from nnunet_missingmod.modalities import Subset, subset_name
+from nnunet_missingmod.storage import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ _LATENT_CASES = 4
 # Points of the t-SNE figure, whose time grows with them: 200 voxels of each case at four modalities.
 _LATENT_POINTS = 3200
 GRID = "figures/cases.png"
+AGREEMENT = "agreement.csv"
 
 
 def write_evaluation(
@@ -55,6 +60,7 @@ def write_evaluation(
     failures: list[str],
     *,
     patients: Mapping[str, str] | None = None,
+    agreement: AgreementOfKinds | None = None,
 ) -> list[str]:
     """Write the report and the cards, and return the lines that tell the user the result and the report's path.
 
@@ -66,6 +72,7 @@ def write_evaluation(
         weights: {model: {fold: fingerprint}}.
         failures: one message for each failure so far; cards that cannot be written are added.
         patients: the patient of each case; by default each case is one.
+        agreement: of the predictions of each case, by kind, from which the uncertainty of single cases is calibrated.
     """
     convention, _ = choose_convention(request.convention, task.regions)
     scored = list(dict.fromkeys(row.model for row in rows))
@@ -79,6 +86,19 @@ def write_evaluation(
         **{f"weights of {model}, fold {fold}": key for model, each in weights.items() for fold, key in each.items()},
     }
     pairs = [(model, baseline) for model in scored if model != baseline]
+    agreed = agreement_rows(agreement or {}, task.modalities)
+    write_text(request.output / AGREEMENT, agreement_csv(agreed))
+    uncertainty = {
+        model: measure(
+            [row for row in rows if row.model == model],
+            [row for row in agreed if row.model == model],
+            convention=convention,
+            patients=patients,
+            leave_out=frozenset[str]().union(*(each.seen for each in sets[model])),
+        )
+        for model in scored
+    }
+    of_cases = reliability_section(uncertainty, request.output)
     pictures = draw_cases(request, task, subsets, rows, predictions, sets, convention)
     page = write_report(
         rows,
@@ -90,11 +110,12 @@ def write_evaluation(
         least_size=request.least_size,
         pictures=pictures,
         latents=find_latents(request, scored, sets),
+        sections=[of_cases] if of_cases else [],
         provenance=provenance,
         failures=failures,
     )
     if len(subsets) == 2 ** len(task.modalities) - 1:
-        failures += _write_cards(request, task, rows, weights, provenance, patients, convention)
+        failures += _write_cards(request, task, rows, weights, provenance, patients, convention, sets, uncertainty)
     else:
         logger.info("No model card: it needs all subsets.")
     values = pool(rows, modalities=task.modalities, convention=convention)
@@ -133,6 +154,8 @@ def _write_cards(
     provenance: Mapping[str, Any],
     patients: Mapping[str, str] | None,
     convention: Convention,
+    sets: Mapping[str, Sequence[EvaluationSet]],
+    uncertainty: Mapping[str, Mapping[str, Measured]],
 ) -> list[str]:
     """Write a card into each model's folder; return one message for each that could not be written."""
     problems = []
@@ -149,6 +172,9 @@ def _write_cards(
                 **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
                 "weights": dict(weights[model.name]),
             },
+            uncertainty=calibrated(
+                uncertainty[model.name], sets[model.name], request.settings, regions=list(task.regions)
+            ),
         )
         try:
             write_card(card, model.folder / FILE_NAME)

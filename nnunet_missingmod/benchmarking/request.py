@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_missingmod.cases.dataset import label_values
 from nnunet_missingmod.errors import UsageError
-from nnunet_missingmod.evaluation.conventions import Region, brats_regions, dataset_regions, ignore_label
+from nnunet_missingmod.evaluation.conventions import Region, evaluated_regions, ignore_label
 from nnunet_missingmod.inference.model_files import Fold, ModelFolderError, find_model_folder
 from nnunet_missingmod.modalities import channel_names, compile_pattern
 from nnunet_missingmod.storage import name_problem
@@ -103,7 +103,7 @@ def task_of(dataset_json: Mapping[str, Any], plans: Mapping[str, Any]) -> Task:
     """
     return Task(
         channel_names(dataset_json),
-        brats_regions(dataset_json) or dataset_regions(dataset_json),
+        evaluated_regions(dataset_json),
         ignore_label(dataset_json),
         str(dataset_json["file_ending"]),
         tuple(sorted({0, *label_values(dataset_json)})),

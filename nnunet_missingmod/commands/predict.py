@@ -72,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         help="in a cascade: the first stage's",
     )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also predict each case without each of its modalities in turn, and say from how far that agrees which Dice "
+        "to expect of this case; as many further predictions as a case has modalities. The model's card must be of an "
+        "evaluation on 9 patients or more",
+    )
     parser.add_argument("--save_probabilities", action="store_true", help="write them too, as nnU-Net does")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what was made from the same files")
     parser.add_argument(
@@ -122,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
     with cannot_start():
         predictor = _load(args)
+        _check_uncertainty(args, predictor)
         every_case = _collect(args, predictor)
         _write_description(args.output, predictor)
     cases = every_case[args.part_id :: args.num_parts]
@@ -142,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
         probabilities=args.save_probabilities,
         resume=args.continue_prediction,
         overwrite=args.overwrite,
+        uncertainty=args.uncertainty,
         processes=args.processes,
         report=print_line,
     )
@@ -205,6 +214,25 @@ def _load(args: argparse.Namespace) -> Predictor:
         mirroring=not args.disable_tta,
         overrides=_overrides(args),
     )
+
+
+def _check_uncertainty(args: argparse.Namespace, predictor: Predictor) -> None:
+    """Check that the further predictions of --uncertainty would tell anything.
+
+    Raises:
+        UsageError: the model has no valid card, or it does not hold for these predictions.
+    """
+    from nnunet_missingmod.evaluation.agreement import SUBSETS
+
+    if not args.uncertainty:
+        return
+    if predictor.uncertainty is None:
+        raise UsageError(
+            "--uncertainty needs the model's card: evaluate the model first (nnunet_missingmod evaluate), on 9 patients "
+            "or more."
+        )
+    if SUBSETS not in predictor.uncertainty.usable:
+        raise UsageError(f"--uncertainty would tell nothing: {predictor.uncertainty.reasons[SUBSETS]}.")
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

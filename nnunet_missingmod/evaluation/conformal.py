@@ -87,7 +87,7 @@ class Observations:
 
     @classmethod
     def of(cls, entries: Sequence[tuple[str, str, float, float]]) -> Observations:
-        """Return the observations of (patient, subset, agreement, Dice); the order in which they come does not matter."""
+        """Return the observations of (patient, subset, agreement, Dice), in an order that does not depend on theirs."""
         kept = sorted(each for each in entries if not isnan(each[2]) and not isnan(each[3]))
         numbers = np.array([each[2:] for each in kept], np.float64).reshape(-1, 2)
         return cls(tuple(e[0] for e in kept), tuple(e[1] for e in kept), numbers[:, 0].copy(), numbers[:, 1].copy())

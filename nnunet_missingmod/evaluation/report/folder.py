@@ -21,6 +21,7 @@ from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report
+from nnunet_missingmod.evaluation.report.section import Section
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import comparisons_to_csv, to_csv, to_latex, to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow, with_least_size
@@ -44,6 +45,7 @@ def write_report(
     least_size: Mapping[str, int] | None = None,
     pictures: Sequence[tuple[str, Path]] = (),
     latents: Mapping[str, Latents] | None = None,
+    sections: Sequence[Section] = (),
     provenance: Mapping[str, Any] | None = None,
     failures: Sequence[str] = (),
 ) -> Path:
@@ -61,6 +63,7 @@ def write_report(
         least_size: {region: voxels} to score under `with_least_size` too, beside the raw region.
         pictures: (caption, PNG file) to show, such as a `qualitative_grid`.
         latents: of each model, for `latent_plot`.
+        sections: further questions that the page answers, their figures drawn already.
         provenance: names and values that say where the numbers come from: command, versions, models.
         failures: a line on everything that could not be scored.
 
@@ -124,6 +127,7 @@ def write_report(
             patients=len({(patients or {}).get(row.case, row.case) for row in raw}),
             figures=(*figures, *pictures),
             gaps=gaps,
+            sections=[(each, [folder / name for name in each.figures]) for each in sections],
             provenance=dict(provenance or {}),
             failures=tuple(failures),
         )

@@ -17,6 +17,7 @@ from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, Metric
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH
+from nnunet_missingmod.evaluation.report.section import Section
 from nnunet_missingmod.evaluation.report.tables import FAMILIES, SIGNIFICANT, Table
 from nnunet_missingmod.evaluation.report.text import cell_texts, comparison_cells
 from nnunet_missingmod.evaluation.scores import ScoreRow
@@ -67,6 +68,7 @@ class Report:
     provenance: Mapping[str, Any]
     failures: tuple[str, ...]
     convention_reason: str = "as requested"
+    sections: Sequence[tuple[Section, Sequence[Path]]] = ()
 
     @property
     def convention(self) -> Convention:
@@ -121,6 +123,9 @@ def html_report(report: Report) -> str:
         never_significant=_never_significant(dice.comparisons),
         figures=[_figure(caption, path.read_bytes()) for caption, path in report.figures],
         gaps=[_gap_line(model, gap) for model, gap in report.gaps.items()],
+        sections_of_others=[
+            (each, [_figure(each.title, path.read_bytes()) for path in paths]) for each, paths in report.sections
+        ],
         convention_by_metric=[(metric.label, report.convention.text(metric)) for metric in report.tables],
         empty_masks=_empty_masks(report.rows),
         other_conventions=[_other_convention(name, table) for name, table in others.items()],
