@@ -7,7 +7,7 @@ measures, on the cases themselves, how often such intervals hold what they promi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf, isnan, nan
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ _DECIMALS = 9
 _ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
 def least_patients(confidence: float) -> int:
@@ -46,7 +47,7 @@ def reached_confidence(patients: int) -> float:
     return next((each for each in CONFIDENCES if patients >= least_patients(each)), nan)
 
 
-def conformal_quantile(residuals: Floats, patients: Sequence[str], confidence: float) -> float:
+def conformal_quantile(residuals: Floats, patients: Numbers, confidence: float) -> float:
     """Return the bound that the residual of a new patient's prediction keeps to with this confidence.
 
     Of K patients, patient k with n_k residuals, it is the smallest r with
@@ -58,7 +59,7 @@ def conformal_quantile(residuals: Floats, patients: Sequence[str], confidence: f
     Inference for Regression, JASA 2018, section 2.2; several residuals per patient: Lee, Barber and Willett,
     Distribution-Free Inference with Hierarchical Data, 2023, section 3 (HCP).
     """
-    count = len(set(patients))
+    count = len(np.unique(patients))
     if not count or count < least_patients(confidence):
         return inf
     order = np.argsort(residuals, kind="stable")
@@ -66,9 +67,9 @@ def conformal_quantile(residuals: Floats, patients: Sequence[str], confidence: f
     return float(residuals[order][np.searchsorted(reached, confidence - _ROUNDING)])
 
 
-def _weights(patients: Sequence[str]) -> Floats:
+def _weights(patients: Numbers) -> Floats:
     """Return weights that give each patient 1, shared equally by its observations."""
-    _, index, counts = np.unique(np.asarray(patients, dtype=str), return_inverse=True, return_counts=True)
+    _, index, counts = np.unique(patients, return_inverse=True, return_counts=True)
     weights: Floats = 1.0 / counts[index]
     return weights
 
@@ -77,20 +78,30 @@ def _weights(patients: Sequence[str]) -> Floats:
 class Observations:
     """What is known of evaluated predictions: of each its patient, its subset of modalities, its agreement, its Dice.
 
-    Numbers are in 0..1. Entries whose agreement or Dice is undefined are left out.
+    Agreement and Dice are in 0..1. Predictions of which one of the two is undefined are left out.
+
+    Attributes:
+        patients: the number of each prediction's patient.
+        subsets: the position of its subset in ``names``.
     """
 
-    patients: tuple[str, ...]
-    subsets: tuple[str, ...]
+    patients: Numbers
+    subsets: Numbers
     agreement: Floats
     dice: Floats
+    names: tuple[str, ...]
 
     @classmethod
     def of(cls, entries: Sequence[tuple[str, str, float, float]]) -> Observations:
         """Return the observations of (patient, subset, agreement, Dice), in an order that does not depend on theirs."""
         kept = sorted(each for each in entries if not isnan(each[2]) and not isnan(each[3]))
+        _, patients = np.unique([each[0] for each in kept], return_inverse=True)
+        names = tuple(sorted({each[1] for each in kept}))
+        subsets = [names.index(each[1]) for each in kept]
         numbers = np.array([each[2:] for each in kept], np.float64).reshape(-1, 2)
-        return cls(tuple(e[0] for e in kept), tuple(e[1] for e in kept), numbers[:, 0].copy(), numbers[:, 1].copy())
+        return cls(
+            patients.astype(np.int64), np.array(subsets, np.int64), numbers[:, 0].copy(), numbers[:, 1].copy(), names
+        )
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -98,26 +109,22 @@ class Observations:
     @property
     def count(self) -> int:
         """The number of patients."""
-        return len(set(self.patients))
+        return len(np.unique(self.patients))
 
     def where(self, chosen: NDArray[np.bool_]) -> Observations:
         """Return some of the observations."""
-        index = np.flatnonzero(chosen)
         return Observations(
-            tuple(self.patients[i] for i in index),
-            tuple(self.subsets[i] for i in index),
-            self.agreement[index],
-            self.dice[index],
+            self.patients[chosen], self.subsets[chosen], self.agreement[chosen], self.dice[chosen], self.names
         )
 
     def without_agreement(self) -> Observations:
         """Return the same without knowledge of the agreement, to see what that is worth."""
-        return Observations(self.patients, self.subsets, np.zeros_like(self.agreement), self.dice)
+        return replace(self, agreement=np.zeros_like(self.agreement))
 
-    def parts(self, most: int) -> NDArray[np.int64]:
+    def parts(self, most: int) -> Numbers:
         """Return the part of each observation, so that all of a patient are in one of at most so many parts."""
-        _, index = np.unique(np.asarray(self.patients, dtype=str), return_inverse=True)
-        parts: NDArray[np.int64] = np.asarray(index, np.int64) % max(1, min(most, self.count))
+        _, index = np.unique(self.patients, return_inverse=True)
+        parts: Numbers = index.astype(np.int64) % max(1, min(most, self.count))
         return parts
 
 
@@ -163,7 +170,7 @@ class AgreementRegression:
         if not len(seen):
             raise ValueError("A regression needs observations, got none.")
         weights = _weights(seen.patients)
-        names, index = np.unique(np.asarray(seen.subsets, dtype=str), return_inverse=True)
+        found, index = np.unique(seen.subsets, return_inverse=True)
         total = np.bincount(index, weights)
         centre_a, centre_d = (np.bincount(index, weights * each) / total for each in (seen.agreement, seen.dice))
         # Rounding, so that agreements that are equal are so in every subset.
@@ -174,12 +181,18 @@ class AgreementRegression:
         # The ends of each level are enough.
         steps = np.diff(fitted) != 0
         knots = np.concatenate(([True], steps)) | np.concatenate((steps, [True]))
-        means = {str(name): (float(a), float(d)) for name, a, d in zip(names, centre_a, centre_d, strict=True)}
+        means = {seen.names[name]: (float(a), float(d)) for name, a, d in zip(found, centre_a, centre_d, strict=True)}
         return cls(means, tuple(places[knots].tolist()), tuple(fitted[knots].tolist()))
 
-    def expect(self, subsets: Sequence[str], agreement: Floats) -> Floats:
-        """Return the Dice to expect, in 0..1; NaN for a subset that was not seen."""
-        centres = np.array([self.means.get(subset, (nan, nan)) for subset in subsets]).reshape(-1, 2)
+    def expect(self, names: Sequence[str], subsets: Numbers, agreement: Floats) -> Floats:
+        """Return the Dice to expect, in 0..1; NaN for a subset that was not seen.
+
+        Args:
+            names: of subsets.
+            subsets: the position in ``names`` of each prediction's subset.
+            agreement: of each prediction.
+        """
+        centres = np.array([self.means.get(name, (nan, nan)) for name in names]).reshape(-1, 2)[subsets]
         moved = centres[:, 1] + np.interp(agreement - centres[:, 0], self.agreement, self.dice)
         expected: Floats = np.clip(moved, 0, 1)
         return expected
@@ -236,7 +249,7 @@ class Calibration:
         """
         if self.regression is None or subset not in self.regression.means:
             raise ValueError(f"There is no interval: {self.why_none(subset)}.")
-        dice = float(self.regression.expect([subset], np.array([agreement]))[0])
+        dice = float(self.regression.expect([subset], np.array([0]), np.array([agreement]))[0])
         deviation = agreement - self.regression.means[subset][0]
         below = deviation < self.regression.agreement[0] - _ROUNDING
         above = deviation > self.regression.agreement[-1] + _ROUNDING
@@ -294,7 +307,7 @@ def held_out(seen: Observations) -> HeldOut:
             continue
         regression, half_width = _fitted(others, confidence)
         of_part = seen.where(own)
-        dice[own] = regression.expect(of_part.subsets, of_part.agreement)
+        dice[own] = regression.expect(of_part.names, of_part.subsets, of_part.agreement)
         low[own], high[own] = np.maximum(dice[own] - half_width, 0), np.minimum(dice[own] + half_width, 1)
     return HeldOut(seen, confidence, dice, low, high)
 
@@ -330,7 +343,9 @@ def _fitted(seen: Observations, confidence: float) -> tuple[AgreementRegression,
     for part in np.unique(parts):
         own = parts == part
         of_part = seen.where(own)
-        expected[own] = AgreementRegression.fit(seen.where(~own)).expect(of_part.subsets, of_part.agreement)
+        expected[own] = AgreementRegression.fit(seen.where(~own)).expect(
+            of_part.names, of_part.subsets, of_part.agreement
+        )
     residuals: NDArray[Any] = np.abs(seen.dice - expected)
     # Of a subset that one part alone has, nothing is known without it: any Dice may be.
     residuals[np.isnan(residuals)] = 1.0

@@ -54,7 +54,9 @@ class Fields:
         """Return a number between two limits."""
         value = self._value(key, (int, float), "a number")
         if not least <= value <= most:
-            where = "out of range" if (least, most) == (-_LARGEST, _LARGEST) else f"outside of {least:g}..{most:g}"
+            where = f"outside of {least:g}..{most:g}"
+            if most == _LARGEST:
+                where = "out of range" if least == -_LARGEST else f"below {least:g}"
             raise ImpossibleError(f"{key!r} of {self.place} is {shortened(value)}, which is {where}")
         return float(value)
 

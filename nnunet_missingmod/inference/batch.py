@@ -194,13 +194,12 @@ class _Run:
         expected = self.predictor.expected
         dice = f" {expected.text(row['present'])}." if expected else ""
         this_case = (row["expected_dice"] or {}).get("this_case", {})
-        dice += f" {describe(this_case)}" if this_case else ""
-        doubts = warnings_of(this_case) + [
-            f"{name} holds the same voxels as {other}" for name, other in row["copies"].items()
-        ]
+        own = f" {said}" if (said := describe(this_case)) else ""
+        doubts = warnings_of(this_case)
+        doubts += [f"{name} holds the same voxels as {other}" for name, other in row["copies"].items()]
         doubts += [f"{name}: {decided}" for name, decided in row["headers"].items()]
         warning = f" WARNING: {'. '.join(doubts)}." if doubts else ""
-        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}{warning}"
+        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}{own}{warning}"
 
     def completed(self, case: CaseFiles, row: Row) -> Row:
         """The row with what is known of every case."""

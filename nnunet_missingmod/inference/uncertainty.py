@@ -128,8 +128,12 @@ class CaseUncertainty:
 
 
 def describe(this_case: Mapping[str, Any]) -> str:
-    """Return what `CaseUncertainty.of_case` returned as sentences, Dice in percent; an empty text if it is empty."""
-    return " ".join(_described(kind, each) for kind, each in this_case.items())
+    """Return what `CaseUncertainty.of_case` returned as sentences, Dice in percent; an empty text if it is empty.
+
+    Why the folds tell nothing of any case is left out: it is said once.
+    """
+    said = {kind: each for kind, each in this_case.items() if kind != FOLDS or "regions" in each}
+    return " ".join(_described(kind, each) for kind, each in said.items())
 
 
 def warnings_of(this_case: Mapping[str, Any]) -> list[str]:
