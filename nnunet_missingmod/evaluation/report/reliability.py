@@ -67,7 +67,7 @@ def reliability_plot(measured: Measured, path: Path) -> None:
                 each = drawn[number, region]
                 axes.scatter(100 * each.dice, 100 * each.seen.dice, s=6, alpha=0.6, color=line_colour(index), lw=0)
         axes.set_title(shortened(region, 24), fontsize=10, color=INK, weight="bold")
-        axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
+        axes.set(xlim=(-2, 102), ylim=(-2, 102))
         axes.grid(color=PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=8.5, colors=INK)
