@@ -9,7 +9,8 @@ from nnunet_missingmod.benchmarking.cases import EvaluationSet
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 from nnunet_missingmod.benchmarking.scoring import ToScore
 from nnunet_missingmod.evaluation.agreement import Agreement, AgreementRow
-from nnunet_missingmod.evaluation.conformal import Calibration, HeldOut, Observations, calibrate, held_out
+from nnunet_missingmod.evaluation.agreement_regression import Observations
+from nnunet_missingmod.evaluation.conformal import Calibration, HeldOut, calibrate, held_out
 from nnunet_missingmod.evaluation.conventions import DICE, Convention
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind

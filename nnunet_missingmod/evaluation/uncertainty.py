@@ -12,7 +12,8 @@ from math import isnan
 from typing import Any
 
 from nnunet_missingmod.evaluation.agreement import KINDS, Agreement
-from nnunet_missingmod.evaluation.conformal import AgreementRegression, Calibration, CaseInterval, Coverage
+from nnunet_missingmod.evaluation.agreement_regression import AgreementRegression
+from nnunet_missingmod.evaluation.conformal import Calibration, CaseInterval, Coverage
 from nnunet_missingmod.evaluation.json_fields import Fields, ImpossibleError
 
 KEY = "uncertainty"

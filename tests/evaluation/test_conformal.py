@@ -1,4 +1,4 @@
-"""Conformal quantiles as counted by hand, a regression that never falls, coverage as promised."""
+"""Conformal quantiles as counted by hand, and coverage as promised on exchangeable patients."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from math import inf, isnan, nan
 import numpy as np
 import pytest
 
+from nnunet_missingmod.evaluation.agreement_regression import AgreementRegression, Observations
 from nnunet_missingmod.evaluation.conformal import (
-    AgreementRegression,
     Calibration,
     HeldOut,
-    Observations,
     calibrate,
     conformal_quantile,
     held_out,
@@ -23,10 +22,6 @@ from nnunet_missingmod.evaluation.conformal import (
 
 def patients(count, each=1):
     return np.repeat(np.arange(count), each)
-
-
-def expect(regression, subsets, agreement):
-    return regression.expect(subsets, np.arange(len(subsets)), np.array(agreement))
 
 
 def drawn(rng, count, *, each=1, subsets=1):
@@ -75,41 +70,6 @@ def test_a_confidence_that_is_none_is_refused():
         least_patients(1.0)
 
 
-def test_the_regression_pools_what_falls_and_averages_ties_by_hand():
-    # One subset, means 0.5 and 0.5. Agreement 0.2, 0.4, 0.6, 0.8 with Dice 0.1, 0.7, 0.5, 0.7: 0.7 and 0.5 are pooled.
-    seen = Observations.of(
-        [("a", "S", 0.2, 0.1), ("b", "S", 0.4, 0.7), ("c", "S", 0.6, 0.5), ("d", "S", 0.8, 0.6), ("e", "S", 0.8, 0.8)]
-    )
-    found = AgreementRegression.fit(seen)
-    expected = expect(found, ["S"] * 6, [0.0, 0.2, 0.3, 0.5, 0.8, 1.0])
-    assert expected == pytest.approx([0.1, 0.1, 0.35, 0.6, 0.7, 0.7])
-
-
-def test_the_regression_adds_what_agreement_tells_to_the_mean_of_the_subset():
-    pairs = ((0.4, 0.2), (0.6, 0.4))
-    easy = [(f"p{i}", "T1ce", a + 0.3, d + 0.5) for i, (a, d) in enumerate(pairs)]
-    hard = [(f"p{i}", "T1", a, d) for i, (a, d) in enumerate(pairs)]
-    found = AgreementRegression.fit(Observations.of([*easy, *hard]))
-    assert expect(found, ["T1", "T1ce"], [0.5, 0.8]) == pytest.approx([0.3, 0.8])
-    assert np.isnan(expect(found, ["T2"], [0.5]))
-
-
-def test_more_agreement_never_means_less_dice():
-    rng = np.random.default_rng(3)
-    seen = drawn(rng, 15, each=4, subsets=2)
-    found = AgreementRegression.fit(seen)
-    for subset in ("0", "1"):
-        expected = expect(found, [subset] * 200, np.linspace(0, 1, 200))
-        assert (np.diff(expected) >= 0).all()
-        assert expected.min() >= 0
-        assert expected.max() <= 1
-
-
-def test_no_observation_has_no_regression():
-    with pytest.raises(ValueError, match="needs observations"):
-        AgreementRegression.fit(Observations.of([]))
-
-
 def test_the_order_of_observations_and_undefined_ones_do_not_matter():
     entries = [(f"p{i}", "S", i / 40, i / 50) for i in range(30)]
     undefined = [("p3", "S", nan, 0.5), ("q", "S", 0.5, nan)]
@@ -146,13 +106,6 @@ def test_agreement_that_never_varies_leaves_the_spread_of_dice():
     found = calibrate(held_out(Observations.of([(f"p{i:02d}", "S", 1.0, d) for i, d in enumerate(dice)])))
     assert found.interval("S", 1.0).dice == pytest.approx(0.5)
     assert found.half_width == pytest.approx(0.4, abs=0.03)
-
-
-def test_a_patient_is_in_one_part_with_all_its_cases():
-    seen = drawn(np.random.default_rng(0), 25, each=3)
-    parts = seen.parts(5)
-    assert len(set(parts)) == 5
-    assert all(len(set(parts[seen.patients == patient])) == 1 for patient in range(25))
 
 
 def test_coverage_is_measured_on_patients_that_the_intervals_are_not_made_from():

@@ -10,7 +10,8 @@ from evaluation.evaluation_rows import rows_of
 
 from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, CroppedLabels
-from nnunet_missingmod.evaluation.conformal import AgreementRegression, Calibration
+from nnunet_missingmod.evaluation.agreement_regression import AgreementRegression
+from nnunet_missingmod.evaluation.conformal import Calibration
 from nnunet_missingmod.evaluation.model_card import make_card
 from nnunet_missingmod.evaluation.statistics import Bootstrap
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind

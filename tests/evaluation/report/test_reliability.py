@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunet_missingmod.evaluation.conformal import Observations, held_out
+from nnunet_missingmod.evaluation.agreement_regression import Observations
+from nnunet_missingmod.evaluation.conformal import held_out
 from nnunet_missingmod.evaluation.report.reliability import reliability_plot, reliability_section
 
 
