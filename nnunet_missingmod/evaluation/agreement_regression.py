@@ -1,4 +1,4 @@
-"""The Dice to expect of an agreement: the isotonic regression of evaluated predictions, every patient weighing the same.
+"""The Dice to expect of an agreement: isotonic regression over evaluated predictions, each patient weighing the same.
 
 ``conformal`` puts an interval around it.
 """
