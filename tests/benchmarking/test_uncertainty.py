@@ -30,9 +30,13 @@ def evaluated(make_tiny_dataset, make_model, tmp_path, numbers_only):
         (tmp_path / part).mkdir()
         for file in (tiny.raw / part).iterdir():
             (tmp_path / part / file.name.replace("case", "test")).write_bytes(file.read_bytes())
-    arguments = ["-i", str(tmp_path / "imagesTr"), "-ref", str(tmp_path / "labelsTr"), "-o", str(tmp_path / "out")]
-    assert main(["evaluate", str(folder), *arguments, "-device", "cpu", "--disable_tta"]) == 0
+    assert main(evaluation(folder, tmp_path)) == 0
     return folder
+
+
+def evaluation(folder, tmp_path):
+    arguments = ["-i", str(tmp_path / "imagesTr"), "-ref", str(tmp_path / "labelsTr"), "-o", str(tmp_path / "out")]
+    return ["evaluate", str(folder), *arguments, "-device", "cpu", "--disable_tta"]
 
 
 def written(sidecar):
@@ -51,6 +55,11 @@ def test_what_evaluate_measured_predict_computes_and_gives_an_interval_for(evalu
     assert len(rows) == CASES * 3 * (3 + 1)
     (section,) = numbers_only[0]["sections"]
     assert len(section.tables) == 2
+
+    first = (tmp_path / "out" / "agreement.csv").read_bytes()
+    assert main(evaluation(evaluated, tmp_path)) == 0
+    assert (tmp_path / "out" / "agreement.csv").read_bytes() == first
+    assert read_card(evaluated / FILE_NAME) == card
 
     capsys.readouterr()
     images = [f"{name}={tmp_path / 'imagesTr' / f'test_004_000{c}.nii.gz'}" for c, name in enumerate(("T1", "T2"))]
