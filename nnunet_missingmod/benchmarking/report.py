@@ -86,7 +86,7 @@ def write_evaluation(
         **{f"weights of {model}, fold {fold}": key for model, each in weights.items() for fold, key in each.items()},
     }
     pairs = [(model, baseline) for model in scored if model != baseline]
-    agreed = agreement_rows(agreement or {}, task.modalities)
+    agreed = agreement_rows(agreement or {}, task)
     write_text(request.output / AGREEMENT, agreement_csv(agreed))
     uncertainty = {
         model: measure(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nnunet_missingmod.benchmarking.cases import EvaluationSet
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.benchmarking.scoring import ToScore
 from nnunet_missingmod.evaluation.agreement import Agreement, AgreementRow
 from nnunet_missingmod.evaluation.agreement_regression import Observations
@@ -20,22 +21,23 @@ AgreementOfKinds = Mapping[str, Mapping[ToScore, Agreement]]
 """{kind of agreement: {prediction: its agreement}}."""
 
 
-def agreement_rows(agreement: AgreementOfKinds, modalities: Sequence[str]) -> list[AgreementRow]:
-    """Return a row for each kind, prediction and region, in the order of scores.csv's columns."""
+def agreement_rows(agreement: AgreementOfKinds, task: Task) -> list[AgreementRow]:
+    """Return a row for each kind, prediction and region of the task, in its order."""
     return [
         AgreementRow(
             model=each.model,
             fold=each.fold,
             case=each.case,
-            subset=subset_name(each.subset, modalities),
+            subset=subset_name(each.subset, task.modalities),
             num_present=len(each.subset),
             region=region,
             kind=kind,
-            agreement=value,
+            agreement=of_regions[region],
         )
         for kind, of_kind in agreement.items()
         for each, of_regions in of_kind.items()
-        for region, value in of_regions.items()
+        for region in task.regions
+        if region in of_regions
     ]
 
 

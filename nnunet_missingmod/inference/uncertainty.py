@@ -186,7 +186,8 @@ def _why_not(
         return (
             f"the card is of predictions with a step of {calibrated.tile_step_size:g} and "
             f"{'with' if calibrated.mirroring else 'without'} mirroring, here the step is {tile_step_size:g} and "
-            f"mirroring is {'on' if mirroring else 'off'}: evaluate and predict with the same (-step_size, --disable_tta)"
+            f"mirroring is {'on' if mirroring else 'off'}: evaluate and predict with the same (-step_size, "
+            "--disable_tta)"
         )
     if not calibrated.has_any:
         fewest = min(CONFIDENCES)
