@@ -42,31 +42,22 @@ def test_the_labels_of_each_fold_are_those_of_the_fold_alone(folder):
     noted = ours.labels_of_folds()
     assert len(noted) == 2
     for fold, of_fold in enumerate(noted):
-        alone = predictor(folder, nnUNetPredictor, [fold])
+        alone = predictor(folder, FoldLabelsPredictor, [fold])
         logits = alone.predict_logits_from_preprocessed_data(data)
         np.testing.assert_array_equal(whole(of_fold), alone.label_manager.convert_logits_to_segmentation(logits))
+        assert alone.labels_of_folds() == []
     assert not np.array_equal(whole(noted[0]), whole(noted[1]))
 
     marked = data.clone()
     absence.mark(marked[None], torch.tensor([[True, False]]))
     ours.predict_logits_from_preprocessed_data(marked)
     of_t1 = ours.labels_of_folds()
+    ours.notes_folds = False
+    ours.predict_logits_from_preprocessed_data(data)
+    assert ours.labels_of_folds() == []
     stacked = predictor(folder, SubsetPredictor)
     for subset, _ in stacked.predict_logits_of_subsets(data, [(0, 1), (0,)]):
         expected = noted if subset == (0, 1) else of_t1
         for found, each in zip(stacked.fold_labels[subset], expected, strict=True):
             # A voxel may change where two classes tie within the rounding of half precision.
             assert (whole(found) != whole(each)).sum() <= 3
-
-
-@pytest.mark.parametrize("folder", [None], indirect=True)
-def test_with_one_fold_or_where_it_is_not_wanted_nothing_is_noted(folder):
-    data = torch.randn(2, *SHAPE)
-    one = predictor(folder, FoldLabelsPredictor, [0])
-    one.predict_logits_from_preprocessed_data(data)
-    assert one.labels_of_folds() == []
-    both = predictor(folder, FoldLabelsPredictor)
-    both.predict_logits_from_preprocessed_data(data)
-    both.notes_folds = False
-    both.predict_logits_from_preprocessed_data(data)
-    assert both.labels_of_folds() == []
