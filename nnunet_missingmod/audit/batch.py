@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, PASS, TRAINING, Finding, Result
-from nnunet_missingmod.audit.probe import Probe, largest_difference
+from nnunet_missingmod.audit.outputs import largest_difference
+from nnunet_missingmod.audit.probe import Probe
 from nnunet_missingmod.modalities import Subset
 
 _UNIT = "largest change / largest value of a sample's output"

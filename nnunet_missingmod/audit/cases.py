@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, NOTE, PASS, Finding, Result
-from nnunet_missingmod.audit.probe import ZERO, Probe, all_finite, largest_difference, seed_everything
+from nnunet_missingmod.audit.outputs import all_finite, largest_difference
+from nnunet_missingmod.audit.probe import ZERO, Probe, seed_everything
 
 _LONGEST_MESSAGE = 200
 

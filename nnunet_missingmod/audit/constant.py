@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnunet_missingmod.audit.content import projection
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, NOTE, PASS, Finding, Result
-from nnunet_missingmod.audit.probe import ZERO, Probe, seed_everything, tensors_of
+from nnunet_missingmod.audit.outputs import projection, tensors_of
+from nnunet_missingmod.audit.probe import ZERO, Probe, seed_everything
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import Subset
 
@@ -138,7 +138,7 @@ def _inputs(
         stack.enter_context(probe.in_mode(training=False))
         stack.enter_context(probe.buffers_restored())
         seed_everything(probe.seed)
-        loss = projection(tensors_of(probe.feed(images, present)))
+        loss = projection(tensors_of(probe.fed(images, present)))
         if not with_graph:
             return checksums, {}
         if loss is None or not outputs:

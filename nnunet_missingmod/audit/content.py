@@ -10,15 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, NOTE, PASS, TRAINING, Finding, Result
-from nnunet_missingmod.audit.probe import (
-    NAN,
-    ZERO,
-    Probe,
-    all_finite,
-    largest_difference,
-    seed_everything,
-    tensors_of,
-)
+from nnunet_missingmod.audit.outputs import all_finite, largest_difference, projection, tensors_of
+from nnunet_missingmod.audit.probe import NAN, ZERO, Probe, seed_everything
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import Subset
 
@@ -151,7 +144,7 @@ def _gradient(probe: Probe, subset: Subset, *, training: bool, seed: int | None 
     images.requires_grad_()
     with torch.enable_grad(), probe.in_mode(training=training), probe.buffers_restored():
         seed_everything(probe.seed if seed is None else seed)
-        loss = projection(tensors_of(probe.feed(images, present)))
+        loss = projection(tensors_of(probe.fed(images, present)))
         if loss is None:
             return None
         (gradient,) = torch.autograd.grad(loss, images, allow_unused=True)
@@ -170,19 +163,3 @@ def _still_silent(probe: Probe, subset: Subset, silent: Sequence[int]) -> list[i
         if not left:
             break
     return left
-
-
-def projection(output: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """Return a random linear function of the output's tensors that have a graph, or None if none has.
-
-    The sum of an output that is normalised, or of probabilities, is constant; a random projection is not.
-    """
-    generator = torch.Generator().manual_seed(0)
-    parts = [
-        (tensor * torch.randn(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)).sum()
-        for tensor in output
-        if tensor.requires_grad and tensor.is_floating_point()
-    ]
-    return (
-        torch.stack([part.float() if part.dtype == torch.float16 else part for part in parts]).sum() if parts else None
-    )

@@ -10,7 +10,8 @@ import random
 import torch
 
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, PASS, Finding, Result
-from nnunet_missingmod.audit.probe import Probe, largest_difference, seed_everything, tensors_of
+from nnunet_missingmod.audit.outputs import largest_difference, tensors_of
+from nnunet_missingmod.audit.probe import Probe, seed_everything
 
 _SHUFFLES = 2
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from nnunet_missingmod import absence
+from nnunet_missingmod.audit.outputs import tensors_of
 from nnunet_missingmod.modalities import (
     ALONE,
     FULL,
@@ -210,15 +211,23 @@ class Probe:
         with torch.no_grad(), self.in_mode(training=training), self.buffers_restored() if restored else _nothing():
             if restored:
                 seed_everything(self.seed if seed is None else seed)
-            return [tensor.detach().clone() for tensor in tensors_of(self.feed(images, present))]
+            return [tensor.detach().clone() for tensor in tensors_of(self.fed(images, present))]
+
+    def fed(self, images: torch.Tensor, present: torch.Tensor) -> Any:
+        """Return the network's output for a copy of the images, which it may change in place."""
+        return self.feed(images.clone(), present.clone())
 
     @contextlib.contextmanager
     def in_mode(self, *, training: bool) -> Iterator[None]:
-        """Have the network in training or evaluation mode; afterwards each of its modules is in its own again."""
+        """Have the network in training or evaluation mode; afterwards each of its modules is in its own again.
+
+        cuDNN is deterministic in the block, without TF32, whose rounding is as large as a leak may be.
+        """
         modes = [(module, module.training) for module in self.network.modules()]
         self.network.train(training)
         try:
-            yield
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+                yield
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -286,55 +295,3 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - what a network may draw from
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """Return the tensors of an output: a tensor, or lists, tuples and dicts of outputs; anything else is left out.
-
-    Raises:
-        ValueError: there is no tensor in it.
-    """
-    found = list(_tensors_in(output))
-    if not found:
-        raise ValueError(f"The network returned no tensor but {type(output).__name__}.")
-    return found
-
-
-def _tensors_in(output: Any) -> Iterator[torch.Tensor]:
-    if isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from _tensors_in(value)
-    elif isinstance(output, list | tuple):
-        for value in output:
-            yield from _tensors_in(value)
-
-
-def largest_difference(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
-    """Return ``max |a - b| / max(|a|, |b|)`` of two outputs, the largest over their tensors; 0 if they are equal.
-
-    NaN equals NaN. It is infinite where shapes differ, or where one is finite and the other is not.
-    """
-    if [tensor.shape for tensor in one] != [tensor.shape for tensor in other]:
-        return float("inf")
-    return max((_difference(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
-
-
-def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    wide = torch.float64 if a.device.type != "mps" else torch.float32
-    a, b = a.to(wide), b.to(wide)
-    same = (a == b) | (a.isnan() & b.isnan())
-    if bool(same.all()):
-        return 0.0
-    apart = (a - b).abs()[~same]
-    scale = torch.maximum(a.abs(), b.abs())
-    scale = scale[scale.isfinite()]
-    if not bool(apart.isfinite().all()) or not len(scale):
-        return float("inf")
-    return float(apart.max() / scale.max())
-
-
-def all_finite(output: Sequence[torch.Tensor]) -> bool:
-    """Return whether every value of an output is a finite number."""
-    return all(bool(tensor.isfinite().all()) for tensor in output)

@@ -10,7 +10,9 @@ import torch
 from audit import toys
 from torch import nn
 
-from nnunet_missingmod.audit.probe import Probe, all_finite, largest_difference, tensors_of
+from nnunet_missingmod.audit.cases import state_check
+from nnunet_missingmod.audit.content import content_check, gradient_check
+from nnunet_missingmod.audit.probe import Probe
 
 
 def probe(**more):
@@ -53,28 +55,6 @@ def test_the_reference_of_other_conventions_is_zeros(absent):
     assert made.contents() == (["noise"] if absent == "zero" else ["noise", "extreme"])
 
 
-def test_outputs_are_compared_by_value_shape_and_what_is_no_number():
-    nan, inf = float("nan"), float("inf")
-    one = [torch.tensor([1.0, -4.0, nan]), torch.tensor([True])]
-    assert largest_difference(one, [one[0].clone(), one[1].clone()]) == 0
-    assert largest_difference(one, [torch.tensor([1.0, -3.0, nan]), one[1]]) == 0.25
-    assert largest_difference(one, [torch.tensor([1.0, -4.0, 2.0]), one[1]]) == inf
-    assert largest_difference(one, [one[0], torch.tensor([False])]) == 1
-    assert largest_difference(one, [one[0][:2], one[1]]) == inf
-    assert largest_difference(one, one[:1]) == inf
-    assert largest_difference([torch.zeros(2)], [torch.zeros(2)]) == 0
-    assert largest_difference([torch.tensor([inf])], [torch.tensor([inf])]) == 0
-    assert not all_finite(one)
-
-
-def test_tensors_are_found_in_every_kind_of_output():
-    a, b = torch.zeros(1), torch.ones(1)
-    found = tensors_of({"x": [a, (b, None)], "y": 3})
-    assert [float(tensor) for tensor in found] == [0, 1]
-    with pytest.raises(ValueError, match="no tensor but NoneType"):
-        tensors_of(None)
-
-
 def test_a_network_and_the_generators_are_afterwards_as_they_were():
     network = toys.BatchNormed().train()
     network.encoders[0].eval()
@@ -93,6 +73,20 @@ def test_a_network_and_the_generators_are_afterwards_as_they_were():
     assert all(torch.equal(*pair) for pair in zip(left, gradients, strict=True))
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert (random.getstate(), str(np.random.get_state())) == generators[1:]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_may_change_its_input_in_place(training):
+    class InPlace(toys.ReadsTheMark):
+        def forward(self, images):
+            present = ~images.isnan().flatten(2).any(2)
+            images[~present] = 0
+            return self.conv(images)
+
+    made = Probe(InPlace(), num_modalities=3, input_shape=(4, 4))
+    assert content_check(made, training=training).result == "pass"
+    assert gradient_check(made, training=training).result == "pass"
+    assert state_check(made).result == "pass"
 
 
 @pytest.mark.parametrize(
