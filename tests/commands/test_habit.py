@@ -98,7 +98,7 @@ def test_every_command_has_verbose(name):
     assert "--verbose" in make_parser(name)._option_string_actions
 
 
-@pytest.mark.parametrize("name", ["predict", "advise", "evaluate"])
+@pytest.mark.parametrize("name", ["predict", "advise", "audit", "evaluate"])
 def test_a_model_is_given_by_its_folder_or_as_nnunet_names_it(name):
     known = make_parser(name)._option_string_actions
     assert {"-m", "-d", "-c", "-tr", "-p"} <= set(known)
@@ -132,6 +132,7 @@ def test_every_option_says_what_it_is(name):
 STARTS = {
     "predict": ["-i", "FOLDER", "-m", "FOLDER"],
     "evaluate": ["-m", "FOLDER"],
+    "audit": ["-m", "FOLDER"],
     "inspect": ["-d", "FOLDER"],
     "phantom": ["--cases", "1"],
     "convert-brats": ["CASES", "-d", "7"],
@@ -141,6 +142,7 @@ STARTS = {
 PATHS = {
     "predict": ["-i", "-o", "-m", "-prev_stage_predictions", "--image", "--image=T1=", "-chk", "-d", "--case"],
     "evaluate": ["-i", "-o", "-m", "-m=x=", "-ref", "-chk", ""],
+    "audit": ["-i", "-o", "-m", "--scores", "--scores=x=", "-chk", "-d"],
     "inspect": ["-o", "-d", ""],
     "phantom": ["-o", "--name"],
     "convert-brats": ["-o", "", "--name"],
@@ -232,6 +234,8 @@ def test_wrong_usage_is_said_before_torch_is_imported(tmp_path):
         ["evaluate", "x", "-o", "/dev/null/x"],
         ["demo", "-o", "x", "--cases", "0"],
         ["advise", "-m", "nomodel", "--present", "T1"],
+        ["audit", "nomodel"],
+        ["audit", ".", "--scores", "nowhere"],
         ["inspect", "-np", "0", "-d", "1"],
     ]
     code = (

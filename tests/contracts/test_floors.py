@@ -27,7 +27,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         "networks": {"numpy"} | TORCH,
         "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},
     },
-    {"losses": {"numpy"} | TORCH},
+    {"losses": {"numpy"} | TORCH, "audit": {"numpy", "torch"}},
     {"preprocessing": SCIENCE | HOST, "planning": SCIENCE | TORCH | HOST},
     {"training": SCIENCE | TORCH | HOST | {"matplotlib", "PIL"}},
     {"inference": SCIENCE | TORCH | HOST},
