@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.absence import BoolArray
+from nnunet_missingmod.errors import listed
 from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.modalities import MOST_SUBSETS, subset_name
 from nnunet_missingmod.training.subsets import SubsetCycle, sample_bernoulli
@@ -87,8 +88,8 @@ class WeightedSubsets:
             yield f"{100 * self.probabilities[index]:7.2f} %  {subset}"
         if rest := len(likeliest) - len(shown):
             yield f"{100 * self.probabilities[likeliest[len(shown) :]].sum():7.2f} %  {rest:,} others together"
-        for channel in np.flatnonzero(~self.subsets.any(axis=0)).tolist():
-            yield f"WARNING: {names[channel]} is in none of them: the model will not know what to do with it."
+        if never := [names[channel] for channel in np.flatnonzero(~self.subsets.any(axis=0)).tolist()]:
+            yield f"WARNING: in none of them is {listed(never)}: the model will not know what to do with that."
 
 
 class IndependentDropout:

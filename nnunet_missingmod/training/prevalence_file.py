@@ -57,7 +57,7 @@ class PrevalenceFile:
         """
         kept = "This training goes on with the subsets that it began with, which it remembers."
         if self.problem is not None:
-            return f"{self.problem} {kept}"
+            return f"{kept} It cannot use the file as it is now: {self.problem}"
         differences = [
             f"{name} was {began.get(name, 0)}, is {self.weights.get(name, 0)}"
             for name in {**began, **self.weights}

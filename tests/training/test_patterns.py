@@ -165,7 +165,7 @@ def test_the_log_has_the_subsets_with_their_probabilities():
         "Subsets that a complete case is shown, from the plans; an incomplete one is shown what it has of them:",
         "  75.00 %  T1+DWI",
         "  25.00 %  DWI",
-        "WARNING: FLAIR is in none of them: the model will not know what to do with it.",
+        "WARNING: in none of them is FLAIR: the model will not know what to do with that.",
         "WARNING: 1 of 2 training cases have nothing of any of these subsets: they are shown all that they have. "
         "Leave them out of splits_final.json, or name a subset of theirs.",
     ]

@@ -46,4 +46,6 @@ def test_of_many_differences_a_few_are_told(tmp_path):
 def test_a_file_that_is_gone_is_a_problem_and_told(tmp_path):
     found = PrevalenceFile.read("gone.csv", str(tmp_path), NAMES)
     assert str(found.problem).startswith(f'"modality_subsets" of the plans: {tmp_path / "gone.csv"} cannot be read')
-    assert found.notice(BEGAN).startswith(f"{found.problem} This training goes on")
+    notice = found.notice(BEGAN)
+    assert notice.startswith("This training goes on with the subsets that it began with")
+    assert notice.endswith(f"It cannot use the file as it is now: {found.problem}")
