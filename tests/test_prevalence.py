@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_missingmod.modalities import all_subsets
@@ -25,6 +25,7 @@ def test_names_are_in_any_order_and_case_and_a_spreadsheet_may_have_saved_the_fi
     assert read_prevalence(file, NAMES) == {(0,): 100, (1,): 0, (0, 1): 0.25}
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(all_subsets(6)), st.integers(0, 10**9) | st.floats(0, 1e300), min_size=1))
 def test_what_was_written_is_read_whatever_the_modalities_are_called(tmp_path_factory, counts):
     file = tmp_path_factory.mktemp("p") / "p.csv"
