@@ -17,8 +17,13 @@ HOST = {"nnunetv2", "batchgenerators", "batchgeneratorsv2"}
 FLOORS: tuple[dict[str, set[str]], ...] = (
     {"errors": set()},
     {"keys": set(), "modalities": set(), "storage": set(), "workers": set()},
-    {"network_choices": set()},
-    {"co_training_choices": set(), "distillation_choices": set(), "subset_choices": set()},
+    {"network_choices": set(), "prevalence": set()},
+    {
+        "co_training_choices": set(),
+        "distillation_choices": set(),
+        "dropout_choices": set(),
+        "subset_choices": set(),
+    },
     {"choices": set(), "absence": {"numpy", "torch"}},
     {"host": set(), "plans_block": set()},
     {"reference": set()},
@@ -39,6 +44,8 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
 # Parts of a place that know less than the place.
 WITHIN = {
     "training/subsets.py": {"numpy", "torch"},
+    "training/patterns.py": {"numpy", "torch"},
+    "training/prevalence_file.py": set(),
     "training/step.py": {"numpy", "torch"},
     "training/teacher_folder.py": set(),
     "benchmarking/store.py": set(),
