@@ -83,7 +83,7 @@ def _cautions(lead: Lead, table: Table, patients: set[str]) -> tuple[str, ...]:
         if tests and tests * 2 / 2**number >= SIGNIFICANT:
             found.append("No test of so few patients can tell two models apart.")
     chosen = ["The leading model"] if len(lead.models) > 1 else []
-    chosen += ["the worst subset"] if len(table.columns) > 1 else []
+    chosen += ["the worst subset"] if len(table.columns[-1].subsets) > 1 else []
     if chosen:
         text = " and ".join(chosen)
         verb = "are" if len(chosen) > 1 else "is"
@@ -111,7 +111,8 @@ class _Teller:
         if not lead.models:
             return (f"{self._where(overall)}, no model has a {self._score}.",)
         complete = tuple(range(len(self.values.modalities)))
-        subsets = [column.subsets[0] for column in self.table.columns if len(column.subsets) == 1]
+        single = (column.subsets[0] for column in self.table.columns if len(column.subsets) == 1)
+        subsets = list(dict.fromkeys(single))  # an average over one subset is that subset
         told = [self._leading(overall.subsets, self._where(overall))]
         if subsets == [complete]:
             return (*told, f"Nothing is absent from {subset_name(complete, self.values.modalities)}.")

@@ -12,9 +12,13 @@ from urllib.parse import urlencode
 
 import pytest
 from evaluation.evaluation_rows import random_rows
+from evaluation.page_reports import make_report
+from matplotlib.figure import Figure
 
-from nnunet_missingmod.evaluation.report.folder import write_report
-from nnunet_missingmod.evaluation.statistics import Bootstrap
+from nnunet_missingmod.evaluation.conventions import METRICS
+from nnunet_missingmod.evaluation.report.figures import save_png
+from nnunet_missingmod.evaluation.report.page import html_report
+from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
@@ -54,7 +58,8 @@ addEventListener("load", async () => {
   const requests = performance.getEntriesByType("resource").map((each) => each.name);
   const kept = document.createElement("pre");
   kept.id = "seen";
-  kept.textContent = JSON.stringify({ seen, images, requests, refused: await refused, entries: history.length - entries });
+  const steps = history.length - entries;
+  kept.textContent = JSON.stringify({ seen, images, requests, refused: await refused, steps });
   document.body.append(kept);
 });
 """
@@ -99,9 +104,21 @@ def opened(page, fragment=""):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    rows = random_rows(models=MODELS, modalities=MODALITIES, regions=("ET", REGION))
     folder = tmp_path_factory.mktemp("page")
-    return write_report(rows, folder, modalities=MODALITIES, pairs=[MODELS], bootstrap=Bootstrap(resamples=100))
+    save_png(Figure(figsize=(1, 1)), folder / "a.png")
+    rows = random_rows(models=MODELS, modalities=MODALITIES, regions=("ET", REGION))
+    section = Section("power", "What would show?", REGION, (SectionTable(REGION, MODELS, (MODELS,)),), ("a.png",))
+    report = make_report(
+        rows,
+        modalities=MODALITIES,
+        pairs=[MODELS],
+        metrics=METRICS.values(),
+        figures=[("one", folder / "a.png"), ("two", folder / "a.png")],
+        sections=[section],
+        folder=folder,
+    )
+    (folder / "report.html").write_text(html_report(report), encoding="utf-8")
+    return folder / "report.html"
 
 
 def test_a_link_to_a_choice_shows_it_and_nothing_comes_to_the_console(page):
@@ -110,7 +127,7 @@ def test_a_link_to_a_choice_shows_it_and_nothing_comes_to_the_console(page):
     assert console == []
     assert "hidden" not in elements.attributes["choose"]
     assert elements.by_id["said"] == f"{REGION}, HD95 (mm), 2 of 3: 1 line."
-    assert elements.by_id["chosen"].split("\n")[0] == f"{REGION}, HD95 (mm), 2 of 3"
+    assert elements.by_id["chosen"].strip().split("\n")[0] == f"{REGION}, HD95 (mm), 2 of 3"
 
 
 def test_a_reader_chooses_and_no_request_leaves_the_file(page):
@@ -130,20 +147,20 @@ def test_a_reader_chooses_and_no_request_leaves_the_file(page):
     assert len(console) == 1
     assert "example.org" in console[0]
 
-    assert first["values"] == ["mean of regions", "dice", "all"]
-    assert first["caption"] == "mean of regions, Dice (%), every subset"
+    assert first["values"] == [REGION, "dice", "all"]
+    assert first["caption"] == f"{REGION}, Dice (%), every subset"
     assert len(first["lines"]) == 7 + 3 + 1
     assert (first["groups"], first["notes"], first["hash"]) == ([], 1, "")
     assert one["lines"] == ["T1\\+C"]
-    assert one["said"] == "mean of regions, Dice (%), T1\\+C: 1 line."
-    assert one["hash"] == "#" + urlencode({"region": "mean of regions", "metric": "dice", "subset": "T1\\+C"})
-    assert regions["groups"] == ["ET, Dice (%)", f"{REGION}, Dice (%)", "mean of regions, Dice (%)"]
-    assert regions["lines"] == ["T1\\+C"] * 3
-    assert len(everything["groups"]) == 3 * 3
-    assert len(everything["lines"]) == 3 * 3 * 11
+    assert one["said"] == f"{REGION}, Dice (%), T1\\+C: 1 line."
+    assert one["hash"] == "#" + urlencode({"region": REGION, "metric": "dice", "subset": "T1\\+C"})
+    assert regions["groups"] == ["ET, Dice (%)", f"{REGION}, Dice (%)"]
+    assert regions["lines"] == ["T1\\+C"] * 2
+    assert len(everything["groups"]) == 2 * 3
+    assert len(everything["lines"]) == 2 * 3 * 11
     assert everything["notes"] == 3
     # A link to a section leaves the choice alone; choosing leaves no steps to go back through but those of links.
     assert elsewhere["lines"] == everything["lines"]
-    assert found["entries"] == 2
+    assert found["steps"] == 2
     assert unknown["values"] == ["all", "nsd", "1 of 3"]
     assert unknown["said"].startswith('There is no region "nowhere" here. Shown: every region, NSD (%), 1 of 3')
