@@ -20,7 +20,9 @@ from nnunet_missingmod.evaluation.conventions import (
 from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
+from nnunet_missingmod.evaluation.report.leading import further_pairs
 from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report
+from nnunet_missingmod.evaluation.report.summary import summarise
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import comparisons_to_csv, to_csv, to_latex, to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow, with_least_size
@@ -94,7 +96,16 @@ def write_report(
             patients=patients,
             comparisons=tests,
         )
-        return MetricTables(table(by_subset), table(by_count))
+        both = table(by_subset), table(by_count)
+        rivals = compare_pairs(
+            values,
+            further_pairs(both, pairs),
+            columns=(*by_subset, *by_count),
+            bootstrap=bootstrap,
+            regions=groups,
+            patients=patients,
+        )
+        return MetricTables(*both, tuple(rivals))
 
     if isinstance(convention, str):
         convention, why = choose_convention(convention, raw_regions)
@@ -126,6 +137,15 @@ def write_report(
             gaps=gaps,
             provenance=dict(provenance or {}),
             failures=tuple(failures),
+            summary=summarise(
+                pool(scored, modalities=modalities, convention=convention),
+                by_metric[DICE].by_subset,
+                by_metric[DICE].leads,
+                regions=groups,
+                bootstrap=bootstrap,
+                patients=patients,
+            ),
+            folder=folder,
         )
     )
     write_text(folder / PAGE, page)
