@@ -58,7 +58,7 @@ def inspect_dataset(
     names, choices = channel_names(dataset_json), resolve(None)
     given, label_files = find_raw_cases(folder, dataset_json)
     problems = dataset_problems(folder, dataset_json, given, label_files)
-    reader = _reader(folder, dataset_json, [file for _, case in given for file in case.files.values()])
+    reader = reader_of(folder, dataset_json, [file for _, case in given for file in case.files.values()])
     inspected = []
     check_one = partial(check_case, names=names, reader=reader, file_ending=ending, choices=choices)
     checks = check_cases([case for _, case in given], check_one, processes=processes)
@@ -98,8 +98,14 @@ def _mixed_forms(cases: Sequence[InspectedCase]) -> list[str]:
     return [f"{number} cases are {form}, unlike the others: {listed(fewer)}. Save all alike."]
 
 
-def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
-    """nnU-Net's reader of these files: it tries one, which may be the broken one, and prints what happens."""
+def reader_of(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
+    """Return nnU-Net's reader of these files, of the dataset of that folder.
+
+    nnU-Net tries one file, which may be the broken one, and prints what happens.
+
+    Raises:
+        DatasetError: it has no reader for files of this ending.
+    """
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
     for example in [*(str(file) for file in files if is_readable_name(file)), None]:

@@ -140,7 +140,7 @@ def score_table(table: Table, region: str) -> ScoreTable:
                 dots=tuple(dots) if column.is_subset_of(table.modalities) else (),
                 heading=column.heading,
                 cells=tuple(text[index] for text in texts),
-                is_average=len({len(subset) for subset in column.subsets}) > 1,
+                is_average=bool(column.weights) or len({len(subset) for subset in column.subsets}) > 1,
             )
         )
     names = table.modalities if any(line.dots for line in lines) else ("modalities present",)
