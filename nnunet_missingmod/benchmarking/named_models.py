@@ -100,14 +100,14 @@ def name_outside(predictions: Sequence[str], scores: Sequence[str], *, taken: Se
         name, folder = _named_path(each)
         if not folder.is_dir():
             raise ValueError(f"--predictions: there is no folder {folder}.")
-        names.append(folder.resolve().name if name is None else name)
+        names.append((folder.resolve().name if name is None else name).removesuffix(MARK))
         folders[names[-1]] = folder
     files: dict[str, list[Path]] = {}
     for each in scores:
         name, file = _named_path(each)
         if not file.is_file():
             raise ValueError(f"--scores: there is no file {file}.")
-        files.setdefault(file.stem if name is None else name, []).append(file)
+        files.setdefault((file.stem if name is None else name).removesuffix(MARK), []).append(file)
     twice = [name for name, of_name in files.items() if len({file.stem for file in of_name}) < len(of_name)]
     if twice:
         raise ValueError(f"--scores: two files of {twice[0]!r} have one name, and runs are called after their files.")

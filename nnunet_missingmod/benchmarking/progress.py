@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 # nnU-Net's reader of pictures, whose one file may hold all modalities.
 _PICTURES = "NaturalImage2DIO"
+# Whoever reads one reads the other.
+_NIFTI = (".nii.gz", ".nii")
 _SHOWN = 10
 
 
@@ -207,7 +209,7 @@ def _predictions_of(
         folder,
         {case.case for case in cases},
         task.modalities,
-        endings=list(dict.fromkeys([task.file_ending, *supported])),
+        endings=list(dict.fromkeys([task.file_ending, *supported, *(_NIFTI if task.file_ending in _NIFTI else ())])),
         pattern=request.pattern,
     )
 
@@ -253,7 +255,7 @@ def _add_scores(
             file,
             model=model.name,
             fold=file.stem if len(model.scores) > 1 else "",
-            named=model.given_name,
+            named=(model.given_name, model.name),
             regions=list(task.regions),
             modalities=task.modalities,
             tolerance_mm=request.tolerance_mm,

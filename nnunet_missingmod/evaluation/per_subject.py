@@ -60,7 +60,7 @@ def read_per_subject(
     *,
     model: str,
     fold: str,
-    named: str,
+    named: Sequence[str],
     regions: Sequence[str],
     modalities: Sequence[str],
     tolerance_mm: float,
@@ -72,7 +72,8 @@ def read_per_subject(
 
     Args:
         model, fold: of the rows. A fold of the file's own is appended to ``fold``.
-        named: which model of a file of several, as in its column ``model``; of a file of one it may be any.
+        named: which model of a file of several, by one of these names in its column ``model``; of a file of one it may
+            be any.
         regions: of the dataset; one without a column has no rows.
         modalities: the J names in channel order.
         tolerance_mm: of the surface Dice of other models; the rows have none.
@@ -147,14 +148,16 @@ def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
-def _of_model(lines: list[tuple[int, dict[str, str]]], named: str, path: Path) -> list[tuple[int, dict[str, str]]]:
+def _of_model(
+    lines: list[tuple[int, dict[str, str]]], named: Sequence[str], path: Path
+) -> list[tuple[int, dict[str, str]]]:
     models = dict.fromkeys(line.get(_MODEL, "") for _, line in lines)
     if len(models) == 1:
         return lines
-    chosen = [(number, line) for number, line in lines if line[_MODEL] == named]
+    chosen = [(number, line) for number, line in lines if line[_MODEL] in named]
     if not chosen:
         raise ValueError(
-            f"{path} has the models {listed(list(models))}, and no {named!r}: give NAME=FILE as one of them."
+            f"{path} has the models {listed(list(models))}, and no {named[0]!r}: give NAME=FILE as one of them."
         )
     return chosen
 

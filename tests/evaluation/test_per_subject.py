@@ -20,7 +20,7 @@ MIMOSE = HEAD + "BraTS-1,T1c_T2f,0.9,0.8,0.7,2.5,3.5,4.5\nBraTS-1,T1n,0.5,0.4,na
 
 @pytest.fixture
 def read(tmp_path):
-    def read(text, *, fold="", named="RFNet", regions=REGIONS):
+    def read(text, *, fold="", named=("RFNet", "RFNet (outside)"), regions=REGIONS):
         (tmp_path / "scores.csv").write_text(text)
         return read_per_subject(
             tmp_path / "scores.csv",
@@ -92,7 +92,7 @@ def test_what_is_written_is_after_the_convention_and_read_back(read, tmp_path):
         "subject,modalities,WT_dice,ET_dice,WT_hd95,ET_hd95,model,fold\n"
         "a,T1,0.9,1.0,2.0,0.0,ours,0\na,T1,0.25,0.0,4.0,373.13,other,0\n"
     )
-    found = read(text, named="other").rows
+    found = read(text, named=("?", "other")).rows
     assert [(row.region, row.dice, row.hd95_mm, row.fold) for row in found] == [
         ("WT", 0.25, 4.0, "0"),
         ("ET", 0.0, 373.13, "0"),
@@ -134,7 +134,7 @@ def test_what_is_wrong_is_named_with_its_line(read, text, message):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    options = {"model": "m", "fold": "", "named": "m", "regions": REGIONS, "modalities": NAMES, "tolerance_mm": 1.0}
+    options = {"model": "m", "fold": "", "named": ["m"], "regions": REGIONS, "modalities": NAMES, "tolerance_mm": 1.0}
     for name in ("binary.csv", "nowhere.csv"):
         with pytest.raises(ValueError, match=f"{name} cannot be read"):
             read_per_subject(tmp_path / name, **options)
