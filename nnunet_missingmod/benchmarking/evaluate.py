@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -177,12 +176,9 @@ def _started(
         },
         predictions={
             model: {
-                name: {
-                    subset_name(subset, task.modalities): str(file.absolute())
-                    for (case, subset), file in found.files.items()
-                    if case == name
-                }
-                for name in cases
+                case: {subset_name(subset, task.modalities): str(file.absolute()) for subset, file in of_case.items()}
+                for case, of_case in found.by_case().items()
+                if case in cases
             }
             for model, found in progress.found.items()
         },
@@ -219,15 +215,13 @@ def _take_outside(task: Task, subsets: Sequence[Subset], progress: Progress) -> 
     """Add the predictions of models from outside to those that are scored: of what a case has, no others."""
     asked = set(subsets)
     for model, found in progress.found.items():
-        files: defaultdict[str, dict[Subset, Path]] = defaultdict(dict)
-        for (case, subset), file in found.files.items():
-            files[case][subset] = file
+        files = found.by_case()
         for of_set in progress.sets[model]:
             for each in of_set.cases:
                 has = channels_of(each, task)
                 progress.predictions += [
                     ToScore(model, of_set.fold_name, each.case, subset, file, is_outside=True)
-                    for subset, file in sorted(files[each.case].items())
+                    for subset, file in files.get(each.case, {}).items()
                     if subset in asked and set(subset) <= has
                 ]
 

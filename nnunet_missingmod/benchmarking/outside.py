@@ -34,6 +34,13 @@ class OutsidePredictions:
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
+    def by_case(self) -> dict[str, dict[Subset, Path]]:
+        """Return {case: {subset: file}}."""
+        found: defaultdict[str, dict[Subset, Path]] = defaultdict(dict)
+        for (case, subset), file in sorted(self.files.items()):
+            found[case][subset] = file
+        return dict(found)
+
 
 def check_pattern(pattern: str) -> None:
     """Check that a pattern says where case and subset stand in a path.

@@ -50,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
         dataset = _dataset(args)
         check_folders(args.input)
         if args.prevalence is not None:
-            if args.prevalence.is_dir():
-                raise UsageError(f"--prevalence is a file to write, and {args.prevalence} is a folder.")
-            check_output(args.prevalence.absolute().parent)
+            _check_file(args.prevalence)
         if args.output is not None:
             check_output(args.output)
     from nnunet_missingmod.cases.dataset import find_dataset, presence_table, read_dataset_json
@@ -89,6 +87,20 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_line(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
     return _code(cases, problems)
+
+
+def _check_file(file: Path) -> None:
+    """Check that the file of ``--prevalence`` can be written.
+
+    Raises:
+        UsageError: it is a folder, or lies where nothing can be written.
+    """
+    if file.is_dir():
+        raise UsageError(f"--prevalence is a file to write, and {file} is a folder.")
+    try:
+        check_output(file.absolute().parent)
+    except UsageError as error:
+        raise UsageError(f"{file} cannot be written: {getattr(error.__cause__, 'strerror', None) or error}.") from error
 
 
 def _code(cases: Sequence[InspectedCase], problems: Sequence[str]) -> int:
