@@ -37,7 +37,7 @@ _POINTS = 3200
 
 
 def find_latents(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) -> dict[str, Latents]:
-    """Return the latents of each model that has any, from the first cases of its first fold.
+    """Return the latents of each model that has any, from the first cases of its first fold that has cases.
 
     Args:
         request: its models are opened.
@@ -45,9 +45,9 @@ def find_latents(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) 
     """
     found = {}
     for model in request.models:
-        if not sets.get(model.name):
+        first = next((each for each in sets.get(model.name, ()) if each.cases), None)
+        if first is None:
             continue
-        first = sets[model.name][0]
         try:
             opened = open_model_folder(model.folder, folds=first.folds[:1], checkpoint_name=request.checkpoint_name)
             latents = model_latents(
@@ -87,7 +87,7 @@ def saved_latents(output: Path, models: Sequence[str]) -> dict[str, Latents]:
         try:
             with np.load(path, allow_pickle=False) as file:
                 found[model] = Latents(file["values"], tuple(map(str, file["modalities"])), file["cases"])
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             logger.warning("No latents of %s: %s cannot be read: %s", model, path, error)
     return found
 

@@ -51,8 +51,9 @@ class OutsideModel:
     def source(self) -> str:
         """Where its scores come from, in words."""
         if self.predictions is not None:
-            return f"predictions that lie in {self.predictions}; how they were made is not known here"
-        return f"scores in {', '.join(map(str, self.scores))}; how they were made is not known here"
+            return f"predictions that lie in {self.predictions.absolute()}; how they were made is not known here"
+        files = ", ".join(str(file.absolute()) for file in self.scores)
+        return f"scores in {files}; how they were made is not known here"
 
 
 def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> list[NamedModel]:

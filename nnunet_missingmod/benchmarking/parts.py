@@ -81,6 +81,7 @@ class Part:
         command: as it was called.
         described: which cases these are, in words.
         notes: {heading: sentence} for the reader of the scores.
+        cases: of this part.
         files: {case: (an image, its reference)} of the cases of this part that could be scored.
         predictions: {model from outside: {case: {subset name: file}}}.
         weights: {model: {fold: fingerprint}}.

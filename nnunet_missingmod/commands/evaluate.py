@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folds(models)
     add_checkpoint(models)
     outside = parser.add_argument_group(
-        "models that are not nnU-Net's (beside others, or alone: modalities and labels are then those of dataset.json "
-        "beside the references, or of -d)"
+        "models that are not nnU-Net's",
+        "beside others, or alone: modalities and labels are then those of -d, or of dataset.json beside the references",
     )
     several: dict[str, Any] = {"type": named_path, "nargs": "+", "action": "extend", "default": []}
     outside.add_argument(
@@ -110,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="join the parts in -o and make the report anew, from scores alone; with the options of this group",
     )
-    shared = parser.add_argument_group("several machines or GPUs, into one folder; --report joins the parts")
+    shared = parser.add_argument_group("several machines or GPUs", "into one folder; --report joins the parts")
     add_parts(shared, default=False)
     add_processes(parser, help="processes for reading, writing and scoring", old=["--jobs"])
     add_device(parser)
