@@ -1,6 +1,6 @@
 """Prevalence files: how often each subset of modalities occurs, one line ``subset,count`` each.
 
-``inspect`` writes the file of a dataset, and ``modality_subsets`` of the plans reads one.
+``inspect`` writes the file of a dataset; ``modality_subsets`` of the plans and ``evaluate`` read one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nnunet_missingmod.modalities import Subset, by_size, choose_subset, subset_name
 from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.subset_notation import read_subsets
 
 HEADER = ("subset", "count")
 _EXAMPLE = "a table of commas whose first line is subset,count and whose others are as FLAIR+T1,12"
@@ -26,8 +27,8 @@ def read_prevalence(file: Path, names: Sequence[str]) -> dict[Subset, float]:
     """Return the count of each subset that a prevalence file names, in the order of ``modalities.all_subsets``.
 
     The file is CSV in UTF-8 with the header ``subset,count``. A subset is the names of its modalities joined by ``+``,
-    in any order, in upper or lower case. Counts are finite and at least 0, whole or not; only their proportions matter
-    to a training. Empty lines are passed over.
+    in any order, in upper or lower case, or what else `read_subsets` knows. Counts are finite and at least 0, whole or
+    not; only their proportions matter. Empty lines are passed over.
 
     Args:
         file: the file.
@@ -103,4 +104,14 @@ def _parse(row: Sequence[str], names: Sequence[str]) -> tuple[Subset, float]:
         count = math.nan
     if not (math.isfinite(count) and count >= 0):
         raise ValueError(f"the count of {row[0]} must be a number of at least 0, got {row[1]!r}")
-    return choose_subset([row[0]], names), int(count) if count.is_integer() else count
+    return _subset(row[0], names), int(count) if count.is_integer() else count
+
+
+def _subset(text: str, names: Sequence[str]) -> Subset:
+    try:
+        return choose_subset([text], names)
+    except ValueError:
+        found = read_subsets([text], names).get(text)
+        if found is None:
+            raise
+        return found

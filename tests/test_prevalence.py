@@ -25,6 +25,12 @@ def test_names_are_in_any_order_and_case_and_a_spreadsheet_may_have_saved_the_fi
     assert read_prevalence(file, NAMES) == {(0,): 100, (1,): 0, (0, 1): 0.25}
 
 
+def test_subsets_may_be_written_as_other_programs_write_them(tmp_path):
+    file = tmp_path / "p.csv"
+    file.write_text("subset,count\nt2_dwi,1\n010000,2\nDWI-T1+C,3\n")
+    assert read_prevalence(file, NAMES) == {(0, 1): 1, (1,): 2, (1, 2): 3}
+
+
 @settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(all_subsets(6)), st.integers(0, 10**9) | st.floats(0, 1e300), min_size=1))
 def test_what_was_written_is_read_whatever_the_modalities_are_called(tmp_path_factory, counts):

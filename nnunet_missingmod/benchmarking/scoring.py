@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
+from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.references import Reference, read_labels
-from nnunet_missingmod.benchmarking.request import Task
+from nnunet_missingmod.benchmarking.score_store import Scores, ScoreStore
+from nnunet_missingmod.benchmarking.task import Task
+from nnunet_missingmod.errors import listed
+from nnunet_missingmod.evaluation.label_maps import LabelFile, relabelled
 from nnunet_missingmod.evaluation.scores import ScoreRow, score_rows
 from nnunet_missingmod.evaluation.scoring import score_files
 from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.storage import file_fingerprint, fingerprint
 from nnunet_missingmod.workers import Workers
 
 
 class ToScore(NamedTuple):
-    """One prediction."""
+    """One prediction; ``is_outside`` if another program made it, so that it may hold anything."""
 
     model: str
     fold: str
     case: str
     subset: Subset
     file: Path
+    is_outside: bool = False
 
 
 class Scored(NamedTuple):
@@ -43,20 +51,23 @@ def score_all(
     label_map: Mapping[int, int],
     tolerance_mm: float,
     workers: Workers,
+    store: Path | None = None,
 ) -> Scored:
     """Score predictions, a case at a time; one that cannot be scored is named in the result and costs no other.
 
     Args:
         references: of each case, checked.
-        label_map: {value in the references: label of the dataset that it stands for}.
+        label_map: {value in the references: label of the dataset that it stands for}; values of predictions from
+            outside are mapped too.
         tolerance_mm: of the surface Dice.
+        store: folder in which each model has a `ScoreStore`; None to score everything anew.
     """
     by_case: defaultdict[str, list[ToScore]] = defaultdict(list)
     for prediction in predictions:
         by_case[prediction.case].append(prediction)
     scoring = workers.in_order(
         score_case,
-        ((of_case, references[case], task, label_map, tolerance_mm) for case, of_case in by_case.items()),
+        ((of_case, references[case], task, label_map, tolerance_mm, store) for case, of_case in by_case.items()),
     )
     scored = Scored({}, {})
     for of_case, future in zip(tqdm(by_case.values(), "scoring", disable=None), scoring, strict=True):
@@ -75,27 +86,124 @@ def score_case(
     task: Task,
     label_map: Mapping[int, int],
     tolerance_mm: float,
+    store: Path | None = None,
 ) -> Scored:
-    """Score the predictions of one case against its reference, all read by the dataset's reader."""
-    of_case = score_files(
-        {each: each.file for each in predictions},
-        reference.file,
-        task.regions,
-        case=predictions[0].case,
-        ignore_label=task.ignore_label,
-        tolerance_mm=tolerance_mm,
-        read=partial(read_labels, reader_name=task.reader, reference=reference),
-        new_labels=label_map,
-    )
+    """Score the predictions of one case against its reference, all read by the dataset's reader.
+
+    What ``store`` has already is not scored again, and what is scored is added to it.
+    """
+    case = predictions[0].case
+    known = _Known(case, reference, task, label_map, tolerance_mm, store)
+    scores = {each: found for each in predictions if (found := known.scores(each)) is not None}
+    left = [each for each in predictions if each not in scores]
+    refused: dict[ToScore, str] = {}
+    if left:
+        read = partial(read_labels, reader_name=task.reader, reference=reference)
+        outside = {each.file for each in left if each.is_outside}
+        of_case = score_files(
+            {each: each.file for each in left},
+            reference.file,
+            task.regions,
+            case=case,
+            ignore_label=task.ignore_label,
+            tolerance_mm=tolerance_mm,
+            read=lambda file: _checked(read(file), file, task, label_map) if file in outside else read(file),
+            new_labels=label_map,
+        )
+        scores |= of_case.scores
+        refused = of_case.refused
+        known.add(of_case.scores)
     rows = {
         each: score_rows(
-            of_regions,
+            scores[each],
             model=each.model,
             fold=each.fold,
             case=each.case,
             subset=each.subset,
             modalities=task.modalities,
         )
-        for each, of_regions in of_case.scores.items()
+        for each in predictions
+        if each in scores
     }
-    return Scored(rows, of_case.refused)
+    return Scored(rows, refused)
+
+
+def _checked(found: LabelFile, file: Path, task: Task, label_map: Mapping[int, int]) -> LabelFile:
+    """Return a prediction from outside with its labels mapped.
+
+    Raises:
+        ValueError: it holds other values than the dataset's labels.
+    """
+    labels = relabelled(found.labels, label_map)
+    others = sorted(set(np.unique(labels).tolist()) - set(task.labels))
+    if others:
+        raise ValueError(
+            f"{file} holds {listed(others)}, and the dataset's labels are {listed(task.labels)}: write these, or "
+            "say by "
+            f"--map-labels what is meant, for example {others[0]}={task.labels[-1]}."
+        )
+    return replace(found, labels=labels)
+
+
+def _content(file: Path) -> str:
+    """Return a fingerprint of a label map; a 3-D TIFF has its spacing in CASE.json beside it."""
+    beside = file.with_suffix(".json")
+    has_spacing_beside = file.suffix.lower() in (".tif", ".tiff") and beside.is_file()
+    return file_fingerprint(file) + (f" {file_fingerprint(beside)}" if has_spacing_beside else "")
+
+
+class _Known:
+    """The scores of one case that are stored, of every model."""
+
+    def __init__(
+        self,
+        case: str,
+        reference: Reference,
+        task: Task,
+        label_map: Mapping[int, int],
+        tolerance_mm: float,
+        folder: Path | None,
+    ) -> None:
+        self._case, self._folder, grid = case, folder, reference.grid
+        self._stored: dict[str, dict[str, Scores]] = {}
+        self._fingerprints: dict[Path, str] = {}
+        try:
+            self._origin: dict[str, Any] | None = {
+                "nnunet_missingmod": __version__,
+                "reference": _content(reference.file),
+                "regions": {name: list(labels) for name, labels in task.regions.items()},
+                "labels": list(task.labels),
+                "ignore_label": task.ignore_label,
+                "label_map": {str(value): label for value, label in sorted(label_map.items())},
+                "tolerance_mm": tolerance_mm,
+                # How files are read, and the grid on which they must lie.
+                "reader": task.reader,
+                "grid": None if grid is None else fingerprint(list(grid.shape), dict(grid.properties)),
+                "tolerance_voxels": reference.tolerance_voxels,
+                "nifti_transform": reference.nifti_transform,
+                "headers": reference.headers,
+            }
+        except OSError:  # scoring says so
+            self._origin = None
+
+    def scores(self, prediction: ToScore) -> Scores | None:
+        """Return the scores of a prediction, or None if they are not known."""
+        if self._folder is None or self._origin is None:
+            return None
+        if prediction.model not in self._stored:
+            store = ScoreStore(self._folder / prediction.model)
+            self._stored[prediction.model] = store.read(self._case, self._origin)
+        try:
+            key = _content(prediction.file)
+        except OSError:  # as before
+            return None
+        self._fingerprints[prediction.file] = key
+        return self._stored[prediction.model].get(key)
+
+    def add(self, scores: Mapping[ToScore, Scores]) -> None:
+        """Store the scores of predictions beside those that are there."""
+        if self._folder is None or self._origin is None:
+            return
+        for model in dict.fromkeys(each.model for each in scores):
+            found = {self._fingerprints[each.file]: of for each, of in scores.items() if each.model == model}
+            ScoreStore(self._folder / model).write(self._case, self._origin, self._stored[model] | found)

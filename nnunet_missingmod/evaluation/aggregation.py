@@ -41,10 +41,18 @@ _BRATS_ORDER = (
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the mean over ``subsets`` of the mean over cases."""
+    """A column of a table: the mean over ``subsets`` of the mean over cases.
+
+    With ``weights``, one for each subset and 1 in sum, it is a weighted mean over the subsets; no test is made of it.
+    """
 
     heading: str
     subsets: tuple[Subset, ...]
+    weights: tuple[float, ...] = ()
+
+    def weights_of(self, regions: int) -> NDArray[np.float64] | None:
+        """Return the weights of the columns of `CaseValues.of` for so many regions; None if all are alike."""
+        return np.tile(np.asarray(self.weights) / regions, regions) if self.weights else None
 
     def is_subset_of(self, modalities: Sequence[str]) -> bool:
         """Return whether the column is a single subset under its own name, which tables then show by dots."""

@@ -17,6 +17,9 @@ from nnunet_missingmod.evaluation.scoring import RegionScore
 from nnunet_missingmod.modalities import subset_name
 from nnunet_missingmod.storage import write_text
 
+UNKNOWN_VOXELS = -1
+"""In place of a number of voxels where scores came without; no convention on empty masks changes such a row."""
+
 
 @dataclass(frozen=True)
 class ScoreRow:
@@ -24,6 +27,7 @@ class ScoreRow:
 
     ``model`` names what is compared; ``fold`` tells its runs apart (a fold, a seed), and is what one likes if there is
     one run; ``subset`` is the `subset_name` of what the model was given. The measurements are those of `RegionScore`.
+    Rows from elsewhere may have `UNKNOWN_VOXELS` for both sizes.
     """
 
     model: str
@@ -99,7 +103,8 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
     """Return the rows, followed by those of ``region`` again with predictions below ``voxels`` taken as empty.
 
     The measurements tell all that is needed: no image is read. The relabelled voxels stay in every region that holds
-    both labels, so that WT and TC of BraTS are what they were; a region of necrotic core alone would not be.
+    both labels, so that WT and TC of BraTS are what they were; a region of necrotic core alone would not be. Rows of
+    `UNKNOWN_VOXELS` are left out of it.
 
     Raises:
         ValueError: ``voxels`` is below 1, or no row is of that region.
@@ -107,8 +112,9 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
     if voxels < 1:
         raise ValueError(f"The rule's threshold is 1 voxel or more, got {voxels}.")
     kept = list(rows)
-    ruled = [_applied(row, voxels) for row in kept if row.region == region]
-    if not ruled:
+    of_region = [row for row in kept if row.region == region]
+    ruled = [_applied(row, voxels) for row in of_region if row.predicted_voxels != UNKNOWN_VOXELS]
+    if not of_region:
         raise ValueError(f"There is no region {region!r}; the regions are {', '.join({r.region: 0 for r in kept})}.")
     return kept + [replace(row, region=rule_name(region, voxels)) for row in ruled]
 

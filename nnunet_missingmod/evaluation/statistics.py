@@ -63,15 +63,20 @@ class Bootstrap:
         if not 0 < self.confidence < 1:
             raise ValueError(f"The confidence lies between 0 and 1, got {self.confidence}.")
 
-    def interval(self, values: NDArray[Any], patients: Sequence[Hashable] | None = None) -> Interval:
+    def interval(
+        self,
+        values: NDArray[Any],
+        patients: Sequence[Hashable] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Interval:
         """Return the mean over columns of the mean over cases of an array (cases, columns), with its interval.
 
         A column's mean leaves out NaN; if a column is all NaN, the mean is undefined. Resamples in which a column has
         no case are left out. ``patients`` names the patient of each case; by default each case is a patient. With fewer
-        than two patients there is no interval.
+        than two patients there is no interval. ``weights`` of the columns, 1 in sum, make their mean a weighted one.
         """
         values = np.ascontiguousarray(values, np.float64)  # so that the order of summation is always the same
-        mean, count = column_mean(values)
+        mean, count = column_mean(values, weights)
         defined = ~np.isnan(values).all(axis=1)
         owners = list(range(len(values))) if patients is None else list(patients)
         if len(owners) != len(values):
@@ -86,25 +91,32 @@ class Bootstrap:
         np.add.at(counts, rows, ~np.isnan(values[defined]))
         if (counts == counts[:, :1]).all():
             # All columns have the same cases, so averaging columns first gives the same result and is faster.
-            sums, counts = sums.mean(axis=1, keepdims=True), counts[:, :1]
-        weights = _weights(len(index), self.resamples, self.seed)
+            sums, counts = _over_columns(sums, weights)[:, None], counts[:, :1]
+            weights = None
+        drawn = _weights(len(index), self.resamples, self.seed)
         with np.errstate(invalid="ignore"):
-            means = ((weights @ sums) / (weights @ counts)).mean(axis=1)  # resamples
+            means = _over_columns((drawn @ sums) / (drawn @ counts), weights)  # resamples
         tail = 50 * (1 - self.confidence)
         low, high = np.percentile(means[~np.isnan(means)], (tail, 100 - tail))
         return Interval(mean, float(low), float(high), count)
 
 
-def column_mean(values: NDArray[Any]) -> tuple[float, int]:
+def column_mean(values: NDArray[Any], weights: NDArray[np.float64] | None = None) -> tuple[float, int]:
     """Return the mean over columns of the mean over cases of an array (cases, columns), and a column's fewest cases.
 
-    A column's mean leaves out NaN; if a column is all NaN, the mean is NaN and the number of cases 0.
+    A column's mean leaves out NaN; if a column is all NaN, the mean is NaN and the number of cases 0. ``weights`` are
+    as in `Bootstrap.interval`.
     """
     values = np.ascontiguousarray(values, np.float64)
     counts = np.count_nonzero(~np.isnan(values), axis=0)
     if not counts.size or not counts.all():
         return nan, 0
-    return float((np.nansum(values, axis=0) / counts).mean()), int(counts.min())
+    return float(_over_columns(np.nansum(values, axis=0) / counts, weights)), int(counts.min())
+
+
+def _over_columns(means: NDArray[np.float64], weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the mean over the last axis, the columns; with ``weights`` the weighted one."""
+    return np.asarray(means.mean(axis=-1) if weights is None else means @ weights)
 
 
 @lru_cache(maxsize=4)

@@ -8,8 +8,8 @@ import SimpleITK as sitk
 
 from nnunet_missingmod.benchmarking.cases import EvaluationCase
 from nnunet_missingmod.benchmarking.references import check_references
-from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
+from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.workers import Workers
 

@@ -47,7 +47,7 @@ EARLIER = {
     "predict": [
         *("-i", "X", "-o", "Y", "-d", "1", "-c", "2d", "-tr", "T", "-p", "P", "-f", "0", "1", "-chk", "C"),
         *("-device", "cpu", "-step_size", "0.5", "--disable_tta", "-prev_stage_predictions", "Z", "-np", "2"),
-        *("--save_probabilities", "--continue_prediction", "-num_parts", "2", "-part_id", "1"),
+        *("--save_probabilities", "--continue_prediction", "-num_parts", "2", "--part_id", "1"),
     ],
     "advise": ["-m", "X", "-d", "1", "-c", "2d", "-tr", "T", "-p", "P", "--present", "T1", "T2"],
 }
@@ -141,9 +141,9 @@ STARTS = {
 # What may be given as a path: each is refused if it is empty.
 PATHS = {
     "predict": ["-i", "-o", "-m", "-prev_stage_predictions", "--image", "--image=T1=", "-chk", "-d", "--case"],
-    "evaluate": ["-i", "-o", "-m", "-m=x=", "-ref", "-chk", ""],
+    "evaluate": ["-i", "-o", "-m", "-m=x=", "-ref", "-chk", "--predictions", "--scores", "--prevalence", ""],
     "audit": ["-i", "-o", "-m", "--scores", "--scores=x=", "-chk", "-d"],
-    "inspect": ["-o", "-d", ""],
+    "inspect": ["-i", "-o", "-d", "--prevalence", ""],
     "phantom": ["-o", "--name"],
     "convert-brats": ["-o", "", "--name"],
     "demo": ["-o"],

@@ -16,12 +16,13 @@ TORCH = {"torch", "dynamic_network_architectures"}
 HOST = {"nnunetv2", "batchgenerators", "batchgeneratorsv2"}
 FLOORS: tuple[dict[str, set[str]], ...] = (
     {"errors": set()},
-    {"keys": set(), "modalities": set(), "storage": set(), "workers": set()},
-    {"network_choices": set(), "prevalence": set()},
+    {"keys": set(), "modalities": set(), "sequence_names": set(), "storage": set(), "workers": set()},
+    {"network_choices": set(), "subset_notation": set()},
     {
         "co_training_choices": set(),
         "distillation_choices": set(),
         "dropout_choices": set(),
+        "prevalence": set(),
         "subset_choices": set(),
     },
     {"choices": set(), "absence": {"numpy", "torch"}},

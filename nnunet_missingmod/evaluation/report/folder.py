@@ -18,6 +18,7 @@ from nnunet_missingmod.evaluation.conventions import (
     choose_convention,
 )
 from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
+from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.leading import further_pairs
@@ -44,6 +45,7 @@ def write_report(
     bootstrap: Bootstrap | None = None,
     patients: Mapping[str, str] | None = None,
     least_size: Mapping[str, int] | None = None,
+    prevalence: Mapping[Subset, float] | None = None,
     pictures: Sequence[tuple[str, Path]] = (),
     latents: Mapping[str, Latents] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -61,6 +63,7 @@ def write_report(
         bootstrap: of the confidence intervals.
         patients: the patient of a case where that is not the case itself.
         least_size: {region: voxels} to score under `with_least_size` too, beside the raw region.
+        prevalence: how often each subset occurs, for a column of the mean that is weighted by it.
         pictures: (caption, PNG file) to show, such as a `qualitative_grid`.
         latents: of each model, for `latent_plot`.
         provenance: names and values that say where the numbers come from: command, versions, models.
@@ -79,6 +82,8 @@ def write_report(
     if len(raw_regions) > 1:
         groups[MEAN_OF_REGIONS] = raw_regions
 
+    weighted = (prevalence_column(prevalence, modalities),) if prevalence else ()
+
     def tables(metric: Metric, used: Convention) -> MetricTables:
         values = pool(scored, modalities=modalities, metric=metric, convention=used)
         by_subset, by_count = (
@@ -96,7 +101,7 @@ def write_report(
             patients=patients,
             comparisons=tests,
         )
-        both = table(by_subset), table(by_count)
+        both = table((*by_subset, *weighted)), table((*by_count, *(weighted if by_count else ())))
         rivals = compare_pairs(
             values,
             further_pairs(both, pairs),

@@ -144,7 +144,9 @@ def _draw_dots(axes: Axes, table: Table, centres: Sequence[float], *, top: float
                 axes.plot([x], [y], "o", markersize=7, color=INK if channel in column.subsets[0] else PALE)
     for column, x in zip(table.columns, centres, strict=True):
         if not column.is_subset_of(table.modalities):
-            axes.text(x, top + _DOT_ROW / 2, plain(column.heading), ha="center", va="center", fontsize=8.5, color=INK)
+            # A cell has no room for the heading of the mean that is weighted by prevalence.
+            heading = "weighted" if column.weights else plain(column.heading)
+            axes.text(x, top + _DOT_ROW / 2, heading, ha="center", va="center", fontsize=8.5, color=INK)
 
 
 def _draw_bars(

@@ -109,6 +109,8 @@ def _means(table: Table) -> dict[Cell, dict[str, float]]:
         if row.is_difference:
             continue
         for column, value in zip(table.columns, row.values, strict=True):
+            if column.weights:  # it has no test
+                continue
             of_cell = cells.setdefault((row.region, frozenset(column.subsets)), {})
             if not isnan(value):
                 of_cell[row.model] = value

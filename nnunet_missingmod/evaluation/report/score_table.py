@@ -104,11 +104,12 @@ def _in_groups(lines: Sequence[ScoreLine]) -> Iterable[ScoreLine]:
 
 
 def _cells(row: TableRow, table: Table, leads: Mapping[Cell, Lead]) -> list[ScoreCell]:
-    """Return a row as cells; a difference of models leads nothing."""
+    """Return a row as cells; a difference of models and a weighted mean lead nothing."""
     means = cell_texts(row, table.metric, intervals=False)
     cells = []
     for index, column in enumerate(table.columns):
-        lead = None if row.is_difference else leads.get((row.region, frozenset(column.subsets)))
+        leads_nothing = row.is_difference or bool(column.weights)
+        lead = None if leads_nothing else leads.get((row.region, frozenset(column.subsets)))
         cells.append(ScoreCell(means[index], _interval(row, index, table), lead.mark(row.model) if lead else None))
     return cells
 

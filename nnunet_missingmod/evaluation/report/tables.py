@@ -125,34 +125,44 @@ def table_of(
     owners = [(patients or {}).get(case, case) for case in values.cases]
     if comparisons is None and bootstrap is not None:
         comparisons = compare_pairs(
-            values, differences, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients
+            values,
+            differences,
+            columns=[column for column in columns if not column.weights],
+            bootstrap=bootstrap,
+            regions=groups,
+            patients=patients,
         )
     compared = {(each.model, each.baseline, each.region, frozenset(each.subsets)): each for each in comparisons or ()}
 
-    def tests_of(model: str, baseline: str, region: str) -> list[Comparison]:
-        if not compared:
-            return []
-        found = ((compared[model, baseline, region, frozenset(column.subsets)], column) for column in columns)
-        return [replace(each, heading=column.heading) for each, column in found]
+    def test_of(model: str, baseline: str, region: str, column: Column) -> Comparison | None:
+        if not compared or column.weights:
+            return None
+        return replace(compared[model, baseline, region, frozenset(column.subsets)], heading=column.heading)
 
-    def cell(scores: NDArray[Any]) -> Interval:
+    def cell(scores: NDArray[Any], weights: NDArray[Any] | None) -> Interval:
         if bootstrap is not None:
-            return bootstrap.interval(scores, owners)
-        mean, count = column_mean(scores)
+            return bootstrap.interval(scores, owners, weights)
+        mean, count = column_mean(scores, weights)
         return Interval(mean, nan, nan, count)
 
     table_rows = []
     for region, members in groups.items():
         for model in values.models:
-            cells = [cell(values.of(model, members, column.subsets)) for column in columns]
+            cells = [
+                cell(values.of(model, members, column.subsets), column.weights_of(len(members))) for column in columns
+            ]
             table_rows.append(_row(region, model, cells, with_intervals=bootstrap is not None))
         for model, baseline in differences:
-            tests = tests_of(model, baseline, region)
-            cells = [each.difference for each in tests] or [
-                cell(values.difference(model, baseline, members, column.subsets)) for column in columns
+            tests = [test_of(model, baseline, region, column) for column in columns]
+            cells = [
+                cell(values.difference(model, baseline, members, column.subsets), column.weights_of(len(members)))
+                if test is None
+                else test.difference
+                for test, column in zip(tests, columns, strict=True)
             ]
             line = _row(region, f"{model}{MINUS}{baseline}", cells, with_intervals=bootstrap is not None)
-            p_holm, marks = tuple(each.p_holm for each in tests), tuple(map(_mark, tests))
+            p_holm = tuple(nan if test is None else test.p_holm for test in tests) if any(tests) else ()
+            marks = tuple("" if test is None else _mark(test) for test in tests) if any(tests) else ()
             table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
     return Table(
         modalities=values.modalities,
@@ -161,7 +171,13 @@ def table_of(
         metric=values.metric,
         convention=values.convention,
         confidence=None if bootstrap is None else bootstrap.confidence,
-        comparisons=tuple(each for pair in differences for region in groups for each in tests_of(*pair, region)),
+        comparisons=tuple(
+            test
+            for pair in differences
+            for region in groups
+            for test in (test_of(*pair, region, column) for column in columns)
+            if test is not None
+        ),
     )
 
 
