@@ -17,8 +17,8 @@ from typing import Any
 
 from nnunet_missingmod.evaluation.aggregation import pool
 from nnunet_missingmod.evaluation.conventions import DICE, Convention
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval
 from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import write_text
 

@@ -17,7 +17,7 @@ REFERENCE[0, :2] = 1
 REFERENCE[0, 0] = 2
 HEADER = (
     "model,fold,case,subset,num_present,region,dice,hd95_mm,nsd,nsd_tolerance_mm,reference_voxels,predicted_voxels,"
-    "diagonal_mm"
+    "diagonal_mm,voxel_mm3"
 )
 
 
@@ -27,8 +27,8 @@ def test_rows_hold_the_closed_form_by_subset_and_region():
     scores = CaseScorer(REFERENCE, SPACING, REGIONS, tolerance_mm=0.5).score(half)
     diagonal_mm = math.sqrt(6**2 + 4**2 + 4**2)
     assert score_rows(scores, model="ours", fold="2", case="c1", subset=(2, 0), modalities=MODALITIES) == [
-        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "all", 2 * 4 / (8 + 4), 1.0, 8 / 12, 0.5, 8, 4, diagonal_mm),
-        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "core", 1.0, 0.0, 1.0, 0.5, 4, 4, diagonal_mm),
+        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "all", 2 * 4 / (8 + 4), 1.0, 8 / 12, 0.5, 8, 4, diagonal_mm, 3.0),
+        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "core", 1.0, 0.0, 1.0, 0.5, 4, 4, diagonal_mm, 3.0),
     ]
 
 

@@ -17,6 +17,7 @@ from nnunet_missingmod.evaluation.conventions import (
     Metric,
     choose_convention,
 )
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
@@ -24,7 +25,7 @@ from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import comparisons_to_csv, to_csv, to_latex, to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow, with_least_size
-from nnunet_missingmod.evaluation.statistics import Bootstrap, compare_pairs
+from nnunet_missingmod.evaluation.statistics import compare_pairs
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.storage import write_text
 

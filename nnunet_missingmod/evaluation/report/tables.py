@@ -7,7 +7,7 @@ comparable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
+from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Bootstrap, Interval, column_mean
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval, column_mean, compare_pairs
+from nnunet_missingmod.evaluation.statistics import (
+    Comparison,
+    compare_pairs,
+    difference_intervals,
+    value_intervals,
+)
 
 SIGNIFICANT = 0.05
 """A corrected p value below this is marked in tables and figures: with `AGREES`, or with `DISAGREES` where the ranks of
@@ -66,8 +72,9 @@ class Table:
         """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
         parts = [f"{self.metric.heading}, mean over cases; {self.convention.text(self.metric)}."]
         if self.confidence is not None and intervals:
+            kind = f"studentised, from {SKEWED_FROM} patients on" if self.metric.skewed else "expanded percentiles"
             parts.append(
-                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients."
+                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients ({kind})."
             )
         if any(mark for row in self.rows for mark in row.marks):
             parts.append(
@@ -122,7 +129,7 @@ def table_of(
     if unknown:
         raise ValueError(f"{unknown[0]!r} has no score rows; the models are {', '.join(values.models)}.")
     groups = {region: (region,) for region in values.regions} if regions is None else regions
-    owners = [(patients or {}).get(case, case) for case in values.cases]
+    owners = values.owners(patients)
     if comparisons is None and bootstrap is not None:
         comparisons = compare_pairs(
             values, differences, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients
@@ -135,23 +142,27 @@ def table_of(
         found = ((compared[model, baseline, region, frozenset(column.subsets)], column) for column in columns)
         return [replace(each, heading=column.heading) for each, column in found]
 
-    def cell(scores: NDArray[Any]) -> Interval:
+    def cells(arrays: Sequence[NDArray[Any]], intervals: Callable[..., list[Interval]]) -> list[Interval]:
         if bootstrap is not None:
-            return bootstrap.interval(scores, owners)
-        mean, count = column_mean(scores)
-        return Interval(mean, nan, nan, count)
+            return intervals(values, arrays, owners, bootstrap)
+        return [Interval(mean, nan, nan, count) for mean, count in map(column_mean, arrays)]
 
     table_rows = []
     for region, members in groups.items():
-        for model in values.models:
-            cells = [cell(values.of(model, members, column.subsets)) for column in columns]
-            table_rows.append(_row(region, model, cells, with_intervals=bootstrap is not None))
+        of_models = cells(
+            [values.of(model, members, column.subsets) for model in values.models for column in columns],
+            value_intervals,
+        )
+        for position, model in enumerate(values.models):
+            of_model = of_models[position * len(columns) : (position + 1) * len(columns)]
+            table_rows.append(_row(region, model, of_model, with_intervals=bootstrap is not None))
         for model, baseline in differences:
             tests = tests_of(model, baseline, region)
-            cells = [each.difference for each in tests] or [
-                cell(values.difference(model, baseline, members, column.subsets)) for column in columns
-            ]
-            line = _row(region, f"{model}{MINUS}{baseline}", cells, with_intervals=bootstrap is not None)
+            of_pair = [each.difference for each in tests] or cells(
+                [values.difference(model, baseline, members, column.subsets) for column in columns],
+                difference_intervals,
+            )
+            line = _row(region, f"{model}{MINUS}{baseline}", of_pair, with_intervals=bootstrap is not None)
             p_holm, marks = tuple(each.p_holm for each in tests), tuple(map(_mark, tests))
             table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
     return Table(

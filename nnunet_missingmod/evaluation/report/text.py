@@ -10,8 +10,9 @@ from math import isnan
 
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Metric
+from nnunet_missingmod.evaluation.intervals import Interval
 from nnunet_missingmod.evaluation.report.tables import Table, TableRow
-from nnunet_missingmod.evaluation.statistics import Comparison, Interval
+from nnunet_missingmod.evaluation.statistics import Comparison
 
 _IN_LATEX = str.maketrans(
     {

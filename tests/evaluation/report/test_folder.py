@@ -9,10 +9,10 @@ import pytest
 from evaluation.evaluation_rows import BRATS_NAMES, random_rows, row
 
 from nnunet_missingmod.evaluation.conventions import NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.evaluation.report.figures import save_png
 from nnunet_missingmod.evaluation.report.folder import write_report
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 QUICK = Bootstrap(resamples=100)
 TABLES = {

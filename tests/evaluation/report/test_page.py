@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, HD95, NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report import page
 from nnunet_missingmod.evaluation.report.figures import save_png
 from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report, score_table
 from nnunet_missingmod.evaluation.report.tables import region_table, table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 QUICK = Bootstrap(resamples=100, seed=7)
 HOSTILE = "<script>alert('x')</script> & \"quoted\""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import DICE, HD95, NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
 from nnunet_missingmod.evaluation.report.tables import region_table, table_of
 from nnunet_missingmod.evaluation.report.text import (
     comparison_cells,
@@ -23,7 +24,7 @@ from nnunet_missingmod.evaluation.report.text import (
     to_latex,
     to_markdown,
 )
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval
+from nnunet_missingmod.evaluation.statistics import Comparison
 
 ONE = Comparison(
     "ours",

@@ -1,0 +1,333 @@
+"""Confidence intervals over patients: of means, by the bootstrap, and of shares and of F1, by Wilson's score.
+
+Every interval of tables, comparisons, model card and report is one of these; docs/metrics.md has their coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, isnan, nan, sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SKEWED_FROM = 12
+"""The fewest patients for which a studentised interval is shown: with fewer it covers too seldom."""
+
+# From so many patients on, how often each is drawn comes from independent Poisson distributions.
+_MANY_PATIENTS = 200
+# How many columns are resampled at once: 5000 means of each are 20 MB.
+_COLUMNS_AT_ONCE = 512
+# Limits are rounded to so many decimals, so that they do not depend on how many means are resampled at once.
+_DECIMALS = 12
+# A standard deviation below this share of the mean is a rounding error.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, the limits of its confidence interval, and the number of cases it averages; undefined numbers are NaN.
+
+    If it averages several subsets or regions, ``count`` is that of the one with the fewest cases.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return the numbers by name, undefined ones as None, since JSON has no NaN."""
+        ends = {"mean": self.mean, "low": self.low, "high": self.high}
+        return {**{name: None if isnan(value) else value for name, value in ends.items()}, "count": self.count}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The patient-level bootstrap (Efron 1979): its number of resamples, its confidence and its seed.
+
+    Patients are drawn with replacement, each with all of its cases, subsets and regions. These are not independent of
+    each other; resampling them separately would give intervals that are far too narrow. From 200 patients on, how often
+    each is drawn follows a Poisson distribution of mean 1 in place of the multinomial one, which is the same to within
+    one part in the number of patients (Hanley and MacGibbon 2006) and spares most of the drawing.
+    """
+
+    resamples: int = 5000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: there are fewer than 100 resamples, or the confidence is not between 0 and 1.
+        """
+        if self.resamples < 100:
+            raise ValueError(f"An interval needs 100 resamples or more, got {self.resamples}.")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"The confidence lies between 0 and 1, got {self.confidence}.")
+
+    def interval(
+        self,
+        values: NDArray[Any],
+        patients: Sequence[Hashable] | None = None,
+        *,
+        skewed: bool = False,
+        bounds: tuple[float, float] = (-inf, inf),
+    ) -> Interval:
+        """Return the mean over columns of the mean over cases of an array (cases, columns), with its interval.
+
+        A column's mean leaves out NaN; if a column is all NaN, the mean is undefined. Resamples in which a column has
+        no case are left out. ``patients`` names the patient of each case; by default each case is a patient. With fewer
+        than two patients there is no interval.
+
+        The interval is the expanded percentile interval (Hesterberg 2015, section 4.2): the percentiles ``P`` and ``1 -
+        P`` of the resampled means with ``P = Phi(-sqrt(n / (n - 1)) t)``, n patients and t the quantile of Student's t
+        of n - 1 degrees of freedom. Plain percentiles (``P`` = 2.5 %) give intervals that are too narrow for few
+        patients.
+
+        With ``skewed`` it is the studentised interval (Efron and Tibshirani 1993, section 12.5), which follows long
+        tails: ``mean - q s`` with q the upper and the lower percentile of ``(mean* - mean) / s*`` over the resamples,
+        and s, s* the standard errors of the mean, linearised (the infinitesimal jackknife) where columns differ in
+        their cases. Its limits are moved into ``bounds``, the values that a mean can have; with fewer than
+        `SKEWED_FROM` patients there is none.
+        """
+        return self.intervals([values], patients, skewed=skewed, bounds=bounds)[0]
+
+    def intervals(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        patients: Sequence[Hashable] | None = None,
+        *,
+        skewed: bool = False,
+        bounds: tuple[float, float] = (-inf, inf),
+    ) -> list[Interval]:
+        """Return the `interval` of every array, all of the same cases; many at once are several times faster."""
+        found: list[Interval] = []
+        to_resample: dict[int, list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]] = {}
+        for position, values in enumerate(arrays):
+            # In this layout the order of summation is always the same.
+            array = np.ascontiguousarray(values, np.float64)
+            mean, count = column_mean(array)
+            found.append(Interval(mean, nan, nan, count))
+            sums, counts = _by_patient(array, patients)
+            if not isnan(mean) and len(sums) >= (SKEWED_FROM if skewed else 2):
+                to_resample.setdefault(len(sums), []).append((position, sums, counts))
+        for number, of_number in to_resample.items():
+            limits = self._studentised if skewed else self._percentiles
+            for position, low, high in limits(of_number, number):
+                ends = (min(max(round(end, _DECIMALS), bounds[0]), bounds[1]) for end in (low, high))
+                found[position] = Interval(found[position].mean, *ends, found[position].count)
+        return found
+
+    def resampled(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of every resample, (patients, columns) -> (columns, resamples)."""
+        return columns.T @ _weights(len(columns), self.resamples, self.seed)
+
+    def percentiles(self, resampled: NDArray[np.float64], patients: int) -> tuple[float, float]:
+        """Return the limits of the expanded percentile interval; NaN is left out."""
+        from scipy.special import stdtrit
+
+        quantile = float(stdtrit(patients - 1, (1 + self.confidence) / 2))
+        tail = 100 * NormalDist().cdf(-sqrt(patients / (patients - 1)) * quantile)
+        low, high = np.percentile(resampled[~np.isnan(resampled)], (tail, 100 - tail))
+        return float(low), float(high)
+
+    def _percentiles(
+        self, cells: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]], patients: int
+    ) -> Iterator[tuple[int, float, float]]:
+        """Yield position, low and high of each cell of sums and counts, (patients, columns) both."""
+        for group in _in_groups(cells):
+            distinct: dict[bytes, int] = {}
+            columns: list[NDArray[np.float64]] = []
+            places = []
+            for _, *parts in group:
+                for column in (column for part in parts for column in part.T):
+                    key = column.tobytes()
+                    if key not in distinct:
+                        distinct[key] = len(columns)
+                        columns.append(column)
+                places.append([[distinct[column.tobytes()] for column in part.T] for part in parts])
+            totals = self.resampled(np.stack(columns, axis=1))
+            for (position, _, _), (sums, counts) in zip(group, places, strict=True):
+                with np.errstate(invalid="ignore"):
+                    means = (totals[sums] / totals[counts]).mean(axis=0)
+                yield position, *self.percentiles(means, patients)
+
+    def _studentised(
+        self, cells: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]], patients: int
+    ) -> Iterator[tuple[int, float, float]]:
+        """Yield position, low and high of each cell, from one linearised value per patient."""
+        drawn = self.resampled(np.ones((patients, 1)))[0]
+        tail = 50 * (1 - self.confidence)
+        for start in range(0, len(cells), _COLUMNS_AT_ONCE // 2):
+            group = cells[start : start + _COLUMNS_AT_ONCE // 2]
+            values = np.stack([_linearised(sums, counts) for _, sums, counts in group], axis=1)
+            centres = values.mean(axis=0)
+            values = values - centres
+            shifts = self.resampled(values) / drawn
+            squares = self.resampled(np.square(values)) / drawn
+            spread = np.sqrt(np.maximum(squares - np.square(shifts), 0) / (patients - 1))
+            errors = np.sqrt(np.square(values).sum(axis=0) / (patients * (patients - 1)))
+            for (position, _, _), centre, error, shift, of_cell in zip(
+                group, centres, errors, shifts, spread, strict=True
+            ):
+                varies = of_cell > _ROUNDING * (abs(centre) + error)
+                if error <= _ROUNDING * abs(centre) or not varies.any():
+                    yield position, float(centre), float(centre)
+                    continue
+                low, high = np.percentile(shift[varies] / of_cell[varies], (tail, 100 - tail))
+                yield position, float(centre - high * error), float(centre - low * error)
+
+
+def column_mean(values: NDArray[Any]) -> tuple[float, int]:
+    """Return the mean over columns of the mean over cases of an array (cases, columns), and a column's fewest cases.
+
+    A column's mean leaves out NaN; if a column is all NaN, the mean is NaN and the number of cases 0.
+    """
+    values = np.ascontiguousarray(values, np.float64)
+    counts = np.count_nonzero(~np.isnan(values), axis=0)
+    if not counts.size or not counts.all():
+        return nan, 0
+    return float((np.nansum(values, axis=0) / counts).mean()), int(counts.min())
+
+
+def patient_numbers(patients: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return the number of each case's patient, in the order in which patients first occur."""
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(patient, len(number)) for patient in patients], np.int64)
+
+
+def per_patient(values: NDArray[Any], patients: Sequence[Hashable]) -> NDArray[np.float64]:
+    """Return the mean of each patient's defined values, (cases, columns) -> (patients with any,)."""
+    sums, counts = (part.sum(axis=1) for part in _by_patient(np.asarray(values, np.float64), patients, whole=True))
+    return sums / counts
+
+
+def share_interval(
+    events: NDArray[Any],
+    trials: NDArray[Any],
+    patients: Sequence[Hashable] | None = None,
+    *,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the share ``sum(events) / sum(trials)`` over cases with Wilson's score interval over patients.
+
+    The interval is that of ``n p (1 - p)``-variance with n the effective number of trials (Korn and Graubard 1998):
+    ``n = p (1 - p) / s^2``, s the linearised standard error of the share over patients. With one trial per patient this
+    is Wilson's interval of one trial fewer. If all patients have the same
+    share, none or all for example, n is the number of patients with any trial. ``z`` is Student's quantile in place of
+    the normal one, for the few patients. ``count`` is the number of patients with any trial.
+
+    Args:
+        events: how many (or what part) of the trials of each case are events.
+        trials: of each case; a case without any does not count.
+        patients: the patient of each case, by default the case itself.
+    """
+    from scipy.special import stdtrit
+
+    both = np.stack([np.asarray(events, np.float64), np.asarray(trials, np.float64)], axis=1)
+    both[~(both[:, 1] > 0)] = np.nan
+    sums, _ = _by_patient(both, patients, whole=True)
+    number = len(sums)
+    if not number:
+        return Interval(nan, nan, nan, 0)
+    all_events, all_trials = sums.sum(axis=0)
+    share = float(all_events / all_trials)
+    if number < 2:
+        return Interval(share, nan, nan, number)
+    residuals = (sums[:, 0] - share * sums[:, 1]) / all_trials
+    variance = float(np.square(residuals).sum()) * number / (number - 1)
+    effective = share * (1 - share) / variance if variance > _ROUNDING**2 else float(number)
+    z = float(stdtrit(number - 1, (1 + confidence) / 2))
+    middle = (share + z * z / (2 * effective)) / (1 + z * z / effective)
+    half = z / (1 + z * z / effective) * sqrt(share * (1 - share) / effective + z * z / (4 * effective**2))
+    return Interval(share, round(max(middle - half, 0.0), _DECIMALS), round(min(middle + half, 1.0), _DECIMALS), number)
+
+
+def _by_patient(
+    values: NDArray[np.float64], patients: Sequence[Hashable] | None, *, whole: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each patient's sum and number of defined values, (patients with any, columns) both.
+
+    Where every patient has as many values in one column as in all others, which the mean over columns and over cases
+    can exchange, both are of one column, the mean over columns; not with ``whole``.
+
+    Raises:
+        ValueError: there are not as many patients as cases.
+    """
+    if patients is not None and len(patients) != len(values):
+        raise ValueError(f"Each of the {len(values)} cases has a patient, got {len(patients)}.")
+    known = ~np.isnan(values)
+    kept = known.any(axis=1)
+    sums, counts = np.where(known, values, 0.0)[kept], known[kept].astype(np.float64)
+    if not whole and counts.size and (counts == counts[:, :1]).all():
+        sums, counts = sums.mean(axis=1, keepdims=True), counts[:, :1]
+    if patients is None:
+        return sums, counts
+    owners = patient_numbers([patient for patient, keep in zip(patients, kept, strict=True) if keep])
+    number = int(owners.max()) + 1 if len(owners) else 0
+    if number == len(owners):
+        return sums, counts
+    totals = np.zeros((2, number, sums.shape[1]))
+    np.add.at(totals[0], owners, sums)
+    np.add.at(totals[1], owners, counts)
+    return totals[0], totals[1]
+
+
+def _linearised(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one value per patient whose mean is the mean over columns of ``sum / count``, and whose spread is its own.
+
+    The value of patient i is ``m + n mean_c((s_ic - m_c n_ic) / N_c)``: with one case per patient and column its own
+    mean over columns, else the first-order influence of the patient.
+    """
+    totals = counts.sum(axis=0)
+    means = sums.sum(axis=0) / totals
+    values: NDArray[np.float64] = means.mean() + len(sums) * ((sums - means * counts) / totals).mean(axis=1)
+    return values
+
+
+def _in_groups(
+    cells: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]],
+) -> Iterator[list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]]:
+    """Split cells into groups of about `_COLUMNS_AT_ONCE` columns."""
+    group: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
+    columns = 0
+    for cell in cells:
+        group.append(cell)
+        columns += 2 * cell[1].shape[1]
+        if columns >= _COLUMNS_AT_ONCE:
+            yield group
+            group, columns = [], 0
+    if group:
+        yield group
+
+
+def _weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each patient occurs in each resample, (patients, resamples)."""
+    if patients < _MANY_PATIENTS:
+        return _few_weights(patients, resamples, seed)
+    # Patients are drawn one after another, so that those of fewer are the first of those of more.
+    blocks = -(-patients // _MANY_PATIENTS)
+    return _many_weights(1 << (blocks - 1).bit_length(), resamples, seed)[:patients]
+
+
+@lru_cache(maxsize=4)
+def _few_weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+    return np.ascontiguousarray(drawn.T, np.float64)
+
+
+@lru_cache(maxsize=1)
+def _many_weights(blocks: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return the numbers of ``blocks`` times `_MANY_PATIENTS` patients; kept for a power of two, so for any fewer."""
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((blocks * _MANY_PATIENTS, resamples))
+    for row in drawn:
+        row[:] = generator.poisson(1.0, size=resamples)
+    return drawn
