@@ -26,6 +26,7 @@ from nnunet_missingmod.evaluation.conventions import DICE, Convention, choose_co
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
 from nnunet_missingmod.evaluation.report.folder import write_report
+from nnunet_missingmod.evaluation.report.model_questions import in_short
 from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import to_markdown
@@ -92,6 +93,7 @@ def write_evaluation(
         latents=find_latents(request, scored, sets),
         provenance=provenance,
         failures=failures,
+        margin=request.margin,
     )
     if len(subsets) == 2 ** len(task.modalities) - 1:
         failures += _write_cards(request, task, rows, weights, provenance, patients, convention)
@@ -102,7 +104,7 @@ def write_evaluation(
         task.modalities, scored=values.scored
     )
     shown = table_of(values, columns, differences=pairs, patients=patients)
-    return [*to_markdown(shown).splitlines(), "", f"Report: {page}"]
+    return [*to_markdown(shown).splitlines(), "", *in_short(values, columns[-1], patients=patients), f"Report: {page}"]
 
 
 def _describe_cases(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) -> str:

@@ -162,6 +162,7 @@ class Request:
         device: where networks run.
         jobs: processes for everything else.
         command: as it was called, for the report.
+        margin: of non-inferiority on complete cases, in points of Dice; None if none was given.
     """
 
     models: tuple[NamedModel, ...]
@@ -180,6 +181,7 @@ class Request:
     device: torch.device
     jobs: int
     command: str
+    margin: float | None = None
 
 
 def request_of(args: argparse.Namespace, command: str) -> Request:
@@ -204,6 +206,10 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
     _refuse_folders_of_the_host(args.output)
     if not 0 < args.tolerance < math.inf:
         raise UsageError(f"--tolerance is a number of mm above 0, got {args.tolerance}.")
+    if args.margin is not None and not 0 < args.margin < 100:
+        raise UsageError(f"--margin is a number of points of Dice between 0 and 100, got {args.margin}.")
+    if args.margin is not None and len(models) < 2:
+        raise UsageError("--margin compares a model with --baseline: give two models or more.")
     least_size, label_map = _least_size(args.least_size), _label_map(args.map_labels or ())
 
     # They import torch, which takes seconds, and wrong usage is said without.
@@ -231,6 +237,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         device=device,
         jobs=args.processes,
         command=command,
+        margin=args.margin,
     )
 
 

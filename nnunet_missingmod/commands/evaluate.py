@@ -73,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="regular expression whose group is the patient, from the start of a case's name, as (.+)_[0-9]+; by "
         "default each case is a patient",
     )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help="points of Dice by which complete cases may be worse than the baseline's; say them before you look",
+    )
     add_processes(parser, help="processes for reading, writing and scoring", old=["--jobs"])
     add_device(parser)
     add_window_options(parser)

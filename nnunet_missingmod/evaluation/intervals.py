@@ -1,6 +1,6 @@
-"""Confidence intervals over patients: of means, by the bootstrap, and of shares and of F1, by Wilson's score.
+"""Confidence intervals of means, by the bootstrap over patients.
 
-Every interval of tables, comparisons, model card and report is one of these; docs/metrics.md has their coverage.
+Those of tables, comparisons and model card, and most of the report, are made here; docs/metrics.md has their coverage.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _COLUMNS_AT_ONCE = 512
 _DECIMALS = 12
 # A standard deviation below this share of the mean is a rounding error.
 _ROUNDING = 1e-12
+
+# The position of an array among those given, and of its patients the sums and numbers of values: (patients, columns).
+_Cell = tuple[int, NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -107,26 +110,32 @@ class Bootstrap:
         bounds: tuple[float, float] = (-inf, inf),
     ) -> list[Interval]:
         """Return the `interval` of every array, all of the same cases; many at once are several times faster."""
-        found: list[Interval] = []
-        to_resample: dict[int, list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]] = {}
-        for position, values in enumerate(arrays):
-            # In this layout the order of summation is always the same.
-            array = np.ascontiguousarray(values, np.float64)
-            mean, count = column_mean(array)
-            found.append(Interval(mean, nan, nan, count))
-            sums, counts = _by_patient(array, patients)
-            if not isnan(mean) and len(sums) >= (SKEWED_FROM if skewed else 2):
-                to_resample.setdefault(len(sums), []).append((position, sums, counts))
-        for number, of_number in to_resample.items():
-            limits = self._studentised if skewed else self._percentiles
-            for position, low, high in limits(of_number, number):
-                ends = (min(max(round(end, _DECIMALS), bounds[0]), bounds[1]) for end in (low, high))
-                found[position] = Interval(found[position].mean, *ends, found[position].count)
+        found = [Interval(mean, nan, nan, count) for mean, count in map(column_mean, arrays)]
+        for position, number, low, high in (self._studentised if skewed else self._percentiles)(arrays, patients):
+            if number >= SKEWED_FROM or not skewed:
+                low, high = (min(max(round(end, _DECIMALS), bounds[0]), bounds[1]) for end in (low, high))
+                found[position] = Interval(found[position].mean, low, high, found[position].count)
         return found
 
-    def resampled(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum of every resample, (patients, columns) -> (columns, resamples)."""
-        return columns.T @ _weights(len(columns), self.resamples, self.seed)
+    def resampled_means(
+        self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None = None
+    ) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
+        """Yield position, number of patients and resampled means of every array with a mean and two patients.
+
+        Arrays whose patients with any value are as many are resampled alike: the same patients are drawn of each.
+        """
+        for number, cells in self._by_number(arrays, patients).items():
+            for group in _in_groups(cells):
+                distinct: dict[bytes, int] = {}
+                columns: list[NDArray[np.float64]] = []
+                for column in (column for _, *parts in group for part in parts for column in part.T):
+                    if distinct.setdefault(column.tobytes(), len(columns)) == len(columns):
+                        columns.append(column)
+                totals = self._resampled(np.stack(columns, axis=1))
+                for position, *parts in group:
+                    sums, counts = ([distinct[column.tobytes()] for column in part.T] for part in parts)
+                    with np.errstate(invalid="ignore"):
+                        yield position, number, (totals[sums] / totals[counts]).mean(axis=0)
 
     def percentiles(self, resampled: NDArray[np.float64], patients: int) -> tuple[float, float]:
         """Return the limits of the expanded percentile interval; NaN is left out."""
@@ -137,51 +146,57 @@ class Bootstrap:
         low, high = np.percentile(resampled[~np.isnan(resampled)], (tail, 100 - tail))
         return float(low), float(high)
 
+    def _by_number(self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None) -> dict[int, list[_Cell]]:
+        """Return position, sums and counts of the arrays with a mean and two patients, by their number of patients."""
+        owners = None if patients is None else patient_numbers(patients)
+        found: dict[int, list[_Cell]] = {}
+        for position, values in enumerate(arrays):
+            # In this layout the order of summation is always the same.
+            sums, counts = by_patient(np.ascontiguousarray(values, np.float64), owners)
+            if len(sums) > 1 and counts.any(axis=0).all():
+                found.setdefault(len(sums), []).append((position, sums, counts))
+        return found
+
+    def _resampled(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of every resample, (patients, columns) -> (columns, resamples)."""
+        return columns.T @ _weights(len(columns), self.resamples, self.seed)
+
     def _percentiles(
-        self, cells: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]], patients: int
-    ) -> Iterator[tuple[int, float, float]]:
-        """Yield position, low and high of each cell of sums and counts, (patients, columns) both."""
-        for group in _in_groups(cells):
-            distinct: dict[bytes, int] = {}
-            columns: list[NDArray[np.float64]] = []
-            places = []
-            for _, *parts in group:
-                for column in (column for part in parts for column in part.T):
-                    key = column.tobytes()
-                    if key not in distinct:
-                        distinct[key] = len(columns)
-                        columns.append(column)
-                places.append([[distinct[column.tobytes()] for column in part.T] for part in parts])
-            totals = self.resampled(np.stack(columns, axis=1))
-            for (position, _, _), (sums, counts) in zip(group, places, strict=True):
-                with np.errstate(invalid="ignore"):
-                    means = (totals[sums] / totals[counts]).mean(axis=0)
-                yield position, *self.percentiles(means, patients)
+        self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None
+    ) -> Iterator[tuple[int, int, float, float]]:
+        """Yield position, number of patients, low and high of every array."""
+        for position, number, means in self.resampled_means(arrays, patients):
+            yield position, number, *self.percentiles(means, number)
 
     def _studentised(
-        self, cells: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]], patients: int
-    ) -> Iterator[tuple[int, float, float]]:
-        """Yield position, low and high of each cell, from one linearised value per patient."""
-        drawn = self.resampled(np.ones((patients, 1)))[0]
+        self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None
+    ) -> Iterator[tuple[int, int, float, float]]:
+        """Yield position, number of patients, low and high of every array, from one linearised value per patient."""
+        for number, cells in self._by_number(arrays, patients).items():
+            for start in range(0, len(cells), _COLUMNS_AT_ONCE // 2):
+                group = cells[start : start + _COLUMNS_AT_ONCE // 2]
+                values = np.stack([_linearised(sums, counts) for _, sums, counts in group], axis=1)
+                for (position, _, _), (low, high) in zip(group, self._studentised_limits(values), strict=True):
+                    yield position, number, low, high
+
+    def _studentised_limits(self, values: NDArray[np.float64]) -> Iterator[tuple[float, float]]:
+        """Yield low and high of the mean of every column, (patients, columns)."""
+        patients = len(values)
+        drawn = self._resampled(np.ones((patients, 1)))[0]
         tail = 50 * (1 - self.confidence)
-        for start in range(0, len(cells), _COLUMNS_AT_ONCE // 2):
-            group = cells[start : start + _COLUMNS_AT_ONCE // 2]
-            values = np.stack([_linearised(sums, counts) for _, sums, counts in group], axis=1)
-            centres = values.mean(axis=0)
-            values = values - centres
-            shifts = self.resampled(values) / drawn
-            squares = self.resampled(np.square(values)) / drawn
-            spread = np.sqrt(np.maximum(squares - np.square(shifts), 0) / (patients - 1))
-            errors = np.sqrt(np.square(values).sum(axis=0) / (patients * (patients - 1)))
-            for (position, _, _), centre, error, shift, of_cell in zip(
-                group, centres, errors, shifts, spread, strict=True
-            ):
-                varies = of_cell > _ROUNDING * (abs(centre) + error)
-                if error <= _ROUNDING * abs(centre) or not varies.any():
-                    yield position, float(centre), float(centre)
-                    continue
-                low, high = np.percentile(shift[varies] / of_cell[varies], (tail, 100 - tail))
-                yield position, float(centre - high * error), float(centre - low * error)
+        centres = values.mean(axis=0)
+        values = values - centres
+        shifts = self._resampled(values) / drawn
+        squares = self._resampled(np.square(values)) / drawn
+        spreads = np.sqrt(np.maximum(squares - np.square(shifts), 0) / (patients - 1))
+        errors = np.sqrt(np.square(values).sum(axis=0) / (patients * (patients - 1)))
+        for centre, error, shift, spread in zip(centres, errors, shifts, spreads, strict=True):
+            varies = spread > _ROUNDING * (abs(centre) + error)
+            if error <= _ROUNDING * abs(centre) or not varies.any():
+                yield float(centre), float(centre)
+                continue
+            low, high = np.percentile(shift[varies] / spread[varies], (tail, 100 - tail))
+            yield float(centre - high * error), float(centre - low * error)
 
 
 def column_mean(values: NDArray[Any]) -> tuple[float, int]:
@@ -204,78 +219,40 @@ def patient_numbers(patients: Sequence[Hashable]) -> NDArray[np.int64]:
 
 def per_patient(values: NDArray[Any], patients: Sequence[Hashable]) -> NDArray[np.float64]:
     """Return the mean of each patient's defined values, (cases, columns) -> (patients with any,)."""
-    sums, counts = (part.sum(axis=1) for part in _by_patient(np.asarray(values, np.float64), patients, whole=True))
+    both = by_patient(np.asarray(values, np.float64), patient_numbers(patients), whole=True)
+    sums, counts = (part.sum(axis=1) for part in both)
     return sums / counts
 
 
-def share_interval(
-    events: NDArray[Any],
-    trials: NDArray[Any],
-    patients: Sequence[Hashable] | None = None,
-    *,
-    confidence: float = 0.95,
-) -> Interval:
-    """Return the share ``sum(events) / sum(trials)`` over cases with Wilson's score interval over patients.
-
-    The interval is that of ``n p (1 - p)``-variance with n the effective number of trials (Korn and Graubard 1998):
-    ``n = p (1 - p) / s^2``, s the linearised standard error of the share over patients. With one trial per patient this
-    is Wilson's interval of one trial fewer. If all patients have the same
-    share, none or all for example, n is the number of patients with any trial. ``z`` is Student's quantile in place of
-    the normal one, for the few patients. ``count`` is the number of patients with any trial.
-
-    Args:
-        events: how many (or what part) of the trials of each case are events.
-        trials: of each case; a case without any does not count.
-        patients: the patient of each case, by default the case itself.
-    """
-    from scipy.special import stdtrit
-
-    both = np.stack([np.asarray(events, np.float64), np.asarray(trials, np.float64)], axis=1)
-    both[~(both[:, 1] > 0)] = np.nan
-    sums, _ = _by_patient(both, patients, whole=True)
-    number = len(sums)
-    if not number:
-        return Interval(nan, nan, nan, 0)
-    all_events, all_trials = sums.sum(axis=0)
-    share = float(all_events / all_trials)
-    if number < 2:
-        return Interval(share, nan, nan, number)
-    residuals = (sums[:, 0] - share * sums[:, 1]) / all_trials
-    variance = float(np.square(residuals).sum()) * number / (number - 1)
-    effective = share * (1 - share) / variance if variance > _ROUNDING**2 else float(number)
-    z = float(stdtrit(number - 1, (1 + confidence) / 2))
-    middle = (share + z * z / (2 * effective)) / (1 + z * z / effective)
-    half = z / (1 + z * z / effective) * sqrt(share * (1 - share) / effective + z * z / (4 * effective**2))
-    return Interval(share, round(max(middle - half, 0.0), _DECIMALS), round(min(middle + half, 1.0), _DECIMALS), number)
-
-
-def _by_patient(
-    values: NDArray[np.float64], patients: Sequence[Hashable] | None, *, whole: bool = False
+def by_patient(
+    values: NDArray[np.float64], owners: NDArray[np.int64] | None, *, whole: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return each patient's sum and number of defined values, (patients with any, columns) both.
 
-    Where every patient has as many values in one column as in all others, which the mean over columns and over cases
-    can exchange, both are of one column, the mean over columns; not with ``whole``.
+    Where every case has values in all columns or in none, so that the mean over columns and that over cases can be
+    exchanged, both are of one column, the mean over columns; not with ``whole``. ``owners`` holds the number of each
+    case's patient, see `patient_numbers`.
 
     Raises:
         ValueError: there are not as many patients as cases.
     """
-    if patients is not None and len(patients) != len(values):
-        raise ValueError(f"Each of the {len(values)} cases has a patient, got {len(patients)}.")
+    if owners is not None and len(owners) != len(values):
+        raise ValueError(f"Each of the {len(values)} cases has a patient, got {len(owners)}.")
     known = ~np.isnan(values)
     kept = known.any(axis=1)
     sums, counts = np.where(known, values, 0.0)[kept], known[kept].astype(np.float64)
     if not whole and counts.size and (counts == counts[:, :1]).all():
         sums, counts = sums.mean(axis=1, keepdims=True), counts[:, :1]
-    if patients is None:
+    if owners is None:
         return sums, counts
-    owners = patient_numbers([patient for patient, keep in zip(patients, kept, strict=True) if keep])
-    number = int(owners.max()) + 1 if len(owners) else 0
-    if number == len(owners):
+    numbers, first, inverse = np.unique(owners[kept], return_index=True, return_inverse=True)
+    if len(numbers) == len(inverse):
         return sums, counts
-    totals = np.zeros((2, number, sums.shape[1]))
-    np.add.at(totals[0], owners, sums)
-    np.add.at(totals[1], owners, counts)
+    position = np.empty(len(numbers), np.int64)
+    position[np.argsort(first)] = np.arange(len(numbers))  # patients in the order of their first cases
+    totals = np.zeros((2, len(numbers), sums.shape[1]))
+    np.add.at(totals[0], position[inverse], sums)
+    np.add.at(totals[1], position[inverse], counts)
     return totals[0], totals[1]
 
 
@@ -291,11 +268,9 @@ def _linearised(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArr
     return values
 
 
-def _in_groups(
-    cells: Sequence[tuple[int, NDArray[np.float64], NDArray[np.float64]]],
-) -> Iterator[list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]]:
+def _in_groups(cells: Sequence[_Cell]) -> Iterator[list[_Cell]]:
     """Split cells into groups of about `_COLUMNS_AT_ONCE` columns."""
-    group: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
+    group: list[_Cell] = []
     columns = 0
     for cell in cells:
         group.append(cell)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf, nan
 from operator import attrgetter
 from pathlib import Path
 from sys import intern
+from typing import Any
 
 from nnunet_missingmod.evaluation.scoring import RegionScore
 from nnunet_missingmod.modalities import subset_name
@@ -45,7 +46,7 @@ class ScoreRow:
 
 
 _COLUMNS = tuple(field.name for field in fields(ScoreRow))
-_READ = {"str": intern, "int": int, "float": float}
+_READ: Mapping[str, Callable[[str], Any]] = {"str": intern, "int": int, "float": float}
 _PARSERS = {field.name: _READ[str(field.type)] for field in fields(ScoreRow)}
 _VALUES = attrgetter(*_COLUMNS)
 # Columns that files of earlier versions lack.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
 from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Bootstrap, Interval, column_mean
+from nnunet_missingmod.evaluation.model_order import Rank, ranks
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.statistics import (
     Comparison,
@@ -67,6 +68,7 @@ class Table:
     convention: Convention = BRATS
     confidence: float | None = None
     comparisons: tuple[Comparison, ...] = ()
+    ranks: tuple[Rank, ...] = ()
 
     def note(self, *, intervals: bool = True) -> str:
         """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
@@ -117,7 +119,8 @@ def table_of(
 
     Each pair (model, baseline) in ``differences`` adds a row per region with the mean of the cases' differences, model
     minus baseline, over the cases for which both have a score. Where both have one for every case this is the
-    difference of the two rows. With ``bootstrap`` every cell has an interval, and every difference a corrected p value.
+    difference of the two rows. With ``bootstrap`` every cell has an interval, every difference a corrected p value, and
+    every model a rank.
     ``regions`` groups regions, {"mean": ("WT", "TC", "ET")}; ``patients`` is as in `compare`. ``comparisons`` holds the
     tests of this and of other tables, so that a test has the same corrected p value in all of them; by default the
     table's own columns are compared.
@@ -173,6 +176,9 @@ def table_of(
         convention=values.convention,
         confidence=None if bootstrap is None else bootstrap.confidence,
         comparisons=tuple(each for pair in differences for region in groups for each in tests_of(*pair, region)),
+        ranks=()
+        if bootstrap is None
+        else tuple(ranks(values, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients)),
     )
 
 
