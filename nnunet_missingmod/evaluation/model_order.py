@@ -46,8 +46,6 @@ def ranks(
     of `Bootstrap.interval`, widened to whole ranks. Of models that are equal in truth, resampled ranks vary over the
     places that they share. ``regions`` and ``patients`` are as in `compare`.
     """
-    from scipy.stats import rankdata
-
     if len(values.models) < 2:
         return []
     groups = {region: (region,) for region in values.regions} if regions is None else regions
@@ -70,10 +68,10 @@ def ranks(
             means_and_counts = [column_mean(of_model) for of_model in scores]
             means = np.array([mean for mean, _ in means_and_counts])
             first = cell * len(values.models)
-            places = rankdata(sign * means) if not np.isnan(means).any() else np.full(len(means), nan)
+            places = _places(sign * means) if not np.isnan(means).any() else np.full(len(means), nan)
             if first in resampled:
                 drawn = np.stack([resampled[first + index] for index in range(len(means))])
-                drawn = rankdata(sign * drawn[:, ~np.isnan(drawn).any(axis=0)], axis=0)
+                drawn = _places(sign * drawn[:, ~np.isnan(drawn).any(axis=0)])
             for index, (model, (mean, count)) in enumerate(zip(values.models, means_and_counts, strict=True)):
                 low = high = nan
                 if first in resampled:
@@ -82,6 +80,17 @@ def ranks(
                 rank = Interval(float(places[index]), low, high, count)
                 found.append(Rank(model, region, column.heading, mean, rank, left_out))
     return found
+
+
+def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each value along the first axis, the least first; equal ones share their mean rank.
+
+    For a few models this is several times faster than scipy's rankdata.
+    """
+    less = (values[None] < values[:, None]).sum(axis=1)
+    equal = (values[None] == values[:, None]).sum(axis=1)
+    places: NDArray[np.float64] = less + (equal + 1) / 2
+    return places
 
 
 @dataclass(frozen=True)

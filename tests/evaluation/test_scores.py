@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,15 @@ def test_rows_come_back_from_a_file_as_they_were(tmp_path):
     assert all(map(math.isnan, (back[1].dice, back[1].hd95_mm, back[1].nsd)))
     assert back[2] == rows[2]
     assert math.isinf(back[2].hd95_mm)
+
+
+def test_a_file_without_the_size_of_a_voxel_is_read(tmp_path):
+    path = tmp_path / "scores.csv"
+    write_scores([row(0.5)], path)
+    path.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in path.read_text().splitlines()))
+    (back,) = read_scores(path)
+    assert math.isnan(back.voxel_mm3)
+    assert replace(back, voxel_mm3=2.0) == row(0.5)
 
 
 def test_further_columns_of_a_score_file_are_ignored(tmp_path):

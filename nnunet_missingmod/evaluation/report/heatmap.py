@@ -120,7 +120,10 @@ def _colours(low: float, high: float, name: str, metric: Metric) -> ScalarMappab
 def _draw_cell(axes: Axes, corner: tuple[float, float], value: float, scale: ScalarMappable, text: str) -> None:
     """Draw a value in the colour of its scale, grey if it is undefined, with a text on it in ink or white."""
     colour = (0.95, 0.95, 0.95, 1.0) if isnan(value) else scale.to_rgba(np.asarray(value))
-    axes.add_patch(Rectangle(corner, *_CELL, facecolor=colour, edgecolor="white", linewidth=1))
+    # Unlike add_patch it does not look for the axes' limits, which are set, and takes a fraction of the time.
+    axes.add_artist(Rectangle(corner, *_CELL, facecolor=colour, edgecolor="white", linewidth=1))
+    if not text:
+        return
     # Relative luminance of sRGB; 0.21 is where white and ink contrast alike (WCAG 2).
     luminance = float(np.dot((0.2126, 0.7152, 0.0722), np.power(colour[:3], 2.2)))
     axes.text(
@@ -145,9 +148,13 @@ def _draw_dots(axes: Axes, table: Table, centres: Sequence[float], *, top: float
     for channel in range(dot_rows):
         y = top + _DOT_ROW * (channel + 0.5)
         axes.text(-0.1, y, shortened(table.modalities[channel]), ha="right", va="center", fontsize=9, color=INK)
-        for column, x in zip(table.columns, centres, strict=True):
-            if column.is_subset_of(table.modalities):
-                axes.plot([x], [y], "o", markersize=7, color=INK if channel in column.subsets[0] else PALE)
+        for is_present, colour in ((True, INK), (False, PALE)):
+            xs = [
+                x
+                for column, x in zip(table.columns, centres, strict=True)
+                if column.is_subset_of(table.modalities) and (channel in column.subsets[0]) == is_present
+            ]
+            axes.plot(xs, [y] * len(xs), "o", markersize=7, color=colour)
     for column, x in zip(table.columns, centres, strict=True):
         if not column.is_subset_of(table.modalities):
             axes.text(x, top + _DOT_ROW / 2, plain(column.heading), ha="center", va="center", fontsize=8.5, color=INK)

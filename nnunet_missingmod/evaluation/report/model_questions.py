@@ -8,6 +8,7 @@ from math import isinf, isnan
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.conventions import DICE
+from nnunet_missingmod.evaluation.detection import Detection
 from nnunet_missingmod.evaluation.intervals import SKEWED_FROM
 from nnunet_missingmod.evaluation.model_order import Order, Rank, orders
 from nnunet_missingmod.evaluation.noninferiority import NonInferiority
@@ -17,6 +18,8 @@ from nnunet_missingmod.evaluation.report.text import interval_text, number_text,
 
 # Below this, the probability of the other order is shown as such.
 _LEAST_CHANCE = 0.001
+# With fewer cases of a missed region, the mean is decided by whether there is one more.
+_ENOUGH_MISSED = 5
 
 
 def few_patients_warning(patients: int, cases: int) -> str:
@@ -61,13 +64,20 @@ def in_short(values: CaseValues, column: Column, *, patients: Mapping[str, str] 
     return lines
 
 
-def power_section(found: Sequence[Resolution], *, patients: int, cases: int) -> Section:
-    """Return how many patients there are and what they can resolve."""
+def power_section(found: Sequence[Resolution], detected: Sequence[Detection], *, patients: int, cases: int) -> Section:
+    """Return how many patients there are, what they can resolve, and where intervals are not to be trusted.
+
+    Args:
+        found: what comparisons can resolve.
+        detected: the detection of every region and subset.
+        patients, cases: their numbers.
+    """
     warning = few_patients_warning(patients, cases)
     text = (
-        f"{warning or f'{cases} cases of {patients} patients.'} Intervals of Dice and NSD were checked by simulation "
-        f"from 12 patients on, those of HD95 and of volumes are shown from {SKEWED_FROM} on (docs/metrics.md). A "
-        "region that some cases miss needs about five such cases before the interval of its HD95 can be trusted."
+        f"{warning or f'{cases} cases of {patients} patients.'} Intervals of Dice, NSD and shares were checked by "
+        f"simulation from {SKEWED_FROM} patients on, those of HD95 and of volumes are shown from {SKEWED_FROM} on "
+        "(docs/metrics.md). Where a region is missed or made up in one to four cases, these few decide the mean, and "
+        "its interval is too short: that of Dice with fewer than 20 patients, that of HD95 with any number."
     )
     body = tuple(
         (
@@ -94,12 +104,19 @@ def power_section(found: Sequence[Resolution], *, patients: int, cases: int) -> 
         f"Patients that a paired t test needs to find {DICE.factor * POINT:g} point of Dice (two-sided 5 %, power "
         "80 %), and the smallest difference that the present ones resolve"
     )
-    return Section(
-        "power",
-        "How many cases, and what can they tell?",
-        text,
-        (SectionTable(caption, head, body),) if body else (),
-    )
+    tables = [SectionTable(caption, head, body)] if body else []
+    doubtful: dict[tuple[str, str], list[bool]] = {}
+    for of_subset in detected:
+        wrong = of_subset.false_negatives + of_subset.false_positives
+        doubtful.setdefault((of_subset.region, of_subset.model), []).append(0 < wrong < _ENOUGH_MISSED)
+    lines = tuple((*row, f"{sum(few)} of {len(few)}") for row, few in doubtful.items() if any(few))
+    if lines:
+        tables.append(
+            SectionTable(
+                "Subsets in which one to four cases are missed or made up", ("region", "model", "subsets"), lines
+            )
+        )
+    return Section("power", "How many cases, and what can they tell?", text, tuple(tables))
 
 
 def order_section(ranks: Sequence[Rank], orders: Sequence[Order], *, shown_subsets: Sequence[str]) -> Section | None:
@@ -166,16 +183,24 @@ def _rank_text(each: Rank) -> str:
     return rank if isnan(each.rank.low) else f"{rank} ({each.rank.low:g} to {each.rank.high:g})"
 
 
-def noninferiority_section(found: Sequence[NonInferiority]) -> Section | None:
-    """Return whether models are no worse than the baseline on complete cases."""
-    if not found:
+def noninferiority_section(found: Sequence[NonInferiority], *, margin: float | None) -> Section | None:
+    """Return whether models are no worse than the baseline on complete cases, or None without a margin.
+
+    Args:
+        found: the verdicts.
+        margin: in points of Dice.
+    """
+    if margin is None:
         return None
-    margin = found[0].margin
+    title = "Are complete cases segmented no worse than by the baseline?"
+    if not found:
+        why = "No answer: it needs two models and the scores of the subset of all modalities."
+        return Section("non-inferiority", title, why)
     left_out = sum(each.left_out for each in found)
     text = (
-        f"On cases with all modalities, with a margin of {number_text(DICE.factor * margin)} points of Dice that was "
-        "given beforehand (--margin). A model is non-inferior if the lower limit of the interval of its paired difference is "
-        "above minus the margin, inferior if the upper limit is below it; else neither is shown."
+        f"On cases with all modalities, with a margin of {margin:g} points of Dice that was given beforehand "
+        "(--margin). A model is non-inferior if the lower limit of the interval of its paired difference is above "
+        "minus the margin, inferior if the upper limit is below it; else neither is shown."
         + (f" {left_out} scores without a partner are left out." if left_out else "")
     )
     body = tuple(
@@ -191,9 +216,5 @@ def noninferiority_section(found: Sequence[NonInferiority]) -> Section | None:
         for each in found
     )
     head = ("models", "region", "cases", "difference (points)", "lower limit", "minus the margin", "verdict")
-    return Section(
-        "non-inferiority",
-        "Are complete cases segmented no worse than by the baseline?",
-        text,
-        (SectionTable("Paired difference in Dice with all modalities", head, body),),
-    )
+    table = SectionTable("Paired difference in Dice with all modalities", head, body)
+    return Section("non-inferiority", title, text, (table,))

@@ -91,6 +91,7 @@ def answer_questions(
     sections = (
         power_section(
             [each for each in power if each.subset in complete_and_all],
+            found,
             patients=len(set(values.owners(patients))),
             cases=len(values.cases),
         ),
@@ -99,7 +100,7 @@ def answer_questions(
             order,
             shown_subsets=complete_and_all,
         ),
-        noninferiority_section(no_worse),
+        noninferiority_section(no_worse, margin=margin),
         monotonicity_section(worse),
         gain_section(gains, [path.relative_to(folder).as_posix() for _, path in drawn]),
         volume_section(volumes, shown_subsets=shown_subsets),
