@@ -82,6 +82,8 @@ def write_report(
     Raises:
         ValueError: the margin is not between 0 and 100, or as `pool`, `table_of`, `with_least_size` and `latent_plot`.
     """
+    if margin is not None and not 0 < margin < 100:
+        raise ValueError(f"A margin is a number of points of Dice between 0 and 100, got {margin}.")
     raw = list(rows)
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
     raw_regions = tuple(dict.fromkeys(row.region for row in raw))

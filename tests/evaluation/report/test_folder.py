@@ -157,4 +157,6 @@ def test_rows_that_make_no_report_leave_no_file(tmp_path):
         write_report([], tmp_path / "out", modalities=("CT",))
     with pytest.raises(ValueError, match="'other' has no score rows"):
         write_report([row(0.5, subset="CT")], tmp_path / "out", modalities=("CT",), pairs=[("ours", "other")])
+    with pytest.raises(ValueError, match="between 0 and 100, got 0"):
+        write_report([row(0.5, subset="CT")], tmp_path / "out", modalities=("CT",), margin=0)
     assert not (tmp_path / "out").exists()
