@@ -8,7 +8,7 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
 
 
 def over_trainings_and_cases(values: NDArray[np.float64], patients: Sequence[str] | None = None) -> Interval:

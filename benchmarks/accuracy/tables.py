@@ -15,11 +15,11 @@ from studies import STUDIES
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, count_columns, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import interval_text, markdown_table, to_markdown
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 from nnunet_missingmod.modalities import by_size, split_escaped, unescape
 from nnunet_missingmod.storage import write_text
 

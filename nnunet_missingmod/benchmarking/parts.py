@@ -37,6 +37,7 @@ class ReportOptions:
         least_size: {region: voxels} for the rule of small regions.
         patients: regular expression of the patient in a case's name, or None.
         prevalence: {subset: count} for the weighted mean, or empty.
+        margin: of non-inferiority on complete cases, in points of Dice, or None.
     """
 
     baseline: str | None = None
@@ -44,6 +45,7 @@ class ReportOptions:
     least_size: Mapping[str, int] = field(default_factory=dict)
     patients: str | None = None
     prevalence: Mapping[Subset, float] = field(default_factory=dict)
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

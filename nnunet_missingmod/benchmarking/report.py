@@ -29,6 +29,7 @@ from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_
 from nnunet_missingmod.evaluation.per_subject import write_per_subject
 from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report.folder import write_report
+from nnunet_missingmod.evaluation.report.model_questions import in_short
 from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import to_markdown
@@ -92,6 +93,7 @@ def write_evaluation(evaluation: Part, rows: Sequence[ScoreRow], output: Path, f
         latents=saved_latents(output, [model for model in shared.models if model in scored]),
         provenance=provenance,
         failures=failures,
+        margin=options.margin,
     )
     if len(shared.subsets) < 2 ** len(task.modalities) - 1:
         logger.info("No model card: it needs all subsets.")
@@ -105,7 +107,7 @@ def write_evaluation(evaluation: Part, rows: Sequence[ScoreRow], output: Path, f
     )
     weighted = (prevalence_column(options.prevalence, task.modalities),) if options.prevalence else ()
     shown = table_of(values, (*columns, *weighted), differences=pairs, patients=patients)
-    return [*to_markdown(shown).splitlines(), "", f"Report: {page}"]
+    return [*to_markdown(shown).splitlines(), "", *in_short(values, columns[-1], patients=patients), f"Report: {page}"]
 
 
 def _prevalence(evaluation: Part) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnunet_missingmod.benchmarking.named_models import MARK
 from nnunet_missingmod.benchmarking.parts import Part, ReportOptions
-from nnunet_missingmod.benchmarking.request import Request, least_size_of
+from nnunet_missingmod.benchmarking.request import Request, least_size_of, margin_of
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.prevalence import check_prevalence
@@ -71,6 +71,7 @@ def options_of(request: Request, task: Task, subsets: Sequence[Subset], cases: S
             least_size=request.least_size,
             patients=None if request.patient_pattern is None else request.patient_pattern.pattern,
             prevalence=prevalence,
+            margin=request.margin,
         )
         check_options(options, task, subsets, cases)
     except ValueError as error:
@@ -115,5 +116,9 @@ def changed_options(args: argparse.Namespace, part: Part) -> ReportOptions:
         options = replace(options, patients=compile_pattern(args.patients).pattern)
     if args.prevalence is not None:
         options = replace(options, prevalence=_counts(args.prevalence, shared.task.modalities))
+    if args.margin is not None:
+        options = replace(options, margin=margin_of(args.margin))
+    if options.margin is not None and len(shared.models) + len(shared.outside) < 2:
+        raise UsageError("--margin compares a model with --baseline, and there is one model.")
     check_options(options, shared.task, shared.subsets, shared.cases)
     return options

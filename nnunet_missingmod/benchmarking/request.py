@@ -50,6 +50,7 @@ class Request:
         dataset: id, name or folder of a raw dataset, where no model says what modalities and labels are.
         prevalence: file of how often each subset occurs, or None.
         part, parts: which share of the cases, from 0, and of how many.
+        margin: of non-inferiority on complete cases, in points of Dice; None if none was given.
     """
 
     models: tuple[NamedModel, ...]
@@ -74,6 +75,7 @@ class Request:
     prevalence: Path | None = None
     part: int = 0
     parts: int = 1
+    margin: float | None = None
 
 
 def request_of(args: argparse.Namespace, command: str) -> Request:
@@ -107,6 +109,8 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         raise UsageError(f"--tolerance is a number of mm above 0, got {tolerance_mm}.")
     least_size, label_map = least_size_of(args.least_size), _label_map(args.map_labels or ())
     baseline = _baseline(args.baseline, models, outside)
+    if args.margin is not None and len(models) + len(outside) < 2:
+        raise UsageError("--margin compares a model with --baseline: give two models or more.")
 
     # They import torch, which takes seconds, and wrong usage is said without.
     from nnunet_missingmod.benchmarking.predictions import PredictionSettings
@@ -139,6 +143,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         prevalence=args.prevalence,
         part=part,
         parts=parts,
+        margin=margin_of(args.margin),
     )
 
 
@@ -206,6 +211,17 @@ def _folders(args: argparse.Namespace) -> list[str | Path]:
         return [find_model_folder(args.dataset, args.configuration, each, args.plans) for each in args.trainer]
     except ModelFolderError as error:
         raise UsageError(str(error)) from error
+
+
+def margin_of(points: float | None) -> float | None:
+    """Return the margin of non-inferiority, in points of Dice.
+
+    Raises:
+        UsageError: it is out of its range.
+    """
+    if points is not None and not 0 < points < 100:
+        raise UsageError(f"--margin is a number of points of Dice between 0 and 100, got {points}.")
+    return points
 
 
 def least_size_of(word: str | None) -> dict[str, int]:

@@ -106,6 +106,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV file with subset, count (inspect --prevalence writes it): a mean weighted by how often each occurs",
     )
     report.add_argument(
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help="points of Dice by which complete cases may be worse than the baseline's; say them before you look",
+    )
+    report.add_argument(
         "--report",
         action="store_true",
         help="join the parts in -o and make the report anew, from scores alone; with the options of this group",

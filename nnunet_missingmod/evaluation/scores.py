@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from math import inf, nan
+from operator import attrgetter
 from pathlib import Path
+from sys import intern
+from typing import Any
 
 from nnunet_missingmod.evaluation.scoring import RegionScore
 from nnunet_missingmod.modalities import subset_name
@@ -43,11 +46,15 @@ class ScoreRow:
     reference_voxels: int
     predicted_voxels: int
     diagonal_mm: float
+    voxel_mm3: float = nan
 
 
 _COLUMNS = tuple(field.name for field in fields(ScoreRow))
-_READ = {"str": str, "int": int, "float": float}
+_READ: Mapping[str, Callable[[str], Any]] = {"str": intern, "int": int, "float": float}
 _PARSERS = {field.name: _READ[str(field.type)] for field in fields(ScoreRow)}
+_VALUES = attrgetter(*_COLUMNS)
+# Columns that files of earlier versions lack.
+_LATER = ("voxel_mm3",)
 
 
 def score_rows(
@@ -71,26 +78,29 @@ def write_scores(rows: Iterable[ScoreRow], path: Path) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerows(map(_VALUES, rows))
     write_text(path, text.getvalue())
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
-    """Read what `write_scores` wrote; further columns are ignored.
+    """Read what `write_scores` wrote; further columns are ignored, and columns of later versions are nan if missing.
 
     Raises:
         ValueError: a column is missing, or a line cannot be read; its number is named.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or [])]
+        reader = csv.reader(file)
+        header = next(reader, [])
+        missing = [column for column in _COLUMNS if column not in header and column not in _LATER]
         if missing:
             raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
+        columns = [(parse, header.index(name)) for name, parse in _PARSERS.items() if name in header]
         rows: list[ScoreRow] = []
         try:
-            rows.extend(ScoreRow(**{name: parse(line[name]) for name, parse in _PARSERS.items()}) for line in reader)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
+            rows.extend(ScoreRow(*(parse(line[index]) for parse, index in columns)) for line in reader if line)
+        except (IndexError, ValueError) as error:
+            why = "it has fewer cells than the header" if isinstance(error, IndexError) else error
+            raise ValueError(f"{path}, line {reader.line_num}: {why}.") from error
     return rows
 
 

@@ -8,12 +8,13 @@ from evaluation.evaluation_rows import AB
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, HD95, NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report.leading import further_pairs
 from nnunet_missingmod.evaluation.report.page import MetricTables, Report
 from nnunet_missingmod.evaluation.report.summary import summarise
 from nnunet_missingmod.evaluation.report.tables import table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap, compare_pairs
+from nnunet_missingmod.evaluation.statistics import compare_pairs
 
 QUICK = Bootstrap(resamples=100, seed=7)
 

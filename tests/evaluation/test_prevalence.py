@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nnunet_missingmod.evaluation.aggregation import pool, subset_columns
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.prevalence import (
     HEADING,
     check_prevalence,
@@ -14,7 +15,6 @@ from nnunet_missingmod.evaluation.prevalence import (
 from nnunet_missingmod.evaluation.report.tables import region_table, table_of
 from nnunet_missingmod.evaluation.report.text import to_csv
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 NAMES = ("T1", "T2")
 DICE = {"T1": 0.2, "T2": 0.4, "T1+T2": 0.9}
@@ -77,12 +77,19 @@ def test_its_interval_is_that_of_the_patients_own_weighted_means():
 
 
 def test_columns_of_unequal_cases_are_weighted_after_their_own_means():
-    values = np.array([[0.0, 1.0], [0.5, np.nan], [1.0, 0.0]])
-    interval = Bootstrap(resamples=500).interval(values, None, np.array([0.9, 0.1]))
+    scores = {"T1": (0.0, 0.5, 1.0), "T1+T2": (1.0, None, 0.0)}
+    some = [
+        row(f"c{case}", subset, "A", dice)
+        for subset, of_subset in scores.items()
+        for case, dice in enumerate(of_subset)
+        if dice is not None
+    ]
+    column = prevalence_column({(0,): 9, (0, 1): 1}, NAMES)
+    table = table_of(pool(some, modalities=NAMES), (column,), bootstrap=Bootstrap(resamples=500))
+    (interval,) = table.rows[0].intervals
     assert interval.mean == pytest.approx(0.5)
     assert interval.count == 2
     assert interval.low < 0.5 < interval.high
-    assert np.isnan(Bootstrap().interval(np.array([[np.nan, 1.0]] * 3), None, np.array([0.5, 0.5])).mean)
 
 
 def test_a_subset_that_occurs_without_scores_leaves_the_mean_undefined():

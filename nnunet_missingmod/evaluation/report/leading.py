@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from math import isclose, isnan
 
 from nnunet_missingmod.evaluation.conventions import Metric
+from nnunet_missingmod.evaluation.intervals import Interval
 from nnunet_missingmod.evaluation.report.tables import SIGNIFICANT, Table
-from nnunet_missingmod.evaluation.statistics import Comparison, Interval
+from nnunet_missingmod.evaluation.statistics import Comparison
 from nnunet_missingmod.modalities import Subset
 
 LEADS = "◆"

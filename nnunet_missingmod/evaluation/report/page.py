@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, Metric
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report.choice import ALL, anchors_of, choices_of, each_once, numbered
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH
@@ -29,7 +30,7 @@ from nnunet_missingmod.evaluation.report.summary import Summary
 from nnunet_missingmod.evaluation.report.tables import FAMILIES, SIGNIFICANT, Table
 from nnunet_missingmod.evaluation.report.text import comparison_cells
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison
+from nnunet_missingmod.evaluation.statistics import Comparison
 
 # What CSS calls an inch.
 _PAGE_DOTS_PER_INCH = 96

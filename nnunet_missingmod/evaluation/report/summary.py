@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.conventions import DICE
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
 from nnunet_missingmod.evaluation.report.leading import Cell, Lead, is_behind
 from nnunet_missingmod.evaluation.report.tables import SIGNIFICANT, Table
 from nnunet_missingmod.evaluation.report.text import interval_text, p_text, shown
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval
 from nnunet_missingmod.modalities import Subset, subset_name
 
 # Below so many patients the bootstrap's intervals are noticeably too narrow.

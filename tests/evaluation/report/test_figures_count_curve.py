@@ -7,11 +7,11 @@ import pytest
 from evaluation.evaluation_rows import BRATS_NAMES, random_rows
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report import figures as module
 from nnunet_missingmod.evaluation.report.figures import count_curve
 from nnunet_missingmod.evaluation.report.tables import table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 
 def make_table(columns=count_columns, bootstrap=None, **options):

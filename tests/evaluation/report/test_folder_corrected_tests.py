@@ -10,8 +10,9 @@ from evaluation.evaluation_rows import BRATS_NAMES, random_rows, row
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, METRICS
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.folder import MEAN_OF_REGIONS, write_report
-from nnunet_missingmod.evaluation.statistics import Bootstrap, holm
+from nnunet_missingmod.evaluation.statistics import holm
 from nnunet_missingmod.modalities import all_subsets
 
 QUICK = Bootstrap(resamples=100)

@@ -7,10 +7,10 @@ import csv
 import pytest
 from evaluation.evaluation_rows import rows_of
 
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.prevalence import HEADING
 from nnunet_missingmod.evaluation.report import folder as module
 from nnunet_missingmod.evaluation.report.folder import write_report
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 SCORES = {"A": [0.2, 0.4], "B": [0.5, 0.7], "A+B": [0.8, 0.8]}
 

@@ -10,8 +10,9 @@ from evaluation.evaluation_rows import AB, random_rows, row, rows_of
 from evaluation.page_reports import make_tables
 
 from nnunet_missingmod.evaluation.conventions import DICE, HD95, NNUNET
+from nnunet_missingmod.evaluation.intervals import Interval
 from nnunet_missingmod.evaluation.report.leading import LEADS, NEAR, further_pairs, is_behind, leads
-from nnunet_missingmod.evaluation.statistics import Comparison, Interval
+from nnunet_missingmod.evaluation.statistics import Comparison
 
 A = frozenset({(0,)})
 ALL = frozenset({(0,), (1,), (0, 1)})

@@ -9,10 +9,10 @@ from evaluation.page_reports import QUICK, make_tables, summary_of
 
 from nnunet_missingmod.evaluation.aggregation import pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.leading import leads
 from nnunet_missingmod.evaluation.report.summary import summarise
 from nnunet_missingmod.evaluation.report.tables import table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 # Where all cases score nearly the same, an interval has no width that is shown, and every number is known.
 FEW = ("In brackets: 95 % confidence intervals over 12 patients, somewhat too narrow with so few.",)
