@@ -34,6 +34,20 @@ MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
     ),
     "`auto`, or a number from 0 up to, not including, 1": (["auto", 0, 0.995], [1, -0.1, "0.5", True, math.nan]),
     "`all`, or a list of channel names": (["all", ["FLAIR"], ["T1", "T2"]], ["FLAIR", [], [None], 3]),
+    "`none`, `uniform`, `uniform_count`, `bernoulli`, or {`modality`: probability below 1, ...}": (
+        ["none", "uniform", "uniform_count", "bernoulli", {"FLAIR": 0.35, "T1": 0}, {"t1CE": 0.999}],
+        [
+            *("", "unifrom", "UNIFORM", 0.3, True, [], ["uniform"], {}, {"FLAIR": 1}, {"FLAIR": -0.1}),
+            *({"FLAIR": "0.3"}, {"FLAIR": True}, {"FLAIR": None}, {"FLAIR": math.nan}, {"FLAIR": 0.3, "T1": [0.3]}),
+        ],
+    ),
+    "`none`, {`modality+modality`: weight, ...}, or the path of a prevalence file": (
+        ["none", {"T2+FLAIR": 3, "T1": 0}, {"t1ce": 1e308, "T1": 1e308}, "prevalence.csv", "$HOME/a file.csv"],
+        [
+            *("", " ", 3, True, [], ["T1"], {}, {"T1": 0}, {"T1": -1}, {"T1": "3"}, {"T1": True}, {"T1": math.inf}),
+            *({"T1": math.nan}, {"T1": None}, {"T1": 10**400}, {"T1": 1, "T2": [1]}),
+        ],
+    ),
     "`learned`, `brats`, or {`modality`: [`the first other`, ...], ...}": (
         ["learned", "brats", {"FLAIR": ["T1"], "T1": ["FLAIR"]}],
         ["list", 3, ["FLAIR"], {"FLAIR": "T1"}, {"FLAIR": [1]}],

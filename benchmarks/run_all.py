@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, dict[str, list[str]]] = {
         "memory": ["--device", "cpu"],
         "preprocessing_time": [],
         "import_time": [],
+        "report_time": [],
     },
     "cuda": {
         "step_time": ["--device", "cuda", "--pairs", "30"],

@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 
 from nnunet_missingmod.co_training_choices import CO_TRAINING_KEYS, CO_TRAINING_TERMS
 from nnunet_missingmod.distillation_choices import DISTILLATION_KEYS, DISTILLATION_TERMS
+from nnunet_missingmod.dropout_choices import DROPOUT_KEYS
 from nnunet_missingmod.keys import (
     BELOW_ONE,
     CHANNEL_OR_AUTO,
-    CHANNELS_OR_ALL,
     COUNT,
     DECAY,
     EXPONENT,
@@ -46,7 +46,6 @@ from nnunet_missingmod.network_choices import ENCODER_LOSS_KEYS, ENCODER_TERMS, 
 from nnunet_missingmod.subset_choices import SUBSET_KEYS, SUBSET_TERMS
 
 # Names that networks and losses share with the keys.
-MODALITY_DROPOUTS = ("uniform", "uniform_count", "bernoulli")
 OPTIMIZERS = ("sgd", "adam")
 SEGMENTATION_LOSSES = ("nnunet", "dice")
 ANCHORS = (OFF, "modality", "mixture", "normal")
@@ -90,32 +89,7 @@ TRAINING_KEYS: tuple[Key, ...] = (
     Key("weight_decay", None, WEIGHT, "Of the optimiser (nnU-Net: 3e-5)."),
     Key("oversample_foreground_percent", None, SHARE,
         "Share of a batch's patches that are centred on foreground (nnU-Net: 0.33)."),
-    Key("modality_dropout", OFF, one_of(OFF, *MODALITY_DROPOUTS),
-        "How the subset of a training case is drawn, from the modalities it has: uniformly over the non-empty subsets; "
-        "first a uniform number of modalities, then a uniform subset of that size; or each modality kept by itself, "
-        "conditioned on at least one."),
-    Key("modality_dropout_probability", 0.5, BELOW_ONE, 'Probability that `"bernoulli"` drops a modality.',
-        idle=(lambda c: c["modality_dropout"] != "bernoulli", 'modality_dropout is not "bernoulli"')),
-    Key("modality_dropout_seed", 0, NATURAL,
-        "Seed of the subsets; with the epoch and the rank it determines every draw, so `--c` continues the sequence.",
-        idle=is_none("modality_dropout")),
-    Key("modality_dropout_from", 0.0, SHARE,
-        "Share of the training before which no modality is dropped.", idle=is_none("modality_dropout")),
-    Key("modality_dropout_until", 0.0, SHARE,
-        "Share of the training from which on every case is dropped from; in between, the chance that a case is grows "
-        "linearly from 0 to 1.",
-        ((lambda c: c["modality_dropout_until"] < c["modality_dropout_from"],
-          "modality_dropout_until must not be below modality_dropout_from."),),
-        is_none("modality_dropout")),
-    Key("modality_subset", "all", CHANNELS_OR_ALL,
-        "Train and predict on these modalities alone, whatever else a case has; nothing is dropped then. A teacher "
-        "still sees all.",
-        ((lambda c: c["modality_subset"] != "all" and c.get("teacher") == "average",
-          'the average of a network that sees modality_subset alone cannot teach it more: set teacher to a model, or '
-          'modality_subset to "all".'),)),
-    Key("validation_subsets", "full", one_of("full", "cycle"),
-        "What the pseudo Dice and `checkpoint_best` are computed on: all modalities, or each batch the next of the "
-        "2^J - 1 subsets."),
+    *DROPOUT_KEYS,
 )
 
 FILE_KEYS: tuple[Key, ...] = (

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +98,8 @@ def is_false(switch: str) -> tuple[Callable[[Choices], bool], str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # By its size, because an integer of JSON may be too large to be asked whether it is finite.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_integer(value: Any) -> bool:
@@ -116,6 +117,21 @@ def _are_names(value: Any) -> bool:
 def _are_orders(value: Any) -> bool:
     """Return whether it is what names are resolved to: for each channel the numbers of the others, in order."""
     return isinstance(value, list) and all(isinstance(row, list) and all(map(_is_integer, row)) for row in value)
+
+
+def _are_probabilities(value: Any) -> bool:
+    return isinstance(value, dict) and value != {} and all(map(BELOW_ONE.accepts, value.values()))
+
+
+def _are_relative_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(WEIGHT.accepts, value.values())) and any(value.values())
+
+
+def one_of_or_probabilities(*values: str) -> Range:
+    """Return the range of a key whose value is one of some names, or probabilities of modalities by their names."""
+    quoted = ", ".join(f'"{value}"' for value in values)
+    words = f'{quoted}, or {{"modality": probability below 1, ...}}'
+    return Range(words, lambda value: value in values or _are_probabilities(value), values)
 
 
 def one_of(*values: str) -> Range:
@@ -145,6 +161,10 @@ DECAY = Range('"auto", or a number from 0 up to, not including, 1', lambda v: v 
 SUBSTITUTION = Range(
     '"learned", "brats", or {"modality": ["the first other", ...], ...}',
     lambda v: v in ("learned", "brats") or (isinstance(v, dict) and all(map(_are_names, v.values()))) or _are_orders(v),
+)
+SUBSET_WEIGHTS = Range(
+    '"none", {"modality+modality": weight, ...}, or the path of a prevalence file',
+    lambda v: _are_relative_weights(v) or (isinstance(v, str) and v.strip() != ""),
 )
 LEVEL_WEIGHTS = Range(
     '"depth", "deepest", or a list of numbers of at least 0, one per encoder level, shallowest first',

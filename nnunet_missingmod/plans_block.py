@@ -7,7 +7,7 @@ model folder's plans.json. The keys are in ``choices``; plans/README.md document
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnunet_missingmod.choices import (
@@ -16,8 +16,8 @@ from nnunet_missingmod.choices import (
     MASKING_KEYS,
     METHOD_KEYS,
 )
-from nnunet_missingmod.keys import Key
-from nnunet_missingmod.modalities import MOST_SUBSETS
+from nnunet_missingmod.keys import OFF, Key
+from nnunet_missingmod.modalities import MOST_SUBSETS, Subset, by_size, choose_channel, choose_subset, subset_name
 from nnunet_missingmod.network_choices import BRATS_SUBSTITUTION, NETWORK_KEYS
 
 __all__ = [
@@ -28,10 +28,14 @@ __all__ = [
     "PRETRAINING_KEYS",
     "anchor_modality",
     "check_choices",
+    "describe",
     "differences",
+    "drop_probabilities",
     "resolve",
     "subset_channels",
+    "subset_weights",
     "substitution_order",
+    "with_names",
     "with_numbers",
 ]
 
@@ -46,6 +50,7 @@ PRETRAINING_KEYS = (
 )
 
 _KEY_BY_NAME = {key.name: key for key in KEYS}
+_MOST_SHOWN = 8
 _OF_THE_PLANS = f'"{BLOCK}" block of the plans:'
 
 
@@ -101,6 +106,7 @@ def check_choices(
         own = (defaults or {}).get(key.name, key.default)
         if key.idle is not None and choices[key.name] != own and key.idle[0](choices):
             raise ValueError(f"{_OF_THE_PLANS} {key.name} does nothing, because {key.idle[1]}: leave it out.")
+    _refuse_two_patterns(choices, (defaults or {}).get("modality_dropout", OFF))
     if "subset_objective" not in choices:
         return
     number = 2 ** len(modality_names) - 1
@@ -128,17 +134,92 @@ def anchor_modality(choices: Mapping[str, Any], modality_names: Sequence[str]) -
     return chosen
 
 
+def _refuse_two_patterns(choices: Mapping[str, Any], own_dropout: Any) -> None:
+    dropout = choices.get("modality_dropout", OFF)
+    # A trainer's own word gives way; "uniform" turns drawing on where a trainer has none.
+    if choices.get("modality_subsets", OFF) != OFF and dropout not in (own_dropout, "uniform"):
+        raise ValueError(
+            f"{_OF_THE_PLANS} modality_subsets and modality_dropout {dropout!r} both say which subsets are drawn: "
+            "leave one of them out."
+        )
+
+
 def with_numbers(choices: Mapping[str, Any], modality_names: Sequence[str]) -> dict[str, Any]:
     """Return the choices with channel numbers in the place of the names that a network is built by.
 
+    Names by which subsets are drawn become the dataset's own (``with_names``).
+
     Raises:
-        ValueError: there is no such channel, or an order of substitutes does not name each.
+        ValueError: there is no such channel, an order of substitutes does not name each, or see ``with_names``.
     """
-    resolved = dict(choices)
+    resolved = with_names(choices, modality_names)
     for key, number in (("modality_subset", subset_channels), ("substitution", substitution_order)):
         if key in resolved:
             resolved[key] = number(resolved, modality_names)
     return resolved
+
+
+def with_names(choices: Mapping[str, Any], modality_names: Sequence[str]) -> dict[str, Any]:
+    """Return the choices with tables of modalities and subsets under the names of dataset.json, in channel order.
+
+    So equal tables are equal, however they were written. Subsets of weight 0 are left out; the path of a prevalence
+    file stays.
+
+    Raises:
+        ValueError: a table names no such modality, or one of them or one subset twice.
+    """
+    resolved = dict(choices)
+    probabilities = drop_probabilities(choices, modality_names)
+    if probabilities:
+        resolved["modality_dropout"] = {modality_names[channel]: value for channel, value in probabilities.items()}
+    weights = subset_weights(choices, modality_names)
+    if weights:
+        resolved["modality_subsets"] = {subset_name(subset, modality_names): value for subset, value in weights.items()}
+    return resolved
+
+
+def drop_probabilities(choices: Mapping[str, Any], modality_names: Sequence[str]) -> dict[int, float]:
+    """Return {channel: probability} of a table of ``modality_dropout``; empty where it is a word.
+
+    Raises:
+        ValueError: it names no such modality, or one twice.
+    """
+    table = choices.get("modality_dropout")
+    if not isinstance(table, Mapping):
+        return {}
+    found: dict[int, float] = {}
+    for name, probability in table.items():
+        channel = _chosen("modality_dropout", choose_channel, name, modality_names)
+        if channel in found:
+            raise ValueError(f"{_OF_THE_PLANS} modality_dropout names {modality_names[channel]} twice: name it once.")
+        found[channel] = probability
+    return dict(sorted(found.items()))
+
+
+def subset_weights(choices: Mapping[str, Any], modality_names: Sequence[str]) -> dict[Subset, float]:
+    """Return {subset: weight} of a table of ``modality_subsets`` without those of weight 0; empty where it is a word.
+
+    Raises:
+        ValueError: it names no subset of these modalities, or one twice.
+    """
+    table = choices.get("modality_subsets")
+    if not isinstance(table, Mapping):
+        return {}
+    found: dict[Subset, float] = {}
+    for name, weight in table.items():
+        subset = _chosen("modality_subsets", choose_subset, [name], modality_names)
+        if subset in found:
+            named = subset_name(subset, modality_names)
+            raise ValueError(f"{_OF_THE_PLANS} modality_subsets names {named} twice: name it once.")
+        found[subset] = weight
+    return {subset: found[subset] for subset in by_size(found) if found[subset]}
+
+
+def _chosen(key: str, choose: Callable[[Any, Sequence[str]], Any], named: Any, modality_names: Sequence[str]) -> Any:
+    try:
+        return choose(named, modality_names)
+    except ValueError as error:
+        raise ValueError(f"{_OF_THE_PLANS} {key}: {error}") from error
 
 
 def subset_channels(choices: Mapping[str, Any], modality_names: Sequence[str]) -> str | list[int]:
@@ -182,6 +263,15 @@ def substitution_order(choices: Mapping[str, Any], modality_names: Sequence[str]
                 f"{list(chosen.get(name, ()))}."
             )
     return [[list(modality_names).index(other) for other in chosen[name]] for name in modality_names]
+
+
+def describe(choices: Mapping[str, Any]) -> str:
+    """Return the choices in a line for a log, without those that keep nnU-Net's value; of a long table, its length."""
+    shown = {
+        name: f"{len(value)} of them" if isinstance(value, Mapping) and len(value) > _MOST_SHOWN else value
+        for name, value in choices.items()
+    }
+    return ", ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nnunet_missingmod import keys
-from nnunet_missingmod.keys import Range, one_of
+from nnunet_missingmod.keys import Range, one_of, one_of_or_probabilities
 
 # Of every range: values that it accepts, and values that it does not.
 EXAMPLES = {
@@ -25,6 +25,10 @@ EXAMPLES = {
         ["learned", "brats", {"T1": ["T2"], "T2": ["T1"]}, [[1], [0]]],
         ["list", 3, ["T1"], {"T1": "T2"}, [["T1"]]],
     ),
+    "SUBSET_WEIGHTS": (
+        ["none", "prevalence.csv", {"T2+DWI": 3, "T2": 0}, {"T1": 0.5}],
+        ["", "  ", 3, [], {}, {"T1": 0}, {"T1": -1}, {"T1": "3"}, {"T1": True}, {"T1": float("nan")}, ["T1"]],
+    ),
     "LEVEL_WEIGHTS": (["depth", "deepest", [0, 1, 2.5]], ["deep", [], [-1, 1], [0, 0], 3]),
 }
 RANGES = {name: value for name, value in vars(keys).items() if isinstance(value, Range)}
@@ -43,3 +47,11 @@ def test_a_range_of_names_accepts_them_alone_and_lists_them():
     assert all(map(made.accepts, made.values))
     assert not any(map(made.accepts, ["d", "A", None, ["a"], 1, True]))
     assert one_of("a").words == '"a"'
+
+
+def test_a_range_of_names_or_probabilities_accepts_both():
+    made = one_of_or_probabilities("none", "b")
+    assert (made.words, made.values) == ('"none", "b", or {"modality": probability below 1, ...}', ("none", "b"))
+    assert all(map(made.accepts, ["none", "b", {"T1": 0.3}, {"T1": 0, "T2": 0.99}]))
+    assert not any(map(made.accepts, ["a", None, 1, ["b"], {}, {"T1": 1}, {"T1": -0.1}, {"T1": "0.3"}, {"T1": True}]))
+    assert not any(map(made.accepts, [{"T1": None}, {"T1": float("nan")}, {"T1": 10**400}]))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nnunet_missingmod.plans_block import COMMON_KEYS, KEYS, differences, resolve
+from nnunet_missingmod.plans_block import COMMON_KEYS, KEYS, describe, differences, resolve
 
 REFUSED = {
     "num_epochs": [0, -1, 1.5, "3", True],
@@ -17,9 +17,10 @@ REFUSED = {
     "momentum": [1, -0.1],
     "weight_decay": [-1],
     "oversample_foreground_percent": [1.1, -0.1],
-    "modality_dropout": ["unifrom", None, 1],
+    "modality_dropout": ["unifrom", None, 1, {}, {"T1": 1}, {"T1": "0.3"}],
     "modality_dropout_probability": [1, -0.1, "half"],
     "modality_dropout_seed": [-1, 0.5],
+    "modality_subsets": ["", None, 3, {}, {"T1": 0}, {"T1+T2": -1}, ["T1"]],
     "validation_subsets": ["all"],
     "blank_is_absent": ["yes", 1, None],
     "nonfinite": ["keep"],
@@ -66,6 +67,7 @@ ACCEPTED = {
     "modality_dropout": "bernoulli",
     "modality_dropout_probability": 0,
     "modality_dropout_seed": 7,
+    "modality_subsets": {"T1+T2": 3, "T1": 0.5},
     "validation_subsets": "cycle",
     "blank_is_absent": False,
     "nonfinite": "zero",
@@ -115,6 +117,13 @@ def accepted(key):
     if key.name in ACCEPTED:
         return ACCEPTED[key.name]
     return next(filter(key.accepts, [*key.range.values, True, 1, 0.5, "auto", "learned", "all"]))
+
+
+def test_a_line_for_the_log_leaves_out_what_is_nnunets_and_long_tables():
+    weights = {f"T{number}": 1 for number in range(20)}
+    assert describe({"num_epochs": None, "modality_dropout": {"T1": 0.2}, "modality_subsets": weights}) == (
+        "modality_dropout={'T1': 0.2}, modality_subsets=20 of them"
+    )
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)

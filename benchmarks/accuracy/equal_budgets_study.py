@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from settings import Arm, Group, Study
-
-from nnunet_missingmod.modalities import all_subsets
+from settings import BY_AVERAGE, Arm, Group, Study
 
 NO_ENCODER = {"channel_encoder": "none", "alignment_anchor": "none"}
 EPOCHS = 20
@@ -123,7 +121,9 @@ CANDIDATES = _to_choose_from(
         "medmap_presence_consistency": replace(_medmap(two_subsets=True), step="consistency"),
     }
 )
-BY_AVERAGE = tuple(f"{name}_by_average" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average)
+SCORED_BY_AVERAGE = tuple(
+    f"{name}{BY_AVERAGE}" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average
+)
 # Masked pretraining for a part of the steps, and what is in its features.
 PRETRAINING = _to_choose_from(
     {
@@ -170,10 +170,6 @@ FAMILIES = {
     "m3ae": Arm("nnUNetTrainerM3AE", HALF, pretrained="m3ae_pretraining"),
     "shaspec": Arm("nnUNetTrainerShaSpec"),
 }
-DEDICATED = {
-    "dedicated_" + "_".join(map(str, subset)): Arm("nnUNetTrainerZeroFill", dedicated_to=subset)
-    for subset in all_subsets(4)
-}
 LENGTHS = (1, 2, 4, 8)
 SCALING = {
     at_length(name, length): replace(
@@ -199,9 +195,9 @@ STUDY = Study(
     test_cases=100,
     num_epochs=EPOCHS,
     suffix=".csv.gz",
-    arms=METHODS | CANDIDATES | PRETRAINING | FAMILIES | DEDICATED | SCALING | FOLLOWED,
+    arms=METHODS | CANDIDATES | PRETRAINING | FAMILIES | SCALING | FOLLOWED,
     groups={
-        "equal budgets": Group((*METHODS, *BY_AVERAGE, "dedicated"), "dropout"),
+        "equal budgets": Group((*METHODS, *SCORED_BY_AVERAGE, "dedicated"), "dropout"),
         "pretraining": Group(
             ("average_presence", *(name for name, arm in PRETRAINING.items() if arm.segments)), "average_presence"
         ),
@@ -211,5 +207,4 @@ STUDY = Study(
         "candidates": Group(("average_presence", "medmap_presence", *CANDIDATES), "average_presence"),
     },
     shown=("zero_fill", "dropout", "average_presence", "dedicated"),
-    interval_over_seeds=True,
 )

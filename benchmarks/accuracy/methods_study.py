@@ -115,5 +115,4 @@ STUDY = Study(
     arms=ARMS,
     groups=GROUPS,
     shown=("ZeroFill", "ModalityDropout", "HolderMI"),
-    interval_over_seeds=False,
 )

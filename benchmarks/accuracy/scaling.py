@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from equal_budgets_study import LENGTHS, at_length
 from matplotlib.figure import Figure
-from settings import BLOCK, Study
+from settings import EPOCH_STEPS, HERE, Study
 from tables import read_runs
 
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH, line_colour
@@ -22,7 +22,7 @@ def means(study: Study, split: str, num_present: int | None = None) -> pd.DataFr
     Args:
         num_present: only subsets of so many modalities; by default all.
     """
-    rows = read_runs(study, split)
+    rows = read_runs(HERE / "runs" / study.name, split)
     if num_present is not None:
         rows = rows[rows["num_present"] == num_present]
     found = []
@@ -39,9 +39,9 @@ def scaling_table(study: Study, split: str) -> str:
 
     The difference is over the seeds that both have at that length.
     """
-    rows = read_runs(study, split)
+    rows = read_runs(HERE / "runs" / study.name, split)
     by_seed = 100 * rows.groupby(["arm", "seed"])["dice"].mean()
-    steps = study.num_epochs * BLOCK["num_iterations_per_epoch"]
+    steps = study.num_epochs * EPOCH_STEPS
     body = []
     for arm in SHOWN:
         cells = []
@@ -63,7 +63,7 @@ def scaling_table(study: Study, split: str) -> str:
 def draw_scaling(study: Study, split: str, target: Path) -> None:
     """Draw mean Dice over the number of steps: over all subsets, and with all modalities."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    steps = study.num_epochs * BLOCK["num_iterations_per_epoch"]
+    steps = study.num_epochs * EPOCH_STEPS
     for axis, count, title in zip(
         figure.subplots(1, 2), (None, 4), ("all subsets", "all four modalities"), strict=True
     ):

@@ -1,34 +1,28 @@
-"""What every model of a study has in common (data, folders, plans), and what an arm and a study are."""
+"""What every model of a study has in common, and what an arm, a table and a study are."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from nnunet_missingmod.choices import PRETRAINERS
 
-DATASET_ID = 502
-DATASET = f"Dataset{DATASET_ID:03d}_Phantom"
-CONFIGURATION = "2d"
 PLANS = "StudyPlans"
-FOLD = 0
-SIZE = (40, 48, 40)
-REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
+HERE = Path(__file__).parent
+EPOCH_STEPS = 150
 BLOCK = {
-    "num_iterations_per_epoch": 150,
+    "num_iterations_per_epoch": EPOCH_STEPS,
     "num_val_iterations_per_epoch": 1,
     "save_every": 1000,
     # nnU-Net's own 0.99 and 0.01 are made for a hundred times as many steps.
     "momentum": 0.9,
     "initial_lr": 0.03,
 }
-WIDTH, BATCH_SIZE = 8, 8
-HERE = Path(__file__).parent
+# Beside an arm, the scores of its average; and one network for every subset.
+BY_AVERAGE = "_by_average"
+DEDICATED = "dedicated"
 
 
 @dataclass(frozen=True)
@@ -81,19 +75,18 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Which arms a study has, how long they train, and on how many cases.
+    """Which arms a study has and how long they train; and of its phantoms, how many there are.
 
     Attributes:
-        name: of the study, and of what lies in the folders ``runs`` and ``logs``.
-        cases: for training and validation.
+        name: of the study.
+        cases: phantoms for training and validation.
         first_cases: of those, every fifth of the first so many and all after them serve to choose methods on.
         test_cases: what is reported.
-        num_epochs: of an arm that does not say otherwise, 150 steps each.
+        num_epochs: of an arm that does not say otherwise.
         suffix: of a file of scores; pandas reads a packed one as it reads the other.
-        arms: by name.
+        arms: by name. A network for one subset alone, ``dedicated_0_2`` for channels 0 and 2, is there beside them.
         groups: the tables.
         shown: in the figures and in the table of all subsets; the last one against the first group's baseline.
-        interval_over_seeds: whether a difference's interval is over trainings and cases, or over cases alone.
     """
 
     name: str
@@ -105,77 +98,25 @@ class Study:
     arms: Mapping[str, Arm]
     groups: Mapping[str, Group]
     shown: tuple[str, ...]
-    interval_over_seeds: bool
 
-    @property
-    def logs(self) -> Path:
-        """What nnU-Net printed."""
-        return HERE / "logs" / self.name
+    def arm(self, name: str) -> Arm:
+        """Return the arm of a name.
 
-    @property
-    def runs(self) -> Path:
-        """Scores."""
-        return HERE / "runs" / self.name
+        Raises:
+            KeyError: there is none.
+        """
+        word, *channels = name.split("_")
+        if word == DEDICATED and channels and all(map(str.isdecimal, channels)):
+            return Arm("nnUNetTrainerZeroFill", dedicated_to=tuple(map(int, channels)))
+        return self.arms[name]
 
-    def scores(self, arm: str, seed: int) -> Path:
-        """The file of one training's scores."""
-        return self.runs / f"{arm}-{seed}{self.suffix}"
-
-    def curves(self, arm: str, seed: int) -> Path:
-        """The file of what one training was scored at while it ran."""
-        return HERE / "curves" / self.name / f"{arm}-{seed}{self.suffix}"
-
-    def splits_left(self, arm: str, seed: int) -> list[str]:
-        """Return what one training has not been scored on yet."""
-        scores = self.scores(arm, seed)
-        found = set(pd.read_csv(scores)["split"]) if scores.exists() else set()
-        return [split for split in self.arms[arm].splits if split not in found]
-
-    def is_done(self, folder: StudyFolder, arm: str, seed: int) -> bool:
-        """Return whether one training is over and, where there is anything to score, scored."""
-        if self.arms[arm].followed:
-            return self.curves(arm, seed).exists()
-        if self.arms[arm].segments:
-            return not self.splits_left(arm, seed)
-        return folder.checkpoint(arm, seed, self.arms[arm].trainer).exists()
+    def total_steps(self, name: str) -> int:
+        """Return an arm's training steps, those of its teacher and of its pretraining included."""
+        arm = self.arm(name.removesuffix(BY_AVERAGE))
+        own = arm.block.get("num_epochs", self.num_epochs)
+        steps = own * arm.block.get("num_iterations_per_epoch", EPOCH_STEPS)
+        return int(steps) + (0 if arm.comes_after is None else self.total_steps(arm.comes_after))
 
     def validation_cases(self, cases: Sequence[str]) -> list[str]:
-        """Return those of the sorted names of all cases that are not trained on."""
+        """Return those of the sorted names of all phantoms that are not trained on."""
         return sorted({*cases[4 : self.first_cases : 5], *cases[self.first_cases :]})
-
-
-@dataclass(frozen=True)
-class StudyFolder:
-    """Where a study's data and models lie."""
-
-    root: Path
-
-    @property
-    def dataset(self) -> Path:
-        """The raw dataset."""
-        return self.root / "nnUNet_raw" / DATASET
-
-    @property
-    def preprocessed(self) -> Path:
-        """The preprocessed dataset."""
-        return self.root / "nnUNet_preprocessed" / DATASET
-
-    def results(self, arm: str, seed: int) -> Path:
-        """nnUNet_results of one training."""
-        return self.root / "results" / f"{arm}-{seed}"
-
-    def model(self, arm: str, seed: int, trainer: str) -> Path:
-        """The model folder of one training."""
-        return self.results(arm, seed) / DATASET / f"{trainer}__{PLANS}__{CONFIGURATION}"
-
-    def checkpoint(self, arm: str, seed: int, trainer: str) -> Path:
-        """The weights at the end of one training."""
-        return self.model(arm, seed, trainer) / f"fold_{FOLD}" / "checkpoint_final.pth"
-
-    def set_environment(self, results: Path) -> None:
-        """Set nnU-Net's variables; call it before nnunetv2 is imported."""
-        results.mkdir(parents=True, exist_ok=True)
-        os.environ["nnUNet_raw"] = str(self.root / "nnUNet_raw")  # noqa: SIM112
-        os.environ["nnUNet_preprocessed"] = str(self.root / "nnUNet_preprocessed")  # noqa: SIM112
-        os.environ["nnUNet_results"] = str(results)  # noqa: SIM112
-        os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112  in this process, so that its seeds decide

@@ -1,186 +1,210 @@
-"""The accuracy studies on phantoms: the same data and number of steps for every method, several seeds.
+"""The accuracy studies: the same data and number of steps for every method, several seeds and folds.
 
-    python benchmarks/accuracy/study.py prepare STUDY FOLDER
-    python benchmarks/accuracy/study.py run STUDY FOLDER [--arms NAME ...] [--seeds 0 1 2] [--jobs 2]
+    python benchmarks/accuracy/study.py prepare STUDY FOLDER [--configuration 3d_fullres]
+    python benchmarks/accuracy/study.py prepare STUDY FOLDER --raw DATASET [--spacing MM] [--folds 5 | --splits FILE]
+    python benchmarks/accuracy/study.py run STUDY FOLDER [--arms NAME ...] [--seeds 0 1 2] [--folds 0 1] [--jobs 2] \\
+        [--part I/N]
+    python benchmarks/accuracy/study.py table STUDY FOLDER
     python benchmarks/accuracy/study.py table [--document docs/benchmark.md] [--figures docs/figures]
 
-STUDY is ``methods`` or ``equal_budgets``. ``prepare`` makes phantoms and runs nnU-Net's planner and preprocessor;
-``run`` trains what has no scores in ``runs/STUDY`` yet, seed by seed, a teacher before its student, one thread per
-training; ``table`` makes tables of the scores. Methods are chosen on the split ``val`` (fold 0's validation cases) and
-reported on ``test``.
+STUDY is ``methods`` or ``equal_budgets``. ``prepare`` makes phantoms, or takes any raw dataset of nnU-Net, and runs
+nnU-Net's planner and preprocessor; ``run`` trains what has no scores yet, seed by seed and fold by fold, a teacher
+before its student, one thread per training, and may be given to a job array in parts; ``table`` makes tables of the
+scores, those of a folder or, without, of the documents. Scores of phantoms are kept beside these scripts
+(``runs/STUDY``), those of other data in FOLDER. Methods are chosen on the split ``val`` (each fold's validation cases)
+and reported on ``test``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
+from curves import curves_table, draw_curves
+from curves import folder_of as curves_folder
+from prepare import prepare_phantoms, prepare_raw
 from scaling import draw_scaling, scaling_table
-from settings import BATCH_SIZE, CONFIGURATION, DATASET_ID, PLANS, SIZE, WIDTH, Study, StudyFolder
+from settings import EPOCH_STEPS, HERE
 from studies import STUDIES
-from tables import all_tables, draw, write_into
+from study_folder import StudyFolder, Training
+from tables import all_tables, by_subset, draw, read_runs, tables_of, write_into
 
-from nnunet_missingmod.demo.host_commands import Command, program, run_command
 from nnunet_missingmod.storage import write_text
 
 
-def prepare(study: Study, folder: StudyFolder) -> None:
-    """Make the data, plan and preprocess them, write the study's plans, and the cases that will be scored."""
-    from nnunet_missingmod.demo.phantom_dataset import write_dataset
-
-    write_dataset(
-        folder.dataset.parent,
-        dataset_id=DATASET_ID,
-        cases=study.cases,
-        test_cases=study.test_cases,
-        size=SIZE,
-        seed=1,
-        jobs=2,
-    )
-    folder.set_environment(folder.root / "results")
-    del os.environ["nnUNet_n_proc_DA"]  # noqa: SIM112  the planner fails on 0
-    arguments = ("-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2", "-npfp", "2")
-    log = folder.root / "plan_and_preprocess.txt"
-    command = Command("preprocess", [program("nnUNetv2_plan_and_preprocess"), *arguments], log, r"\d+/\d+", study.cases)
-    run_command(command, {})
-    plans = json.loads((folder.preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
-    plans["plans_name"] = PLANS
-    chosen = plans["configurations"][CONFIGURATION]
-    architecture = chosen["architecture"]["arch_kwargs"]
-    architecture["features_per_stage"] = [WIDTH * 2**stage for stage in range(architecture["n_stages"])]
-    chosen["batch_size"] = BATCH_SIZE
-    write_text(folder.preprocessed / f"{PLANS}.json", json.dumps(plans, indent=2))
-    write_splits(study, folder)
-    write_scored_cases(folder, plans)
+def in_order(folder: StudyFolder, names: Sequence[str], seeds: Sequence[int], folds: Sequence[int]) -> list[Training]:
+    """Return the trainings to run: what others come after first, seed by seed and fold by fold."""
+    firsts = [first for name in names if (first := folder.study.arm(name).comes_after) is not None]
+    wanted = sorted(dict.fromkeys([*firsts, *names]), key=lambda name: folder.study.arm(name).comes_after is not None)
+    return [Training(name, seed, fold) for seed in seeds for fold in folds for name in wanted]
 
 
-def write_splits(study: Study, folder: StudyFolder) -> None:
-    """Write the one split of the study."""
-    cases = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTr").glob("*.nii.gz"))
-    validation = study.validation_cases(cases)
-    split = {"train": [case for case in cases if case not in validation], "val": validation}
-    write_text(folder.preprocessed / "splits_final.json", json.dumps([split]))
+def part_of(folder: StudyFolder, trainings: Sequence[Training], part: int, parts: int) -> list[Training]:
+    """Return those of part ``part`` of ``parts`` (from 1 on); what comes after another is in the other's part."""
+    roots = [Training(folder.study.arm(one.arm).comes_after or one.arm, one.seed, one.fold) for one in trainings]
+    number = {root: index for index, root in enumerate(dict.fromkeys(roots))}
+    return [one for one, root in zip(trainings, roots, strict=True) if number[root] % parts == part - 1]
 
 
-def write_scored_cases(folder: StudyFolder, plans: dict) -> None:
-    """Preprocess as prediction does, complete, once for all models: the validation and test cases, and some to follow.
-
-    Trainings are followed on a dozen training cases and the first dozen of the validation cases.
-    """
-    (split,) = json.loads((folder.preprocessed / "splits_final.json").read_text(encoding="utf-8"))
-    test = sorted(file.name.removesuffix(".nii.gz") for file in (folder.dataset / "labelsTs").glob("*.nii.gz"))
-    train, validation = ("imagesTr", "labelsTr"), split["val"]
-    write_cases(folder, plans, "scored", "val", train, validation)
-    write_cases(folder, plans, "scored", "test", ("imagesTs_complete", "labelsTs"), test)
-    write_cases(folder, plans, "followed", "train", train, split["train"][::4])
-    write_cases(folder, plans, "followed", "val", train, validation[:12])
-
-
-def write_cases(
-    folder: StudyFolder, plans: dict, target: str, split: str, folders: tuple[str, str], cases: Iterable[str]
-) -> None:
-    """Preprocess cases of the dataset's two folders, of images and labels, into the target folder."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
-
-    manager = PlansManager(plans)
-    dataset_json = json.loads((folder.dataset / "dataset.json").read_text(encoding="utf-8"))
-    (folder.root / target).mkdir(exist_ok=True)
-    images, labels = (folder.dataset / name for name in folders)
-    for case in cases:
-        image, segmentation, _ = MissingModPreprocessor(verbose=False).run_case(
-            [str(images / f"{case}_{channel:04d}.nii.gz") for channel in range(4)],
-            str(labels / f"{case}.nii.gz"),
-            manager,
-            manager.get_configuration(CONFIGURATION),
-            dataset_json,
-        )
-        # Cropping marks what lies outside of the brain with -1.
-        np.savez_compressed(
-            folder.root / target / f"{case}.npz",
-            image=image,
-            labels=np.maximum(segmentation[0], 0),
-            split=np.array(split),
-        )
-
-
-def run(study: Study, folder: StudyFolder, names: Iterable[str], seeds: Iterable[int], jobs: int) -> int:
+def run(folder: StudyFolder, trainings: Sequence[Training], jobs: int) -> int:
     """Train and score what is missing; return 1 if a training failed."""
-    study.runs.mkdir(exist_ok=True, parents=True)
-    study.logs.mkdir(exist_ok=True, parents=True)
-    done: dict[tuple[str, int], Future[bool]] = {}
+    done: dict[Training, Future[bool]] = {}
+    progress = Progress(len([one for one in trainings if not folder.is_done(one)]), jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        for seed in seeds:
-            firsts = [first for name in names if (first := study.arms[name].comes_after) is not None]
-            # Teachers are taken up first and students, which wait for them, last.
-            wanted = dict.fromkeys([*firsts, *names])
-            for name in sorted(wanted, key=lambda name: study.arms[name].comes_after is not None):
-                first = done.get((study.arms[name].comes_after or "", seed))
-                done[name, seed] = pool.submit(run_one, study, folder, name, seed, first)
+        for training in trainings:
+            before = folder.study.arm(training.arm).comes_after
+            first = None if before is None else done.get(Training(before, training.seed, training.fold))
+            done[training] = pool.submit(run_one, folder, training, first, progress)
     return int(any(failed.result() for failed in done.values()))
 
 
-def run_one(study: Study, folder: StudyFolder, name: str, seed: int, first: Future[bool] | None) -> bool:
+class Progress:
+    """How many trainings are over, and how long the others will take."""
+
+    def __init__(self, count: int, jobs: int) -> None:
+        self.count, self.jobs, self.over, self.began = count, jobs, 0, time.monotonic()
+
+    def line(self) -> str:
+        """Count one more and return what is left in words."""
+        self.over += 1
+        left = self.count - self.over
+        minutes = (time.monotonic() - self.began) / 60 / self.over * left
+        return f"{self.over} of {self.count}; about {minutes:.0f} min left" if left else f"{self.over} of {self.count}"
+
+
+def run_one(folder: StudyFolder, training: Training, first: Future[bool] | None, progress: Progress) -> bool:
     """Train one arm in a process of its own unless its scores are there; return whether it failed."""
-    if study.is_done(folder, name, seed):
+    if folder.is_done(training):
         return False
     if first is not None and first.result():
         return True
-    log = study.logs / f"{name}-{seed}.txt"
+    log = folder.log(training)
     script = Path(__file__).parent / "train_arm.py"
+    arguments = [folder.study.name, str(folder.root), training.arm, str(training.seed), str(training.fold)]
     with log.open("w") as output:
-        command = [sys.executable, str(script), study.name, str(folder.root), name, str(seed)]
+        command = [sys.executable, str(script), *arguments]
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     printed = log.read_text(encoding="utf-8").replace(str(folder.root), "STUDY")
     write_text(log, printed)
-    sys.stdout.write(f"{printed.splitlines()[-1]}\n")
+    last = printed.splitlines()[-1] if printed else f"{training}: no output"
+    sys.stdout.write(f"{last} ({progress.line()})\n")
     sys.stdout.flush()
     return code != 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one of the three steps."""
+def write_documents(document: Path | None, figures: Path | None) -> None:
+    """Write tables into a document, or print them, and figures into a folder."""
+    tables, equal = all_tables(), STUDIES["equal_budgets"]
+    has_runs, has_curves = (HERE / "runs" / equal.name).is_dir(), curves_folder(equal).is_dir()
+    if has_runs:
+        tables["scaling, test"] = scaling_table(equal, "test")
+    if has_curves:
+        tables["curves"] = curves_table(equal)
+    if document is None:
+        print_tables(tables)
+    else:
+        write_into(document, tables)
+    if figures is not None:
+        draw(STUDIES["methods"], "test", figures)
+        if has_runs:
+            draw_scaling(equal, "test", figures)
+        if has_curves:
+            draw_curves(equal, figures)
+
+
+def write_tables(folder: StudyFolder) -> None:
+    """Print the tables of a folder's scores."""
+    tables = tables_of(folder.study, folder.runs, folder.total_steps, folder.data.patients)
+    rows = read_runs(folder.runs, "val")
+    shown = [arm for arm in folder.study.shown if arm in set(rows["arm"])]
+    if shown:
+        tables["by subset, val"] = by_subset(rows, shown)
+    print_tables(tables)
+
+
+def print_tables(tables: dict[str, str]) -> None:
+    """Print tables under their names."""
+    sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
+
+
+def parser_of_steps() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    for name in ("prepare", "run"):
-        steps.add_parser(name).add_argument("study", choices=STUDIES)
-        steps.choices[name].add_argument("folder", type=Path)
-    steps.choices["run"].add_argument("--arms", nargs="+", help="default: those of the study's first table")
-    steps.choices["run"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    steps.choices["run"].add_argument("--jobs", type=int, default=2)
-    table = steps.add_parser("table")
+    prepare, run, table = (steps.add_parser(name) for name in ("prepare", "run", "table"))
+    for each in (prepare, run):
+        each.add_argument("study", choices=STUDIES)
+        each.add_argument("folder", type=Path)
+    table.add_argument("study", choices=STUDIES, nargs="?")
+    table.add_argument("folder", type=Path, nargs="?")
+    prepare.add_argument("--configuration", choices=("2d", "3d_fullres"), default="2d")
+    prepare.add_argument(
+        "--epoch-steps", type=int, default=EPOCH_STEPS, help="steps of an epoch (default: %(default)s)"
+    )
+    prepare.add_argument("--raw", type=Path, help="a raw dataset, DatasetXXX_NAME, in place of phantoms")
+    prepare.add_argument("--spacing", type=float, help="resample it to voxels of so many mm")
+    prepare.add_argument("--folds", type=int, default=5, help="of the raw dataset, by nnU-Net's rule")
+    prepare.add_argument("--splits", type=Path, help="folds as in nnU-Net's splits_final.json")
+    prepare.add_argument("--patients", help="regular expression whose group is the patient in the name of a case")
+    run.add_argument("--arms", nargs="+", help="default: those of the study's first table")
+    run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    run.add_argument("--folds", nargs="+", type=int, help="default: all")
+    run.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    run.add_argument("--part", help="I/N: the I-th of N parts, for a job array")
     table.add_argument("--document", type=Path, help="put them where this document has places for them")
     table.add_argument("--figures", type=Path, help="folder for figures")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the three steps."""
+    parser = parser_of_steps()
     args = parser.parse_args(argv)
-    if args.step == "table":
-        tables, equal = all_tables(), STUDIES["equal_budgets"]
-        if equal.runs.is_dir():
-            tables["scaling, test"] = scaling_table(equal, "test")
-        if args.document is not None:
-            write_into(args.document, tables)
+    if args.study is None:
+        write_documents(args.document, args.figures)
+        return 0
+    if args.folder is None:
+        parser.error("give the study's FOLDER, too")
+    folder = StudyFolder(STUDIES[args.study], args.folder.resolve())
+    try:
+        if args.step == "prepare":
+            shared = {"configuration": args.configuration, "epoch_steps": args.epoch_steps}
+            if args.raw is None:
+                prepare_phantoms(folder, **shared)
+            else:
+                chosen = {"folds": args.folds, "splits": args.splits, "patients": args.patients}
+                prepare_raw(folder, args.raw, spacing_mm=args.spacing, **chosen, **shared)
+        elif args.step == "table":
+            write_tables(folder)
         else:
-            sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
-        if args.figures is not None:
-            draw(STUDIES["methods"], "test", args.figures)
-            if equal.runs.is_dir():
-                draw_scaling(equal, "test", args.figures)
-        return 0
-    study, folder = STUDIES[args.study], StudyFolder(args.folder.resolve())
-    if args.step == "prepare":
-        prepare(study, folder)
-        return 0
-    arms = args.arms or next(iter(study.groups.values())).arms
-    if unknown := [name for name in arms if name not in study.arms]:
-        parser.error(f"no arms of {study.name}: {unknown}")
-    return run(study, folder, arms, args.seeds, args.jobs)
+            names = folder.expand(args.arms or next(iter(folder.study.groups.values())).arms)
+            folds = range(folder.data.folds) if args.folds is None else args.folds
+            trainings = in_order(folder, names, args.seeds, folds)
+            if args.part is not None:
+                part, parts = parse_part(args.part)
+                trainings = part_of(folder, trainings, part, parts)
+            return run(folder, trainings, args.jobs)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
+    return 0
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Return I and N of ``I/N``.
+
+    Raises:
+        ValueError: it is not of that form, or I is not one of 1 to N.
+    """
+    found = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"--part takes I/N, as 1/4 for the first of four, got {text!r}.")
+    return int(found[1]), int(found[2])
 
 
 if __name__ == "__main__":

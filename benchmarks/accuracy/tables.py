@@ -3,58 +3,77 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from settings import REGIONS, Group, Study
+from intervals import over_trainings_and_cases
+from settings import DEDICATED, HERE, Group, Study
 from studies import STUDIES
 
-from nnunet_missingmod.demo.contrast import MODALITIES
 from nnunet_missingmod.evaluation.aggregation import CaseValues, count_columns, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import interval_text, markdown_table, to_markdown
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval, compare
-from nnunet_missingmod.modalities import all_subsets, subset_name
+from nnunet_missingmod.modalities import by_size, split_escaped, unescape
 from nnunet_missingmod.storage import write_text
 
-MEAN = {"mean": tuple(REGIONS)}
+# The order in which papers name them.
+BRATS_REGIONS = ("WT", "TC", "ET")
+
+
+def region_names(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the names of the regions, those of BraTS in the order of the papers."""
+    found = tuple(dict.fromkeys(rows["region"]))
+    return BRATS_REGIONS if set(found) == set(BRATS_REGIONS) else found
 
 
 @cache
-def read_runs(study: Study, split: str) -> pd.DataFrame:
-    """Return the rows (arm, seed, split, case, subset, num_present, region, dice) of all runs of one split.
+def read_runs(runs: Path, split: str) -> pd.DataFrame:
+    """Return the rows (arm, seed, fold, split, case, subset, num_present, region, dice) of all runs of one split.
 
-    A seed that has a network of its own for every subset is the arm ``dedicated``.
+    A training that has a network of its own for every subset is the arm ``dedicated``.
     """
-    files = sorted(study.runs.glob(f"*{study.suffix}"))
+    files = sorted([*runs.glob("[!.]*.csv"), *runs.glob("[!.]*.csv.gz")])
+    if not files:
+        raise FileNotFoundError(f"{runs} has no scores.")
     rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    rows = rows[rows["split"] == split]
-    own = rows[rows["arm"].str.startswith("dedicated_")]
-    complete = own.groupby("seed").filter(lambda seed: seed["subset"].nunique() == len(all_subsets(len(MODALITIES))))
-    return pd.concat([rows.drop(own.index), complete.assign(arm="dedicated")])
+    for missing in {"seed", "fold"} - set(rows):
+        rows[missing] = 0
+    rows = rows.fillna({"seed": 0, "fold": 0}).astype({"seed": int, "fold": int})
+    if "split" in rows:
+        rows = rows[rows["split"] == split]
+    own = rows[rows["arm"].str.startswith(f"{DEDICATED}_")]
+    subsets = rows["subset"].nunique()
+    complete = own.groupby(["seed", "fold"]).filter(lambda training: training["subset"].nunique() == subsets)
+    return pd.concat([rows.drop(own.index), complete.assign(arm=DEDICATED)])
 
 
 def case_values(rows: pd.DataFrame) -> CaseValues:
-    """Return Dice per case, the mean over an arm's seeds: seeds are not patients, and no sample of their own."""
-    subsets = all_subsets(len(MODALITIES))
-    names = [subset_name(subset, MODALITIES) for subset in subsets]
+    """Return Dice per case, the mean over an arm's trainings: these are not patients, and no sample of their own."""
+    parts = {name: [unescape(part) for part in split_escaped(name, "+")] for name in rows["subset"].unique()}
+    modalities = tuple(
+        dict.fromkeys(part for name in sorted(parts, key=lambda name: -len(parts[name])) for part in parts[name])
+    )
+    name_of = {tuple(modalities.index(part) for part in of_name): name for name, of_name in parts.items()}
+    subsets = by_size(name_of)
+    names = [name_of[subset] for subset in subsets]
+    regions = region_names(rows)
     cases = sorted(rows["case"].unique())
     means = rows.groupby(["arm", "region", "case", "subset"])["dice"].mean().unstack().reindex(columns=names)
     arms = list(rows["arm"].unique())
-    arrays = {(arm, region): means.loc[arm, region].reindex(cases).to_numpy() for arm in arms for region in REGIONS}
+    arrays = {(arm, region): means.loc[arm, region].reindex(cases).to_numpy() for arm in arms for region in regions}
     return CaseValues(
         metric=DICE,
         convention=BRATS,
-        modalities=tuple(MODALITIES),
+        modalities=modalities,
         models=tuple(arms),
-        regions=tuple(REGIONS),
+        regions=regions,
         cases=tuple(cases),
         subsets=tuple(subsets),
         arrays=arrays,
@@ -62,78 +81,81 @@ def case_values(rows: pd.DataFrame) -> CaseValues:
     )
 
 
-def summary(study: Study, split: str, group: Group) -> str:
+def summary(
+    rows: pd.DataFrame,
+    group: Group,
+    *,
+    steps: Callable[[str], int] | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> str:
     """Return a Markdown table: mean Dice (%) over subsets, regions and cases of a group's arms.
 
-    Means are over an arm's own seeds; each seed's mean follows. The difference from the baseline is paired by case,
-    over the seeds that both have, with its bootstrap interval, and then seed by seed; it gives the order.
+    Means are over an arm's own trainings; each training's mean follows, in the order of folds and then seeds. The
+    difference from the baseline is paired by case, over the trainings that both have, with its interval over trainings
+    and cases where there are several, and then training by training; it gives the order. An arm that had more or fewer
+    steps in all than the baseline says so.
+
+    Args:
+        rows: as of `read_runs`.
+        steps: returns how many steps an arm had in all.
+        patients: the patient of each case that is not its own.
     """
-    rows = read_runs(study, split)
     rows = rows[rows["arm"].isin(group.arms)]
-    by_seed = rows.groupby(["arm", "seed"])["dice"].mean().mul(100)
-    regions = rows.groupby(["arm", "region"])["dice"].mean().mul(100).unstack()[list(REGIONS)]
+    by_training = rows.groupby(["arm", "fold", "seed"])["dice"].mean().mul(100)
+    names = list(region_names(rows))
+    regions = rows.groupby(["arm", "region"])["dice"].mean().mul(100).unstack()[names]
     counts = rows.groupby(["arm", "num_present"])["dice"].mean().mul(100).unstack()
-    against = [f"minus {group.baseline}", "seed by seed"]
-    head = ["arm", "mean", "seeds", *REGIONS, *(f"{count} of 4" for count in counts), *against]
-    paired = {arm: (by_seed.loc[arm] - by_seed.loc[group.baseline]).dropna() for arm in by_seed.index.unique("arm")}
+    head = ["arm", "mean", "each", *names, *(f"{count} of {max(counts)}" for count in counts)]
+    head += [f"minus {group.baseline}", "each"]
+    paired = {
+        arm: (by_training.loc[arm] - by_training.loc[group.baseline]).dropna()
+        for arm in by_training.index.unique("arm")
+    }
     body = []
     for arm in sorted(paired, key=lambda arm: -paired[arm].mean()):
-        of_seeds = ", ".join(f"{value:.1f}" for value in by_seed.loc[arm])
         cells = [f"{value:.1f}" for value in [*regions.loc[arm], *counts.loc[arm]]]
         body.append(
             [
-                arm,
-                f"{by_seed.loc[arm].mean():.1f}",
-                of_seeds,
+                arm + _steps_differ(arm, group.baseline, steps),
+                f"{by_training.loc[arm].mean():.1f}",
+                ", ".join(f"{value:.1f}" for value in by_training.loc[arm]),
                 *cells,
-                *_difference(study, rows, arm, group.baseline, paired[arm]),
+                *_difference(rows, arm, group.baseline, paired[arm], patients or {}),
             ]
         )
     return markdown_table(head, ["---", "--:", "---", *["--:"] * (len(head) - 5), "---", "---"], body)
 
 
-def _difference(study: Study, rows: pd.DataFrame, arm: str, baseline: str, by_seed: pd.Series) -> tuple[str, str]:
-    if arm == baseline:
+def _steps_differ(arm: str, baseline: str, steps: Callable[[str], int] | None) -> str:
+    if steps is None or arm == DEDICATED or steps(arm) == steps(baseline):
+        return ""
+    return f" ({steps(arm):,} steps)"
+
+
+def _difference(
+    rows: pd.DataFrame, arm: str, baseline: str, by_training: pd.Series, patients: Mapping[str, str]
+) -> tuple[str, str]:
+    if arm == baseline or by_training.empty:
         return "", ""
-    rows = rows[rows["arm"].isin([arm, baseline]) & rows["seed"].isin(by_seed.index)]
-    if study.interval_over_seeds:
-        means = rows.groupby(["arm", "seed", "case"])["dice"].mean().unstack()
-        difference = over_trainings_and_cases((means.loc[arm] - means.loc[baseline]).to_numpy())
-    else:
-        average = count_columns(MODALITIES)[-1:]
-        (found,) = compare(
-            case_values(rows), model=arm, baseline=baseline, columns=average, bootstrap=Bootstrap(), regions=MEAN
-        )
-        difference = found.difference
-    seed_by_seed = ", ".join(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in by_seed)
-    return interval_text(difference, signed=True), seed_by_seed
+    both = rows[rows["arm"].isin([arm, baseline])]
+    means = both.groupby(["arm", "fold", "seed", "case"])["dice"].mean()
+    differences = (means.loc[arm] - means.loc[baseline]).dropna()
+    folds, seeds, cases = (sorted(differences.index.unique(level)) for level in ("fold", "seed", "case"))
+    every = pd.MultiIndex.from_product([folds, seeds, cases])
+    values = differences.reindex(every).to_numpy().reshape(len(folds), len(seeds), len(cases))
+    found = over_trainings_and_cases(values, [patients.get(case, case) for case in cases])
+    each = ", ".join(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in by_training)
+    return interval_text(found, signed=True), each
 
 
-def over_trainings_and_cases(values: NDArray[np.float64]) -> Interval:
-    """Return the mean of an array (seeds, cases) with its 95 % interval.
-
-    Each of 5,000 resamples draws seeds and cases with replacement, the same cases for each of its seeds.
-    """
-    settings = Bootstrap()
-    generator = np.random.default_rng(settings.seed)
-    seeds, cases = (
-        generator.multinomial(count, np.full(count, 1 / count), size=settings.resamples) / count
-        for count in values.shape
-    )
-    low, high = np.percentile(np.einsum("rs,sc,rc->r", seeds, values, cases), (2.5, 97.5))
-    return Interval(float(values.mean()), float(low), float(high), values.shape[1])
-
-
-def by_subset(study: Study, split: str, arms: Sequence[str]) -> str:
+def by_subset(rows: pd.DataFrame, arms: Sequence[str]) -> str:
     """Return a Markdown table of all subsets as rows."""
-    rows = read_runs(study, split)
-    table = table_of(case_values(rows[rows["arm"].isin(arms)]), subset_columns(MODALITIES))
-    return to_markdown(table, subsets_as_rows=True)
+    values = case_values(rows[rows["arm"].isin(arms)])
+    return to_markdown(table_of(values, subset_columns(values.modalities)), subsets_as_rows=True)
 
 
-def dedicated(study: Study, split: str, arms: Sequence[str]) -> str:
+def dedicated(rows: pd.DataFrame, arms: Sequence[str]) -> str:
     """Return a Markdown table of networks trained for one subset, beside what ``arms`` reach on it, same seeds."""
-    rows = read_runs(study, split)
     only = rows[rows["arm"].str.startswith("Dedicated")]
     body = []
     for subset, of_subset in only.groupby("subset"):
@@ -149,35 +171,51 @@ def dedicated(study: Study, split: str, arms: Sequence[str]) -> str:
 def draw(study: Study, split: str, target: Path) -> None:
     """Draw Dice against the number of modalities, all subsets, and the difference of the last arm from the baseline."""
     arms = study.shown
-    rows = read_runs(study, split)
+    rows = read_runs(HERE / "runs" / study.name, split)
     rows = rows[rows["arm"].isin(arms)]
     # In the order of arms, which is that of lines and rows.
     rows = rows.assign(arm=pd.Categorical(rows["arm"], arms, ordered=True)).sort_values("arm", kind="stable")
     values = case_values(rows.assign(arm=rows["arm"].astype(str)))
     target.mkdir(parents=True, exist_ok=True)
     pair = [(arms[-1], study.groups["methods"].baseline)]
-    count_curve(table_of(values, count_columns(MODALITIES), bootstrap=Bootstrap()), target / "benchmark_counts.png")
-    heatmap(table_of(values, subset_columns(MODALITIES)), target / "benchmark_subsets.png")
+    names = values.modalities
+    count_curve(table_of(values, count_columns(names), bootstrap=Bootstrap()), target / "benchmark_counts.png")
+    heatmap(table_of(values, subset_columns(names)), target / "benchmark_subsets.png")
     difference_plot(
-        table_of(values, subset_columns(MODALITIES), differences=pair, bootstrap=Bootstrap()),
+        table_of(values, subset_columns(names), differences=pair, bootstrap=Bootstrap()),
         target / "benchmark_differences.png",
     )
 
 
+def tables_of(
+    study: Study, runs: Path, steps: Callable[[str], int], patients: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the tables of a study's groups, as far as their arms have been run in this folder of scores."""
+    tables = {}
+    for name, group in study.groups.items():
+        for split in ("test", "val"):
+            rows = read_runs(runs, split)
+            if group.baseline in set(rows["arm"]):
+                tables[f"{name}, {split}"] = summary(rows, group, steps=steps, patients=patients)
+    return tables
+
+
 def all_tables() -> dict[str, str]:
     """Return every table of docs/benchmark.md by name; of a study that has not been run there is none."""
-    tables = {
-        f"{name}, {split}": summary(study, split, group)
-        for study in STUDIES.values()
-        if study.runs.is_dir()
-        for name, group in study.groups.items()
-        for split in ("test", "val")
-    }
+    tables: dict[str, str] = {}
+    for study in STUDIES.values():
+        for runs in sorted((HERE / "runs").glob(f"{study.name}*")):
+            prefix = "3D " if runs.name.endswith("_3d_fullres") else ""
+            tables |= {f"{prefix}{name}": table for name, table in tables_of(study, runs, study.total_steps).items()}
     first = STUDIES["methods"]
+    rows = read_runs(HERE / "runs" / first.name, "test")
+    real = read_runs(HERE / "runs" / "real_cases", "val")
+    of_real = Group(tuple(real["arm"].unique()), "ModalityDropout")
     return {
         **tables,
-        "dedicated, test": dedicated(first, "test", first.shown),
-        "by subset, test": by_subset(first, "test", first.shown),
+        "dedicated, test": dedicated(rows, first.shown),
+        "by subset, test": by_subset(rows, first.shown),
+        "real cases": summary(real, of_real),
     }
 
 

@@ -1,24 +1,19 @@
 """Train one arm with one seed inside this process, through nnU-Net's own training loop, and score it on every subset.
 
-    python benchmarks/accuracy/train_arm.py STUDY FOLDER ARM SEED
+    python benchmarks/accuracy/train_arm.py STUDY FOLDER ARM SEED [FOLD]
 
-`study.py` calls this. It leaves ``runs/STUDY/ARM-SEED.csv``: Dice of each case, subset and region, of the validation
-cases (on which methods are chosen) and, unless the arm is only to choose from, of the test cases (on which they are
-reported). A training that is over already is scored on what it has no scores of yet. An arm that is followed leaves
-``curves/STUDY/ARM-SEED.csv`` instead: the same of a few training and validation cases, after every second epoch.
+`study.py` calls this. It leaves a file of scores: Dice of each case, subset and region, of the fold's validation cases
+(on which methods are chosen) and, unless the arm is only to choose from, of the test cases (on which they are
+reported). A training that is over already is scored on what it has no scores of yet. An arm that is followed leaves a
+file of curves instead: the same of a few training and validation cases, after every second epoch.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import io
-import json
 import random
 import sys
 import time
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,18 +22,20 @@ import numpy as np
 import pandas as pd
 import torch
 from presence_forms import PRESENCE_FORMS
-from settings import BLOCK, CONFIGURATION, FOLD, PLANS, REGIONS, Arm, Study, StudyFolder
+from scoring import SCORES, Rows, cases_of, score, write_scores
+from settings import BLOCK, BY_AVERAGE, PLANS, Arm
 from steps import STEPS
 from studies import STUDIES
+from study_folder import StudyFolder, Training
 
-from nnunet_missingmod.evaluation.metrics import region_dice
 from nnunet_missingmod.host import CLASS_TABLE
-from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks import early
-from nnunet_missingmod.storage import replaced_when_complete
+
+# Of how many training and how many validation cases a followed training is scored.
+FOLLOWED_CASES = 12
 
 
-def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any]) -> Any:
+def build_trainer(arm: Arm, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any]) -> Any:
     """Return the arm's trainer; a dedicated one never sees the other channels."""
     trainer_class = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
     if arm.dedicated_to is not None:
@@ -63,114 +60,66 @@ def build_trainer(arm: Arm, plans: dict[str, Any], dataset_json: dict[str, Any])
     if arm.presence is not None:
         early.use_presence_norms = PRESENCE_FORMS[arm.presence]
     # nnU-Net takes the flag out of the plans again.
-    return trainer_class(plans | {"continue_training": False}, CONFIGURATION, FOLD, dataset_json, torch.device("cpu"))
+    return trainer_class(plans | {"continue_training": False}, configuration, fold, dataset_json, torch.device("cpu"))
 
 
-def prepare(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> Any:
-    """Return the arm's trainer, seeded, before anything is built."""
-    plans = json.loads((folder.preprocessed / f"{PLANS}.json").read_text(encoding="utf-8"))
-    block = BLOCK | {"num_epochs": study.num_epochs} | dict(arm.block)
+def prepare(folder: StudyFolder, training: Training) -> Any:
+    """Return a training's trainer, seeded, before anything is built."""
+    arm, seed = folder.study.arm(training.arm), training.seed
+    plans = folder.json(folder.preprocessed / f"{PLANS}.json")
+    block = BLOCK | {"num_epochs": folder.study.num_epochs} | dict(arm.block)
+    block["num_iterations_per_epoch"] = folder.steps(block["num_iterations_per_epoch"])
     kind = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
     if getattr(kind, "modality_dropout", "none") != "none":
         block["modality_dropout_seed"] = seed
     if arm.teacher is not None:
-        teacher = study.arms[arm.teacher]
-        block["teacher"] = str(folder.model(arm.teacher, seed, teacher.trainer))
-    plans["configurations"][CONFIGURATION]["missingmod"] = block
-    dataset_json = json.loads((folder.preprocessed / "dataset.json").read_text(encoding="utf-8"))
+        block["teacher"] = str(folder.model(Training(arm.teacher, seed, training.fold)))
+    plans["configurations"][folder.data.configuration]["missingmod"] = block
+    dataset_json = folder.json(folder.preprocessed / "dataset.json")
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
-    return build_trainer(arm, plans, dataset_json)
+    return build_trainer(arm, plans, folder.data.configuration, training.fold, dataset_json)
 
 
-def train(study: Study, folder: StudyFolder, arm: Arm, seed: int) -> tuple[Any, list[tuple[Any, ...]]]:
+def train(folder: StudyFolder, training: Training) -> tuple[Any, Rows]:
     """Train from the seed and return the trainer and, if the arm is followed, the rows (epoch, ...) of its scores."""
-    trainer = prepare(study, folder, arm, seed)
+    arm = folder.study.arm(training.arm)
+    trainer = prepare(folder, training)
     if arm.pretrained is not None:
         from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
         trainer.initialize()
-        pretrained = folder.checkpoint(arm.pretrained, seed, study.arms[arm.pretrained].trainer)
+        pretrained = folder.checkpoint(Training(arm.pretrained, training.seed, training.fold))
         load_pretrained_weights(trainer.network, str(pretrained))
-    rows = follow(trainer, arm, folder.root / "followed") if arm.followed else []
+    rows = follow(folder, trainer, training) if arm.followed else []
     trainer.run_training()
     return trainer, rows
 
 
-def trained(study: Study, folder: StudyFolder, name: str, seed: int) -> Any:
+def trained(folder: StudyFolder, training: Training) -> Any:
     """Return the trainer of a training that is over, with its weights."""
-    arm = study.arms[name]
-    trainer = prepare(study, folder, arm, seed)
+    trainer = prepare(folder, training)
     trainer.initialize()
-    trainer.load_checkpoint(str(folder.checkpoint(name, seed, arm.trainer)))
+    trainer.load_checkpoint(str(folder.checkpoint(training)))
     return trainer
 
 
-def follow(trainer: Any, arm: Arm, cases: Path) -> list[tuple[Any, ...]]:
+def follow(folder: StudyFolder, trainer: Any, training: Training) -> Rows:
     """Return a list that grows by the rows (epoch, ...) of the network's scores after every second epoch."""
-    rows: list[tuple[Any, ...]] = []
+    rows: Rows = []
     end = trainer.on_epoch_end
 
     def end_and_score() -> None:
         end()
         # nnU-Net counts the epoch before this.
         if trainer.current_epoch % 2 == 0:
-            rows.extend((trainer.current_epoch, *row) for row in score(trainer, arm, cases, ("train", "val")))
+            for split in ("train", "val"):
+                files = cases_of(folder, training.fold, split, FOLLOWED_CASES)
+                found = score(folder, trainer, training, files, split)
+                rows.extend((trainer.current_epoch, *row) for row in found)
             trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
 
     trainer.on_epoch_end = end_and_score
-    return rows
-
-
-@torch.inference_mode()
-def predict(network: torch.nn.Module, image: np.ndarray, patch: tuple[int, ...], subset: tuple[int, ...]) -> np.ndarray:
-    """Return the label map (S, H, W) of one case's slices (J, S, H, W), each slice within one patch."""
-    slices = torch.from_numpy(image).permute(1, 0, 2, 3).clone()
-    absent = [channel for channel in range(slices.shape[1]) if channel not in subset]
-    slices[:, absent] = torch.nan
-    (height, width), (rows, columns) = slices.shape[2:], patch
-    top, left = (rows - height) // 2, (columns - width) // 2
-    # Zeros around a NaN channel leave it absent, as nnU-Net's own padding does.
-    padded = torch.nn.functional.pad(slices, (left, columns - width - left, top, rows - height - top))
-    labels = torch.cat([network(chunk).argmax(1) for chunk in padded.split(20)])
-    return labels[:, top : top + height, left : left + width].numpy()
-
-
-SCORES = ("split", "case", "subset", "num_present", "region", "dice")
-
-
-def write_scores(target: Path, name: str, seed: int, rows: Sequence[tuple[Any, ...]], *more: str) -> None:
-    """Write rows of scores, which more columns may precede, under this name."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("arm", "seed", *more, *SCORES))
-    writer.writerows((name, seed, *row) for row in rows)
-    content = text.getvalue().encode()
-    # Without a time stamp, so that the same scores are the same file.
-    with replaced_when_complete(target) as temporary:
-        temporary.write_bytes(gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)
-
-
-def score(trainer: Any, arm: Arm, cases: Path, splits: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return the rows (split, case, subset, num_present, region, dice) of the cases of some splits."""
-    network = trainer.network
-    trainer.set_deep_supervision_enabled(False)
-    network.eval()
-    patch = tuple(trainer.configuration_manager.patch_size)
-    subsets = [arm.dedicated_to] if arm.dedicated_to else all_subsets(4)
-    rows: list[tuple[Any, ...]] = []
-    for file in sorted(cases.glob("*.npz")):
-        content = np.load(file)
-        if str(content["split"]) not in splits:
-            continue
-        for subset in subsets:
-            labels = predict(network, content["image"], patch, subset)
-            dice = region_dice(labels, content["labels"], REGIONS)
-            named = "+".join(trainer.modality_names[channel] for channel in subset)
-            rows += [
-                (str(content["split"]), file.stem, named, len(subset), region, round(value, 5))
-                for region, value in dice.items()
-            ]
     return rows
 
 
@@ -181,39 +130,41 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("arm")
     parser.add_argument("seed", type=int)
+    parser.add_argument("fold", type=int, nargs="?", default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    study, folder = STUDIES[args.study], StudyFolder(args.folder.resolve())
-    if args.arm not in study.arms:
-        parser.error(f"no arm of {study.name}: {args.arm}")
-    arm = study.arms[args.arm]
-    folder.set_environment(folder.results(args.arm, args.seed))
+    folder = StudyFolder(STUDIES[args.study], args.folder.resolve())
+    training = Training(args.arm, args.seed, args.fold)
+    arm = folder.study.arm(args.arm)
+    folder.set_environment(folder.results(training))
     began = time.monotonic()
-    target, cases = study.scores(args.arm, args.seed), folder.root / "scored"
+    target = folder.scores(training)
+
+    def scored(trainer: Any, *splits: str) -> Rows:
+        of_splits = ((split, cases_of(folder, training.fold, split)) for split in splits)
+        return [row for split, files in of_splits for row in score(folder, trainer, training, files, split)]
+
     if target.exists():
-        left = study.splits_left(args.arm, args.seed)
-        trainer = trained(study, folder, args.arm, args.seed)
+        left = folder.splits_left(training)
         before = pd.read_csv(target)[list(SCORES)]
-        rows = [*before.itertuples(index=False), *score(trainer, arm, cases, left)]
-        write_scores(target, args.arm, args.seed, rows)
-        sys.stdout.write(f"{args.arm} {args.seed}: scored on {', '.join(left)}\n")
+        rows = [*before.itertuples(index=False), *scored(trained(folder, training), *left)]
+        write_scores(target, training, rows)
+        sys.stdout.write(f"{args.arm} {args.seed} {args.fold}: scored on {', '.join(left)}\n")
         return 0
-    trainer, followed = train(study, folder, arm, args.seed)
+    trainer, followed = train(folder, training)
     minutes = (time.monotonic() - began) / 60
     # The arm's own scores come last: with them it counts as done.
     if arm.scored_by_average:
-        name = f"{args.arm}_by_average"
+        other = Training(f"{args.arm}{BY_AVERAGE}", training.seed, training.fold)
         trainer.average.exchange(trainer.network)
-        write_scores(study.scores(name, args.seed), name, args.seed, score(trainer, arm, cases, ("val",)))
+        write_scores(folder.scores(other), other, scored(trainer, "val"))
         trainer.average.exchange(trainer.network)
     if arm.followed:
-        curves = study.curves(args.arm, args.seed)
-        curves.parent.mkdir(parents=True, exist_ok=True)
-        write_scores(curves, args.arm, args.seed, followed, "epoch")
+        write_scores(folder.curves(training), training, followed, "epoch")
     elif arm.segments:
-        write_scores(target, args.arm, args.seed, score(trainer, arm, cases, arm.splits))
-    sys.stdout.write(f"{args.arm} {args.seed}: trained in {minutes:.1f} min\n")
+        write_scores(target, training, scored(trainer, *folder.splits_left(training)))
+    sys.stdout.write(f"{args.arm} {args.seed} {args.fold}: trained in {minutes:.1f} min\n")
     return 0
 
 

@@ -57,8 +57,13 @@ class EvaluationSet:
     seen: frozenset[str] = frozenset()
 
     @property
+    def names(self) -> list[str]:
+        """All cases, those that cannot be evaluated among them."""
+        return [*(case.case for case in self.cases), *self.refused]
+
+    @property
     def fold_name(self) -> str:
-        """The folds that predicted, as the score file names them."""
+        """The folds that predicted, as the score file names them; empty if there are none."""
         return "+".join(map(str, self.folds))
 
 
@@ -115,19 +120,8 @@ def test_set(
     """
     chosen = choose_folds(folder, folds, checkpoint_name)
     dataset_json = read_model_json(folder, "dataset.json")
-    ending = dataset_json["file_ending"]
-    for path in (images, references):
-        if not path.is_dir():
-            raise FileNotFoundError(f"{path} is no folder.")
-    found = find_cases(images, channel_names(dataset_json), ending)
-    if not found:
-        raise FileNotFoundError(f"There is no case in {images}: expected files CASE_0000{ending} and so on.")
-    names = {case.case for case in found}
-    labels = {case: references / f"{case}{ending}" for case in names}
-    notes = []
-    lonely = [case for case in _label_maps(references, ending) if case not in names]
-    if lonely:
-        notes.append(f"References without images in {images}, which are not evaluated: {_listed(lonely)}.")
+    of_folder = folder_set(images, references, channel_names(dataset_json), dataset_json["file_ending"])
+    names, notes = set(of_folder.names), list(of_folder.notes)
     known, unknown = training_cases(folder, chosen, str(read_model_json(folder, "plans.json").get("dataset_name")))
     seen = sorted(names & known)
     if seen:
@@ -140,7 +134,28 @@ def test_set(
             f"It is not known which cases fold {', '.join(map(str, unknown))} was trained on, and so not checked that "
             "none of these is among them."
         )
-    return replace(_evaluation_set(chosen, found, labels, notes=notes), seen=frozenset(seen))
+    return replace(of_folder, folds=chosen, notes=tuple(notes), seen=frozenset(seen))
+
+
+def folder_set(images: Path, references: Path, modalities: Sequence[str], file_ending: str) -> EvaluationSet:
+    """Return the cases of a folder, of no folds.
+
+    Raises:
+        FileNotFoundError: there is no case in ``images``, or a folder does not exist.
+    """
+    for path in (images, references):
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} is no folder.")
+    found = find_cases(images, modalities, file_ending)
+    if not found:
+        raise FileNotFoundError(f"There is no case in {images}: expected files CASE_0000{file_ending} and so on.")
+    names = {case.case for case in found}
+    labels = {case: references / f"{case}{file_ending}" for case in names}
+    notes = []
+    lonely = [case for case in _label_maps(references, file_ending) if case not in names]
+    if lonely:
+        notes.append(f"References without images in {images}, which are not evaluated: {_listed(lonely)}.")
+    return _evaluation_set((), found, labels, notes=notes)
 
 
 def _label_maps(folder: Path, file_ending: str) -> list[str]:

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from tqdm import tqdm
-
-from nnunet_missingmod import plans_block
-from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet, test_set, validation_sets
-from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages, reason, stages_of
-from nnunet_missingmod.benchmarking.references import Reference, check_references
+from nnunet_missingmod.benchmarking.latents import find_latents, save_latents
+from nnunet_missingmod.benchmarking.own_models import check_models, predict_models
+from nnunet_missingmod.benchmarking.parts import (
+    Part,
+    ReportOptions,
+    Rows,
+    Shared,
+    join,
+    read_parts,
+    share_of,
+    write_part,
+)
+from nnunet_missingmod.benchmarking.progress import Progress, channels_of, find_cases, find_outside
+from nnunet_missingmod.benchmarking.references import check_references
 from nnunet_missingmod.benchmarking.report import write_evaluation
-from nnunet_missingmod.benchmarking.request import (
-    NamedModel,
-    Request,
-    Task,
-    common_task,
-    refuse_output_within,
-    task_of,
-)
+from nnunet_missingmod.benchmarking.report_options import options_of
+from nnunet_missingmod.benchmarking.request import Request, refuse_output_within
+from nnunet_missingmod.benchmarking.score_store import FOLDER as SCORED
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
-from nnunet_missingmod.benchmarking.store import PredictionStore
+from nnunet_missingmod.benchmarking.task import Task
+from nnunet_missingmod.benchmarking.uncertainty import agreement_rows
 from nnunet_missingmod.errors import FailedError, UsageError
-from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, Agreement
+from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, write_agreement
 from nnunet_missingmod.evaluation.scores import write_scores
-from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
-from nnunet_missingmod.inference.model_folder import (
-    check_plans_are_complete,
-    load_predictor,
-    open_model_folder,
-    plans_errors_explained,
-)
-from nnunet_missingmod.modalities import ALL, SUBSET_WORDS, Subset, choose_subsets, name_patients, subset_name
+from nnunet_missingmod.modalities import ALL, SUBSET_WORDS, Subset, choose_subsets, subset_name
 from nnunet_missingmod.storage import check_output
 from nnunet_missingmod.workers import Workers
 
-logger = logging.getLogger(__name__)
-
 SCORES = "scores.csv"
-PREDICTIONS = "predictions"
-PREVIOUS_STAGES = "predictions_of_previous_stages"
+AGREEMENT = "agreement.csv"
 
 # Of more, every subset is predicted only where that is asked for: 255 subsets of 8, twice as many of each more.
 _MOST_MODALITIES_OF_EVERY_SUBSET = 8
@@ -61,36 +49,11 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Progress:
-    """What is known of an evaluation so far."""
-
-    sets: dict[str, list[EvaluationSet]] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)
-    references: dict[str, Reference] = field(default_factory=dict)
-    predictions: list[ToScore] = field(default_factory=list)
-    fold_agreement: dict[ToScore, Agreement] = field(default_factory=dict)
-    weights: dict[str, dict[str, str]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    def cases(self) -> dict[str, EvaluationCase]:
-        """Return every case that any model is evaluated on, sorted by name."""
-        found = {case.case: case for sets in self.sets.values() for each in sets for case in each.cases}
-        return dict(sorted(found.items()))
-
-    def drop(self, refused: Mapping[str, str]) -> None:
-        """Leave out cases of every model; each is a failure, with its reason."""
-        for name, sets in self.sets.items():
-            self.sets[name] = [
-                replace(each, cases=[case for case in each.cases if case.case not in refused]) for each in sets
-            ]
-        self.failures += [f"case {case}: {why}" for case, why in refused.items()]
-
-
 def evaluate(request: Request) -> Outcome:
-    """Evaluate the models of a request and write everything into its output folder.
+    """Evaluate the models of a request, or a part of its cases, and write everything into its output folder.
 
-    Predictions that are there already and were made by the same weights from the same images are kept.
+    Predictions that are there already and were made by the same weights from the same images are kept, and so are
+    scores of the same predictions. One part of several leaves the report to `report`.
 
     Raises:
         UsageError: no model or no case can be used, the models cannot be compared, references hold other values than
@@ -99,20 +62,21 @@ def evaluate(request: Request) -> Outcome:
         FailedError: there is nothing to score, because no case has the modalities of a subset that was asked for.
         OSError: the disk is full, say. Called again, the evaluation goes on.
     """
-    progress = _Progress()
-    task = _find_cases(request, progress)
+    progress = Progress()
+    task = find_cases(request, progress)
     try:
         subsets = _choose_subsets(request.subset_words, task.modalities)
-        pattern = request.patient_pattern
-        patients = None if pattern is None else name_patients(progress.cases(), pattern)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    for region in request.least_size:
-        if region not in task.regions:
-            raise UsageError(f"--least-size: there is no region {region!r}, only {', '.join(task.regions)}.")
+    find_outside(request, task, subsets, progress)
+    options = options_of(request, task, subsets, progress.names())
     folders = {file.parent for case in progress.cases().values() for file in (case.reference, *case.files.values())}
     refuse_output_within(request.output, sorted(folders))
-    choices = _drop_models_that_cannot_predict(request, progress)
+    every = progress.names()
+    if request.parts > 1:
+        progress.keep(share_of(every, request.part, request.parts))
+    choices = check_models(request, progress)
+    names = progress.names()
     with Workers(request.jobs) as workers:
         references = check_references(
             list(progress.cases().values()),
@@ -120,15 +84,19 @@ def evaluate(request: Request) -> Outcome:
             request.label_map,
             choices=choices,
             workers=workers,
+            others_hold_labels=bool(progress.found) or request.parts > 1,
         )
         progress.references = references.usable
         progress.drop(references.refused)
-        if not progress.cases():
+        if not progress.names() and request.parts == 1:
             raise UsageError("\n".join(["There is no case to evaluate on.", *progress.failures]))
         check_output(request.output)
         request.output.mkdir(parents=True, exist_ok=True)
-        _warn(progress)
-        _predict(request, task, subsets, progress, workers)
+        part = _started(request, task, subsets, options, progress, every, names)
+        write_part(part, request.output)
+        progress.warn()
+        predict_models(request, task, subsets, progress, workers)
+        _take_outside(task, subsets, progress)
         scored = score_all(
             progress.predictions,
             progress.references,
@@ -136,33 +104,153 @@ def evaluate(request: Request) -> Outcome:
             label_map=request.label_map,
             tolerance_mm=request.tolerance_mm,
             workers=workers,
+            store=request.output / SCORED,
         )
     progress.failures += [
         f"{each.model}, case {each.case} with {subset_name(each.subset, task.modalities)}: {why}"
         for each, why in scored.failed.items()
     ]
-    rows = [row for prediction in progress.predictions for row in scored.rows.get(prediction, ())]
-    if not rows:
-        if not progress.failures:
-            raise FailedError("Nothing could be scored: no case has the modalities of any subset that was asked for.")
-        return Outcome(["Nothing could be scored."], progress.failures)
-    write_scores(rows, request.output / SCORES)
-    summary = write_evaluation(
-        request,
-        task,
-        subsets,
-        rows,
-        progress.predictions,
-        progress.sets,
-        progress.weights,
-        progress.failures,
-        patients=patients,
-        agreement={
-            FOLDS: {each: progress.fold_agreement[each] for each in scored.rows if each in progress.fold_agreement},
-            SUBSETS: scored.agreement,
+    scores = [row for prediction in progress.predictions for row in scored.rows.get(prediction, ())]
+    scores += [row for of_model in progress.rows.values() for row in of_model]
+    agreed = {FOLDS: progress.fold_agreement, SUBSETS: scored.agreement}
+    rows = Rows(scores, agreement_rows(agreed, task, [each for each in progress.predictions if each in scored.rows]))
+    if not scores and not progress.failures and request.parts == 1:
+        raise FailedError("Nothing could be scored: no case has the modalities of any subset that was asked for.")
+    if request.part == 0:
+        save_latents(find_latents(request, progress.sets), request.output, [model.name for model in request.models])
+    part = replace(part, weights=progress.weights, failures=tuple(dict.fromkeys(progress.failures)), finished=True)
+    write_part(part, request.output, rows)
+    if request.parts > 1:
+        there = f"Part {request.part} of {request.parts} is done: {len(names)} of {len(every)} cases."
+        join_by = f"When all parts are, join them by: nnunet_missingmod evaluate -o {request.output} --report"
+        return Outcome([there, join_by], list(part.failures))
+    return _publish([(part, rows)], request.output)
+
+
+def report(output: Path, *, parts: int | None, change: Callable[[Part], ReportOptions]) -> Outcome:
+    """Join the parts of an evaluation, whatever of them is there, and write scores and report; no model is loaded.
+
+    Args:
+        output: the folder of the evaluation.
+        parts: into how many it was divided, where there are several divisions in the folder.
+        change: returns how the evaluation is to be reported.
+
+    Raises:
+        UsageError: there is no evaluation, its parts do not belong together, or a changed option does not suit it.
+    """
+    found = read_parts(output, parts)
+    try:
+        options = change(found[0][0])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    check_output(output)
+    return _publish([(replace(part, options=options), rows) for part, rows in found], output)
+
+
+def _started(
+    request: Request,
+    task: Task,
+    subsets: Sequence[Subset],
+    options: ReportOptions,
+    progress: Progress,
+    every: tuple[str, ...],
+    names: tuple[str, ...],
+) -> Part:
+    """Return the part as it is before anything is predicted."""
+    cases = progress.cases()
+    return Part(
+        number=request.part,
+        of=request.parts,
+        shared=Shared(
+            task=task,
+            subsets=tuple(subsets),
+            models={model.name: str(model.folder.absolute()) for model in request.models},
+            outside={model.name: model.source for model in request.outside},
+            tolerance_mm=request.tolerance_mm,
+            label_map=request.label_map,
+            settings=asdict(request.settings),
+            cases=every,
+        ),
+        options=options,
+        command=request.command,
+        described=_describe_cases(request, progress),
+        notes=_notes(request, progress),
+        cases=names,
+        files={
+            name: (str(min(case.files.items())[1].absolute()), str(case.reference.absolute()))
+            for name, case in cases.items()
+        },
+        predictions={
+            model: {
+                case: {subset_name(subset, task.modalities): str(file.absolute()) for subset, file in of_case.items()}
+                for case, of_case in found.by_case().items()
+                if case in cases
+            }
+            for model, found in progress.found.items()
+        },
+        folds_together={
+            model.name: tuple(sorted({len(each.folds) for each in progress.sets.get(model.name, ()) if each.cases}))
+            for model in request.models
+        },
+        seen={
+            model: tuple(case for case in names if any(case in each.seen for each in of_model))
+            for model, of_model in progress.sets.items()
+            if any(each.seen for each in of_model)
         },
     )
-    return Outcome(summary, progress.failures)
+
+
+def _describe_cases(request: Request, progress: Progress) -> str:
+    if request.images is not None:
+        return f"test folder {request.images}"
+    folds = sorted({each.fold_name for sets in progress.sets.values() for each in sets if each.folds})
+    if not folds:
+        return "those that the files of scores name"
+    return f"validation cases of fold {', '.join(folds)}, each predicted by the fold that was not trained on it"
+
+
+def _notes(request: Request, progress: Progress) -> dict[str, str]:
+    """Return what the reader of the scores should know of cases and references, under headings of their own."""
+    notes = {
+        f"note on {model}": " ".join(dict.fromkeys(note for each in of_model for note in each.notes))
+        for model, of_model in progress.sets.items()
+        if any(each.notes for each in of_model)
+    }
+    for model in progress.rows:
+        notes[f"note on {model}"] = (
+            "Its scores are those of a file: no surface Dice, no volumes; empty masks score what the file says."
+        )
+    if request.label_map:
+        changes = ", ".join(f"{value} as {label}" for value, label in request.label_map.items())
+        notes["labels of references"] = f"read {changes} (--map-labels)"
+    return notes
+
+
+def _take_outside(task: Task, subsets: Sequence[Subset], progress: Progress) -> None:
+    """Add the predictions of models from outside to those that are scored: of what a case has, no others."""
+    asked = set(subsets)
+    for model, found in progress.found.items():
+        files = found.by_case()
+        for of_set in progress.sets[model]:
+            for each in of_set.cases:
+                has = channels_of(each, task)
+                progress.predictions += [
+                    ToScore(model, of_set.fold_name, each.case, subset, file, is_outside=True)
+                    for subset, file in files.get(each.case, {}).items()
+                    if subset in asked and set(subset) <= has
+                ]
+
+
+def _publish(parts: Sequence[tuple[Part, Rows]], output: Path) -> Outcome:
+    """Join parts and write scores, agreement, report and cards."""
+    evaluation, rows = join(parts)
+    failures = list(evaluation.failures)
+    if not rows.scores:
+        return Outcome(["Nothing could be scored."], failures)
+    write_scores(rows.scores, output / SCORES)
+    write_agreement(rows.agreement, output / AGREEMENT)
+    summary = write_evaluation(evaluation, rows, output, failures)
+    return Outcome(summary, failures)
 
 
 def _choose_subsets(words: Sequence[str], modalities: Sequence[str]) -> list[Subset]:
@@ -177,135 +265,3 @@ def _choose_subsets(words: Sequence[str], modalities: Sequence[str]) -> list[Sub
             f"to evaluate: {SUBSET_WORDS}."
         )
     return choose_subsets(words or (ALL,), modalities)
-
-
-def _find_cases(request: Request, progress: _Progress) -> Task:
-    """Find each model's cases; return what the models have in common."""
-    for model in request.models:
-        try:
-            if not model.folder.is_dir():
-                raise ModelFolderError(f"There is no model folder {model.folder}.")
-            with plans_errors_explained(model.folder):
-                dataset_json, plans = (read_model_json(model.folder, name) for name in ("dataset.json", "plans.json"))
-                progress.tasks[model.name] = task_of(dataset_json, plans)
-                progress.sets[model.name] = _sets_of(model, request)
-        except (ValueError, OSError) as error:
-            progress.tasks.pop(model.name, None)
-            progress.failures.append(f"{model.name}: {error}")
-    if not progress.tasks:
-        raise UsageError("\n".join(progress.failures))
-    try:
-        task = common_task(progress.tasks)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    references: dict[str, Path] = {}
-    for name, sets in progress.sets.items():
-        for each in sets:
-            progress.failures += [f"{name}, case {case}: {why}" for case, why in each.refused.items()]
-            for case in each.cases:
-                if references.setdefault(case.case, case.reference) != case.reference:
-                    raise UsageError(
-                        f"Case {case.case} of {name} has another reference than that of the models before it: models "
-                        "of different datasets are compared on one test folder (-i, -ref)."
-                    )
-    return task
-
-
-def _sets_of(model: NamedModel, request: Request) -> list[EvaluationSet]:
-    if request.images is None or request.references is None:
-        return validation_sets(model.folder, model.folds, checkpoint_name=request.checkpoint_name)
-    return [
-        test_set(model.folder, model.folds, request.images, request.references, checkpoint_name=request.checkpoint_name)
-    ]
-
-
-def _drop_models_that_cannot_predict(request: Request, progress: _Progress) -> dict[str, Any]:
-    """Load every model once, so that what is damaged is known before anything is predicted or written.
-
-    Returns:
-        The choices of the first model's plans on how files are read.
-
-    Raises:
-        UsageError: no model can be used.
-    """
-    first: dict[str, Any] | None = None
-    for model in request.models:
-        usable = []
-        for each in progress.sets.get(model.name, ()):
-            try:
-                with plans_errors_explained(model.folder):
-                    opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
-                    for stage in stages_of(opened):
-                        check_plans_are_complete(stage)
-                        load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
-                    block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
-                    choices = plans_block.resolve(block)
-            except Exception as error:  # one model must not end the others, whatever is wrong with it
-                progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
-            else:
-                usable.append(each)
-                first = choices if first is None else first
-        if model.name in progress.sets:
-            progress.sets[model.name] = usable
-    if first is None:
-        raise UsageError("\n".join(progress.failures))
-    return first
-
-
-def _warn(progress: _Progress) -> None:
-    """Say what whoever reads the scores should know."""
-    for name, sets in progress.sets.items():
-        for note in dict.fromkeys(note for each in sets for note in each.notes):
-            logger.warning("%s: %s", name, note)
-    models = [name for name, sets in progress.sets.items() if sets]
-    number = Counter(case.case for sets in progress.sets.values() for each in sets for case in each.cases)
-    some = [case for case, count in number.items() if count < len(models)]
-    if some:
-        logger.warning(
-            "%d of %d cases are not those of every model: comparisons use the others.", len(some), len(number)
-        )
-
-
-def _predict(request: Request, task: Task, subsets: Sequence[Subset], progress: _Progress, workers: Workers) -> None:
-    total = len(subsets) * sum(len(each.cases) for sets in progress.sets.values() for each in sets)
-    with tqdm(total=total, desc="predicting", unit="prediction", disable=None) as bar:
-        predict = partial(
-            predict_set,
-            settings=request.settings,
-            device=request.device,
-            workers=workers,
-            on_progress=bar.update,
-        )
-        for model in request.models:
-            store = PredictionStore(request.output / PREDICTIONS / model.name, task.modalities, task.file_ending)
-            for each in progress.sets.get(model.name, ()):
-                bar.set_postfix_str(f"{model.name}, fold {each.fold_name}")
-                try:
-                    opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
-                    predicted = predict_stages(
-                        opened,
-                        each,
-                        subsets,
-                        store,
-                        predict=predict,
-                        stages_folder=request.output / PREVIOUS_STAGES / model.name,
-                        on_more=partial(_expect_more, bar),
-                    )
-                except Exception as error:  # as before: want of memory, or files that have changed since
-                    progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
-                    bar.update(len(subsets) * len(each.cases))
-                    continue
-                progress.weights.setdefault(model.name, {}).update(opened.fold_fingerprints)
-                progress.failures += [f"{model.name}, case {case}: {why}" for case, why in predicted.failed.items()]
-                for case in sorted(case.case for case in each.cases):
-                    for subset in subsets:
-                        if (case, subset) in predicted.files:
-                            found = ToScore(model.name, each.fold_name, case, subset, predicted.files[case, subset])
-                            progress.predictions.append(found)
-                            if (case, subset) in predicted.fold_agreement:
-                                progress.fold_agreement[found] = predicted.fold_agreement[case, subset]
-
-
-def _expect_more(bar: tqdm[Any], predictions: int) -> None:
-    bar.total += predictions
-    bar.refresh()

@@ -15,7 +15,7 @@ from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer
 from tqdm import tqdm
 
 from nnunet_missingmod.benchmarking.cases import EvaluationCase
-from nnunet_missingmod.benchmarking.request import Task
+from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.cases.image_file import read_grid
 from nnunet_missingmod.cases.labels import Grid, read_label_file
 from nnunet_missingmod.errors import UsageError, listed
@@ -60,6 +60,7 @@ def check_references(
     *,
     choices: Mapping[str, Any],
     workers: Workers,
+    others_hold_labels: bool = False,
 ) -> References:
     """Read the reference of every case, and check that it lies on the case's grid and holds the dataset's labels.
 
@@ -67,6 +68,7 @@ def check_references(
         cases: each once.
         label_map: {value: label that it stands for}.
         choices: the ``choices.FILE_KEYS`` of a model: how images and references are read.
+        others_hold_labels: whether ``label_map`` is for other files too, so that no reference need hold its values.
 
     Raises:
         UsageError: some hold other values than labels, so that the scores of all are in doubt; or ``label_map`` names a
@@ -85,7 +87,7 @@ def check_references(
             references.refused[case.case] = f"its reference: {str(error).strip() or type(error).__name__}"
     values = {case: reference.values for case, reference in references.usable.items()}
     unused = sorted(set(label_map) - {value for held in values.values() for value in held})
-    if unused and values:
+    if unused and values and not others_hold_labels:
         raise UsageError(f"--map-labels: no reference holds {listed(unused)}. Leave it out.")
     _check_values(values, task.labels, label_map)
     return references

@@ -1,6 +1,6 @@
 """Writes the results of an evaluation: the report with its figures, the models' cards, and lines for the terminal.
 
-It is the last step of ``evaluate``.
+It is the last step of ``evaluate``, and all of ``evaluate --report``: no model is loaded.
 """
 
 from __future__ import annotations
@@ -15,247 +15,235 @@ from statistics import fmean
 from typing import Any
 
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
+from numpy.typing import NDArray
 
 from nnunet_missingmod import __version__
-from nnunet_missingmod.benchmarking.cases import EvaluationSet
-from nnunet_missingmod.benchmarking.latents import VOXELS_PER_CASE, model_latents
-from nnunet_missingmod.benchmarking.request import Request, Task
-from nnunet_missingmod.benchmarking.scoring import ToScore
-from nnunet_missingmod.benchmarking.uncertainty import AgreementOfKinds, agreement_rows, calibrated, measure
+from nnunet_missingmod.benchmarking.latents import saved_latents
+from nnunet_missingmod.benchmarking.parts import Part, Rows
+from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+from nnunet_missingmod.benchmarking.store import PredictionStore
+from nnunet_missingmod.benchmarking.task import Task
+from nnunet_missingmod.benchmarking.uncertainty import calibrated, measure
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
-from nnunet_missingmod.evaluation.agreement import agreement_csv
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, choose_convention
-from nnunet_missingmod.evaluation.modality_gap import Latents
+from nnunet_missingmod.evaluation.label_maps import relabelled
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
+from nnunet_missingmod.evaluation.per_subject import write_per_subject
+from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report.folder import write_report
+from nnunet_missingmod.evaluation.report.model_questions import in_short
 from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
 from nnunet_missingmod.evaluation.report.reliability import Measured, reliability_section
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.inference.model_folder import open_model_folder
-from nnunet_missingmod.modalities import Subset, subset_name
-from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.modalities import Subset, compile_pattern, name_patients, subset_name
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_CASES = 3
 _SHOWN_MODELS = 3
 _SHOWN_SUBSETS = 5
-_LATENT_CASES = 4
-# Points of the t-SNE figure, whose time grows with them: 200 voxels of each case at four modalities.
-_LATENT_POINTS = 3200
 GRID = "figures/cases.png"
-AGREEMENT = "agreement.csv"
+PER_SUBJECT = "per_subject.csv"
+PREDICTIONS = "predictions"
 
 
-def write_evaluation(
-    request: Request,
-    task: Task,
-    subsets: Sequence[Subset],
-    rows: Sequence[ScoreRow],
-    predictions: Sequence[ToScore],
-    sets: Mapping[str, Sequence[EvaluationSet]],
-    weights: Mapping[str, Mapping[str, str]],
-    failures: list[str],
-    *,
-    patients: Mapping[str, str] | None = None,
-    agreement: AgreementOfKinds | None = None,
-) -> list[str]:
+def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: list[str]) -> list[str]:
     """Write the report and the cards, and return the lines that tell the user the result and the report's path.
 
     Args:
-        request, task, subsets: what the user requested.
-        rows: the scores.
-        predictions: the predictions that were scored.
-        sets: the cases of each model.
-        weights: {model: {fold: fingerprint}}.
+        evaluation: its parts joined.
+        measured: its scores, and how well the predictions of a case agree.
+        output: its folder.
         failures: one message for each failure so far; cards that cannot be written are added.
-        patients: the patient of each case; by default each case is one.
-        agreement: of the predictions of each case, by kind, from which the uncertainty of single cases is calibrated.
+
+    Raises:
+        ValueError: a case names no patient.
     """
-    convention, _ = choose_convention(request.convention, task.regions)
+    shared, options, rows = evaluation.shared, evaluation.options, measured.scores
+    task = shared.task
+    convention, _ = choose_convention(options.convention, task.regions)
+    patients = None if options.patients is None else name_patients(shared.cases, compile_pattern(options.patients))
     scored = list(dict.fromkeys(row.model for row in rows))
-    baseline = request.baseline if request.baseline in scored else scored[0]
+    baseline = options.baseline if options.baseline in scored else scored[0]
     provenance = {
-        "command": request.command,
-        "cases": _describe_cases(request, sets),
-        **_notes(request, sets),
+        "command": evaluation.command,
+        "cases": evaluation.described,
+        **{f"{model} is from outside": source for model, source in shared.outside.items()},
+        **evaluation.notes,
+        **_prevalence(evaluation),
         "nnunet_missingmod": __version__,
         "nnunetv2": version("nnunetv2"),
-        **{f"weights of {model}, fold {fold}": key for model, each in weights.items() for fold, key in each.items()},
+        **{
+            f"weights of {model}, fold {fold}": key
+            for model, each in evaluation.weights.items()
+            for fold, key in each.items()
+        },
     }
     pairs = [(model, baseline) for model in scored if model != baseline]
-    agreed = agreement_rows(agreement or {}, task)
-    write_text(request.output / AGREEMENT, agreement_csv(agreed))
+    write_per_subject(rows, output / PER_SUBJECT, convention=convention)
     uncertainty = {
         model: measure(
             [row for row in rows if row.model == model],
-            [row for row in agreed if row.model == model],
+            [row for row in measured.agreement if row.model == model],
             convention=convention,
             patients=patients,
-            leave_out=frozenset[str]().union(*(each.seen for each in sets[model])),
+            leave_out=evaluation.seen.get(model, ()),
         )
         for model in scored
     }
-    of_cases = reliability_section(uncertainty, request.output)
-    pictures = draw_cases(request, task, subsets, rows, predictions, sets, convention)
+    of_cases = reliability_section(uncertainty, output)
     page = write_report(
         rows,
-        request.output,
+        output,
         modalities=task.modalities,
         pairs=pairs,
-        convention=request.convention,
+        convention=options.convention,
         patients=patients,
-        least_size=request.least_size,
-        pictures=pictures,
-        latents=find_latents(request, scored, sets),
+        least_size=options.least_size,
+        prevalence=options.prevalence,
+        pictures=draw_cases(evaluation, rows, output, convention),
+        latents=saved_latents(output, [model for model in shared.models if model in scored]),
         sections=[of_cases] if of_cases else [],
         provenance=provenance,
         failures=failures,
+        margin=options.margin,
     )
-    if len(subsets) == 2 ** len(task.modalities) - 1:
-        failures += _write_cards(request, task, rows, weights, provenance, patients, convention, sets, uncertainty)
-    else:
+    if len(shared.subsets) < 2 ** len(task.modalities) - 1:
         logger.info("No model card: it needs all subsets.")
+    elif evaluation.finished:
+        failures += _write_cards(evaluation, rows, provenance, patients, convention, uncertainty)
+    else:
+        logger.info("No model card: it needs all parts.")
     values = pool(rows, modalities=task.modalities, convention=convention)
     columns = count_columns(task.modalities, scored=values.scored) or subset_columns(
         task.modalities, scored=values.scored
     )
-    shown = table_of(values, columns, differences=pairs, patients=patients)
-    return [*to_markdown(shown).splitlines(), "", f"Report: {page}"]
+    weighted = (prevalence_column(options.prevalence, task.modalities),) if options.prevalence else ()
+    shown = table_of(values, (*columns, *weighted), differences=pairs, patients=patients)
+    return [*to_markdown(shown).splitlines(), "", *in_short(values, columns[-1], patients=patients), f"Report: {page}"]
 
 
-def _describe_cases(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) -> str:
-    if request.images is not None:
-        return f"test folder {request.images}"
-    folds = sorted({each.fold_name for of_model in sets.values() for each in of_model})
-    return f"validation cases of fold {', '.join(folds)}, each predicted by the fold that was not trained on it"
-
-
-def _notes(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) -> dict[str, str]:
-    """Return what the reader of the scores should know of cases and references, under headings of their own."""
-    notes = {
-        f"note on {model}": " ".join(dict.fromkeys(note for each in of_model for note in each.notes))
-        for model, of_model in sets.items()
-        if any(each.notes for each in of_model)
-    }
-    if request.label_map:
-        changes = ", ".join(f"{value} as {label}" for value, label in request.label_map.items())
-        notes["labels of references"] = f"read {changes} (--map-labels)"
-    return notes
+def _prevalence(evaluation: Part) -> dict[str, str]:
+    counts, names = evaluation.options.prevalence, evaluation.shared.task.modalities
+    if not counts:
+        return {}
+    return {"prevalence": ", ".join(f"{subset_name(subset, names)} {count:g}" for subset, count in counts.items())}
 
 
 def _write_cards(
-    request: Request,
-    task: Task,
+    evaluation: Part,
     rows: Sequence[ScoreRow],
-    weights: Mapping[str, Mapping[str, str]],
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, str],
     patients: Mapping[str, str] | None,
     convention: Convention,
-    sets: Mapping[str, Sequence[EvaluationSet]],
     uncertainty: Mapping[str, Mapping[str, Measured]],
 ) -> list[str]:
     """Write a card into each model's folder; return one message for each that could not be written."""
     problems = []
-    for model in request.models:
-        of_model = [row for row in rows if row.model == model.name]
+    for model, folder in evaluation.shared.models.items():
+        of_model = [row for row in rows if row.model == model]
         if not of_model:
             continue
         card = make_card(
             of_model,
-            modalities=task.modalities,
+            modalities=evaluation.shared.task.modalities,
             convention=convention,
             patients=patients,
             provenance={
                 **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
-                "weights": dict(weights[model.name]),
+                "weights": dict(evaluation.weights[model]),
             },
             uncertainty=calibrated(
-                uncertainty[model.name], sets[model.name], request.settings, regions=list(task.regions)
+                uncertainty[model],
+                evaluation.folds_together.get(model, ()),
+                PredictionSettings(**evaluation.shared.settings),
+                regions=list(evaluation.shared.task.regions),
             ),
         )
+        path = Path(folder) / FILE_NAME
         try:
-            write_card(card, model.folder / FILE_NAME)
+            write_card(card, path)
         except OSError as error:
-            problems.append(f"{model.name}: its card cannot be written to {model.folder / FILE_NAME}: {error}")
+            problems.append(f"{model}: its card cannot be written to {path}: {error}")
     return problems
 
 
-def find_latents(
-    request: Request, models: Sequence[str], sets: Mapping[str, Sequence[EvaluationSet]]
-) -> dict[str, Latents]:
-    """Return the latents of each model that has any, from the first cases of its first fold."""
-    found = {}
-    for model in request.models:
-        if model.name not in models:
-            continue
-        first = sets[model.name][0]
-        try:
-            opened = open_model_folder(model.folder, folds=first.folds[:1], checkpoint_name=request.checkpoint_name)
-            latents = model_latents(
-                opened,
-                first.cases,
-                device=request.device,
-                most_cases=_LATENT_CASES,
-                voxels_per_case=min(VOXELS_PER_CASE, _LATENT_POINTS // (_LATENT_CASES * len(opened.modalities)) + 1),
-            )
-        except Exception as error:  # a network without encoder, want of memory: the scores are there all the same
-            logger.warning("No latents of %s: %s", model.name, error)
-            continue
-        if latents is not None:
-            found[model.name] = latents
-    return found
-
-
 def draw_cases(
-    request: Request,
-    task: Task,
-    subsets: Sequence[Subset],
-    rows: Sequence[ScoreRow],
-    predictions: Sequence[ToScore],
-    sets: Mapping[str, Sequence[EvaluationSet]],
-    convention: Convention,
+    evaluation: Part, rows: Sequence[ScoreRow], output: Path, convention: Convention
 ) -> list[tuple[str, Path]]:
     """Draw cases of low, middle and high Dice under the hardest subset of each size; return (caption, file) pairs."""
-    files = {(each.case, each.model, each.subset): each.file for each in predictions}
-    models = list(dict.fromkeys(row.model for row in rows))[:_SHOWN_MODELS]
-    of_first = [row for row in rows if row.model == models[0]]
-    shown_subsets = hardest_of_each_size(of_first, subsets, task, convention)
-    images = {case.case: min(case.files.items())[1] for each in sets[models[0]] for case in each.cases}
-    references = {case.case: case.reference for each in sets[models[0]] for case in each.cases}
-    grid = [
-        QualitativeCase(
-            case=case,
-            image=images[case],
-            reference=references[case],
-            predictions={
-                (model, subset_name(subset, task.modalities)): files[case, model, subset]
-                for model in models
-                for subset in shown_subsets
-                if (case, model, subset) in files
-            },
-        )
-        for case in spread_cases(of_first, convention)
-    ]
-    path = request.output / GRID
+    task, path = evaluation.shared.task, output / GRID
+    # Of a model of which there are scores alone nothing can be drawn.
+    drawn = [model for model in dict.fromkeys(row.model for row in rows) if _has_predictions(evaluation, model)]
+    drawn = drawn[:_SHOWN_MODELS]
+    of_first = [row for row in rows if row.model in drawn[:1] and row.case in evaluation.files]
+    if not of_first:
+        path.unlink(missing_ok=True)
+        return []
+    shown = hardest_of_each_size(of_first, evaluation.shared.subsets, task, convention)
+    grid = []
+    for case in spread_cases(of_first, convention):
+        image, reference = map(Path, evaluation.files[case])
+        files = {
+            (model, subset_name(subset, task.modalities)): _prediction(evaluation, output, model, case, subset)
+            for model in drawn
+            for subset in shown
+        }
+        there = {key: file for key, file in files.items() if file is not None and file.is_file()}
+        grid.append(QualitativeCase(case=case, image=image, reference=reference, predictions=there))
     try:
         qualitative_grid(
             grid,
             path,
-            models=models,
-            subsets=[subset_name(subset, task.modalities) for subset in shown_subsets],
+            models=drawn,
+            subsets=[subset_name(subset, task.modalities) for subset in shown],
             regions=task.regions,
             ignore_label=task.ignore_label,
             both_empty="nan" if isnan(convention.both_empty[DICE.name]) else "one",
-            reader=recursive_find_reader_writer_by_name(task.reader)(),
-            new_labels=request.label_map,
+            reader=_Reader(evaluation),
+            new_labels=evaluation.shared.label_map,
         )
-    except ValueError as error:
+    except Exception as error:  # files that are gone, or no picture: the tables are there all the same
         logger.warning("No picture of cases: %s", error)
+        path.unlink(missing_ok=True)
         return []
-    return [(f"Cases of low, middle and high Dice of {models[0]}, under its hardest subset of each size", path)]
+    return [(f"Cases of low, middle and high Dice of {drawn[0]}, under its hardest subset of each size", path)]
+
+
+class _Reader:
+    """The dataset's reader, which maps the labels of predictions from outside as ``scoring`` does."""
+
+    def __init__(self, evaluation: Part) -> None:
+        self._reader = recursive_find_reader_writer_by_name(evaluation.shared.task.reader)()
+        self._label_map = evaluation.shared.label_map
+        cases = (of_case for of_model in evaluation.predictions.values() for of_case in of_model.values())
+        self._outside = {file for of_case in cases for file in of_case.values()}
+
+    def read_images(self, image_fnames: Sequence[str]) -> tuple[NDArray[Any], Mapping[str, Any]]:
+        """As nnU-Net's."""
+        images, properties = self._reader.read_images(image_fnames)
+        return images, properties
+
+    def read_seg(self, seg_fname: str) -> tuple[NDArray[Any], Mapping[str, Any]]:
+        """As nnU-Net's, the labels of predictions from outside mapped."""
+        labels, properties = self._reader.read_seg(seg_fname)
+        return relabelled(labels, self._label_map if seg_fname in self._outside else {}), properties
+
+
+def _has_predictions(evaluation: Part, model: str) -> bool:
+    return model in evaluation.shared.models or model in evaluation.predictions
+
+
+def _prediction(evaluation: Part, output: Path, model: str, case: str, subset: Subset) -> Path | None:
+    """Return the file of a prediction, or None if there is none."""
+    task = evaluation.shared.task
+    if model in evaluation.shared.models:
+        store = PredictionStore(output / PREDICTIONS / model, task.modalities, task.file_ending)
+        return store.file(case, subset)
+    file = evaluation.predictions.get(model, {}).get(case, {}).get(subset_name(subset, task.modalities))
+    return None if file is None else Path(file)
 
 
 def _mean_dice(rows: Sequence[ScoreRow], convention: Convention) -> float:

@@ -6,19 +6,18 @@ import argparse
 import math
 import os
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nnunet_missingmod.cases.dataset import label_values
+from nnunet_missingmod.benchmarking.named_models import NamedModel, OutsideModel, name_models, name_outside
+from nnunet_missingmod.benchmarking.outside import check_pattern
 from nnunet_missingmod.errors import UsageError
-from nnunet_missingmod.evaluation.conventions import Region, evaluated_regions, ignore_label
-from nnunet_missingmod.inference.model_files import Fold, ModelFolderError, find_model_folder
-from nnunet_missingmod.modalities import channel_names, compile_pattern
-from nnunet_missingmod.storage import name_problem
+from nnunet_missingmod.evaluation.conventions import AUTO
+from nnunet_missingmod.evaluation.metrics import DEFAULT_TOLERANCE_MM
+from nnunet_missingmod.inference.model_files import ModelFolderError, find_model_folder
+from nnunet_missingmod.modalities import compile_pattern
 
 if TYPE_CHECKING:
     import torch
@@ -27,127 +26,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NamedModel:
-    """A model folder under the name that tables give it; ``folds`` are those asked for, None for all."""
-
-    name: str
-    folder: Path
-    folds: tuple[Fold, ...] | None
-
-
-@dataclass(frozen=True)
-class Task:
-    """What models must have in common to be compared: modalities, regions, and how label maps are stored.
-
-    ``labels`` are all values that a label map may hold. ``reader`` is the name of nnU-Net's reader class in the plans,
-    in which alone models may differ.
-    """
-
-    modalities: tuple[str, ...]
-    regions: dict[str, Region]
-    ignore_label: int | None
-    file_ending: str
-    labels: tuple[int, ...]
-    reader: str
-
-
-def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> list[NamedModel]:
-    """Return the models with their names: the one before ``=`` where there is one, else the trainer's.
-
-    Where that is not enough to tell them apart it is the folder's name.
-
-    Args:
-        given: ``FOLDER`` or ``NAME=FOLDER`` each.
-        folds: of every model, None for all it has.
-
-    Raises:
-        ValueError: two models have one name, or a name cannot be that of a folder.
-    """
-    names: list[str | None] = []
-    folders: list[Path] = []
-    for each in given:
-        before, separator, after = str(each).partition("=")
-        # A path that holds a = is one, unless what stands after it is a folder and the whole is not.
-        named = bool(separator) and not os.path.exists(each) and (os.sep not in before or os.path.isdir(after))
-        names.append(before if named else None)
-        folders.append(Path(after if named else each))
-    trainers = Counter(folder.resolve().name.split("__")[0] for folder in folders)
-    for index, folder in enumerate(folders):
-        trainer = folder.resolve().name.split("__")[0]
-        if names[index] is None:
-            names[index] = trainer if trainers[trainer] == 1 else folder.resolve().name
-    first: dict[str, str] = {}
-    for name in map(str, names):
-        problem = name_problem(name)
-        if problem:
-            raise ValueError(
-                f"The model name {name!r} {problem}, and a folder of predictions is called after it: give another, as "
-                "in A=FOLDER."
-            )
-        # Some file systems do not tell these apart.
-        key = unicodedata.normalize("NFC", name).casefold()
-        if key in first:
-            also = "" if first[key] == name else f" and {first[key]!r}, which some disks do not tell apart"
-            raise ValueError(f"Two models are called {name!r}{also}: give them names, as in A=FOLDER B=FOLDER.")
-        first[key] = name
-    chosen = None if folds is None else tuple(folds)
-    return [NamedModel(str(name), folder, chosen) for name, folder in zip(names, folders, strict=True)]
-
-
-def task_of(dataset_json: Mapping[str, Any], plans: Mapping[str, Any]) -> Task:
-    """Return what a model is evaluated on: WT, TC and ET where its labels are those of BraTS, else its own regions.
-
-    Raises:
-        ValueError: channels or labels of dataset.json are none.
-        KeyError: plans.json or dataset.json lacks an entry.
-    """
-    return Task(
-        channel_names(dataset_json),
-        evaluated_regions(dataset_json),
-        ignore_label(dataset_json),
-        str(dataset_json["file_ending"]),
-        tuple(sorted({0, *label_values(dataset_json)})),
-        str(plans["image_reader_writer"]),
-    )
-
-
-def common_task(tasks: Mapping[str, Task]) -> Task:
-    """Return what the models, given by name with their tasks, are evaluated on.
-
-    Raises:
-        ValueError: they differ in modalities, labels or file ending, so that their scores are not comparable.
-    """
-    (first, task), *others = tasks.items()
-    for name, other in others:
-        differences = [
-            f"{what} of {first}: {one}; of {name}: {another}"
-            for (what, one), another in zip(_in_words(task).items(), _in_words(other).values(), strict=True)
-            if one != another
-        ]
-        if differences:
-            raise ValueError(
-                f"{first} and {name} cannot be compared. {'. '.join(differences)}. Evaluate them one by one."
-            )
-    return task
-
-
-def _in_words(task: Task) -> dict[str, str]:
-    regions = (f"{name} ({'+'.join(map(str, labels))})" for name, labels in task.regions.items())
-    return {
-        "Modalities": ", ".join(task.modalities),
-        "Regions": ", ".join(regions),
-        "Label values": ", ".join(map(str, task.labels)),
-        "Ignored label": "none" if task.ignore_label is None else str(task.ignore_label),
-        "File ending": task.file_ending,
-    }
-
-
-@dataclass(frozen=True)
 class Request:
     """What is to be evaluated, and how.
 
     Attributes:
-        models: one or more, in the order of tables.
+        models: nnU-Net's, in the order of tables; none if there are others.
         baseline: the name of the model that the others are compared with.
         images, references: a test folder, or None for the validation cases of the folds.
         checkpoint_name: the file in each fold's folder.
@@ -162,6 +45,12 @@ class Request:
         device: where networks run.
         jobs: processes for everything else.
         command: as it was called, for the report.
+        outside: models from outside, after the others in tables.
+        pattern: where case and subset stand in the paths of their predictions, or None; see ``outside``.
+        dataset: id, name or folder of a raw dataset, where no model says what modalities and labels are.
+        prevalence: file of how often each subset occurs, or None.
+        part, parts: which share of the cases, from 0, and of how many.
+        margin: of non-inferiority on complete cases, in points of Dice; None if none was given.
     """
 
     models: tuple[NamedModel, ...]
@@ -180,6 +69,13 @@ class Request:
     device: torch.device
     jobs: int
     command: str
+    outside: tuple[OutsideModel, ...] = ()
+    pattern: str | None = None
+    dataset: str | None = None
+    prevalence: Path | None = None
+    part: int = 0
+    parts: int = 1
+    margin: float | None = None
 
 
 def request_of(args: argparse.Namespace, command: str) -> Request:
@@ -190,21 +86,31 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
     """
     try:
         models = name_models(_folders(args), args.folds)
+        outside = name_outside(args.predictions, args.scores, taken=[model.name for model in models])
         patient_pattern = None if args.patients is None else compile_pattern(args.patients)
+        if args.pattern is not None:
+            check_pattern(args.pattern)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    names = [model.name for model in models]
-    if args.baseline is not None and args.baseline not in names:
-        raise UsageError(f"--baseline {args.baseline!r} is none of the models: {', '.join(names)}.")
     if (args.input is None) != (args.references is None):
         raise UsageError("A test folder needs both its images (-i) and their references (-ref).")
-    refuse_output_within(
-        args.output, [folder for folder in (args.input, args.references, *(m.folder for m in models)) if folder]
-    )
+    if args.predictions and not models and args.input is None:
+        raise UsageError("Predictions are compared with references: give the cases' images (-i) and references (-ref).")
+    if args.pattern is not None and not args.predictions:
+        raise UsageError("--pattern says how files of --predictions are called, and there are none.")
+    part, parts = args.part_id or 0, 1 if args.num_parts is None else args.num_parts
+    if not 0 <= part < parts:
+        raise UsageError(f"-num_parts is 1 or more and -part_id below it, from 0; got {parts} and {part}.")
+    read = [args.input, args.references, *(each.folder for each in models), *(each.predictions for each in outside)]
+    refuse_output_within(args.output, [folder for folder in read if folder is not None])
     _refuse_folders_of_the_host(args.output)
-    if not 0 < args.tolerance < math.inf:
-        raise UsageError(f"--tolerance is a number of mm above 0, got {args.tolerance}.")
-    least_size, label_map = _least_size(args.least_size), _label_map(args.map_labels or ())
+    tolerance_mm = DEFAULT_TOLERANCE_MM if args.tolerance is None else args.tolerance
+    if not 0 < tolerance_mm < math.inf:
+        raise UsageError(f"--tolerance is a number of mm above 0, got {tolerance_mm}.")
+    least_size, label_map = least_size_of(args.least_size), _label_map(args.map_labels or ())
+    baseline = _baseline(args.baseline, models, outside)
+    if args.margin is not None and len(models) + len(outside) < 2:
+        raise UsageError("--margin compares a model with --baseline: give two models or more.")
 
     # They import torch, which takes seconds, and wrong usage is said without.
     from nnunet_missingmod.benchmarking.predictions import PredictionSettings
@@ -216,14 +122,14 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         raise UsageError(str(error)) from error
     return Request(
         models=tuple(models),
-        baseline=args.baseline or names[0],
+        baseline=baseline,
         images=args.input,
         references=args.references,
         checkpoint_name=args.checkpoint,
         output=args.output,
         subset_words=tuple(args.subsets or ()),
-        convention=args.convention,
-        tolerance_mm=args.tolerance,
+        convention=args.convention or AUTO,
+        tolerance_mm=tolerance_mm,
         least_size=least_size,
         label_map=label_map,
         patient_pattern=patient_pattern,
@@ -231,7 +137,27 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         device=device,
         jobs=args.processes,
         command=command,
+        outside=tuple(outside),
+        pattern=args.pattern,
+        dataset=None if models else args.dataset,
+        prevalence=args.prevalence,
+        part=part,
+        parts=parts,
+        margin=margin_of(args.margin),
     )
+
+
+def _baseline(given: str | None, models: Sequence[NamedModel], outside: Sequence[OutsideModel]) -> str:
+    """Return the name of the model that the others are compared with; one from outside needs no mark.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    names = [*(model.name for model in models), *(model.name for model in outside)]
+    full = {model.given_name: model.name for model in outside} | {name: name for name in names}
+    if given is not None and given not in full:
+        raise UsageError(f"--baseline {given!r} is none of the models: {', '.join(names)}.")
+    return names[0] if given is None else full[given]
 
 
 def refuse_output_within(output: Path, folders: Iterable[Path]) -> None:
@@ -270,20 +196,40 @@ def _folders(args: argparse.Namespace) -> list[str | Path]:
     folders = [*args.positional, *args.model]
     options = {"-d": args.dataset, "-c": args.configuration, "-tr": args.trainer}
     missing = [option for option, value in options.items() if value is None]
+    has_outside = bool(args.predictions or args.scores)
     if folders and len(missing) < len(options):
         raise UsageError("Give model folders, or -d, -c and -tr, not both.")
-    if folders:
-        return folders
+    if folders or (has_outside and set(missing) >= {"-c", "-tr"}):
+        return folders  # beside models from outside, -d alone says what modalities and labels are
     if missing:
         more = "to find them" if len(missing) == len(options) else "too"
-        raise UsageError(f"Give model folders, or {' and '.join(missing)} {more}.")
+        others = (
+            "; or predictions or scores of others (--predictions, --scores)" if len(missing) == len(options) else ""
+        )
+        raise UsageError(f"Give model folders, or {' and '.join(missing)} {more}{others}.")
     try:
         return [find_model_folder(args.dataset, args.configuration, each, args.plans) for each in args.trainer]
     except ModelFolderError as error:
         raise UsageError(str(error)) from error
 
 
-def _least_size(word: str | None) -> dict[str, int]:
+def margin_of(points: float | None) -> float | None:
+    """Return the margin of non-inferiority, in points of Dice.
+
+    Raises:
+        UsageError: it is out of its range.
+    """
+    if points is not None and not 0 < points < 100:
+        raise UsageError(f"--margin is a number of points of Dice between 0 and 100, got {points}.")
+    return points
+
+
+def least_size_of(word: str | None) -> dict[str, int]:
+    """Return what ``--least-size`` says, {region: voxels}.
+
+    Raises:
+        UsageError: it is not as ``ET=500``.
+    """
     if word is None:
         return {}
     region, _, voxels = word.rpartition("=")

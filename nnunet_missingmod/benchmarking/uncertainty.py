@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from nnunet_missingmod.benchmarking.cases import EvaluationSet
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
-from nnunet_missingmod.benchmarking.request import Task
 from nnunet_missingmod.benchmarking.scoring import ToScore
+from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.evaluation.agreement import Agreement, AgreementRow
 from nnunet_missingmod.evaluation.agreement_regression import Observations
 from nnunet_missingmod.evaluation.conformal import Calibration, HeldOut, calibrate, held_out
@@ -21,8 +20,8 @@ AgreementOfKinds = Mapping[str, Mapping[ToScore, Agreement]]
 """{kind of agreement: {prediction: its agreement}}."""
 
 
-def agreement_rows(agreement: AgreementOfKinds, task: Task) -> list[AgreementRow]:
-    """Return a row for each kind, prediction and region of the task, in its order."""
+def agreement_rows(agreement: AgreementOfKinds, task: Task, predictions: Sequence[ToScore]) -> list[AgreementRow]:
+    """Return a row for each kind, prediction and region of the task, in this order, where agreement is known."""
     return [
         AgreementRow(
             model=each.model,
@@ -32,12 +31,13 @@ def agreement_rows(agreement: AgreementOfKinds, task: Task) -> list[AgreementRow
             num_present=len(each.subset),
             region=region,
             kind=kind,
-            agreement=of_regions[region],
+            agreement=of_kind[each][region],
         )
         for kind, of_kind in agreement.items()
-        for each, of_regions in of_kind.items()
+        for each in predictions
+        if each in of_kind
         for region in task.regions
-        if region in of_regions
+        if region in of_kind[each]
     ]
 
 
@@ -76,7 +76,7 @@ def measure(
 
 def calibrated(
     measured: Mapping[str, Mapping[tuple[int, str], HeldOut]],
-    sets: Sequence[EvaluationSet],
+    folds_together: Collection[int],
     settings: PredictionSettings,
     *,
     regions: Sequence[str],
@@ -85,12 +85,11 @@ def calibrated(
 
     Args:
         measured: by `measure`.
-        sets: of the cases, with the folds that predicted them.
+        folds_together: how many folds predicted a case, the different numbers of them.
         settings: of the predictions.
         regions: each has a calibration in every group.
     """
-    folds = {len(each.folds) for each in sets if each.cases}
-    if len(folds) != 1:
+    if len(folds_together) != 1:
         return {}
     kinds = {}
     for kind, of_kind in measured.items():
@@ -100,5 +99,5 @@ def calibrated(
                 region: calibrate(of_kind[number, region]) if (number, region) in of_kind else Calibration(0, 0)
                 for region in regions
             }
-        kinds[kind] = CalibratedKind(min(folds), settings.tile_step_size, settings.mirroring, groups)
+        kinds[kind] = CalibratedKind(min(folds_together), settings.tile_step_size, settings.mirroring, groups)
     return kinds

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.dataset import DatasetError, dataset_problems, find_raw_cases, label_values
+from nnunet_missingmod.cases.files import describe_channels, find_cases
 from nnunet_missingmod.cases.integrity import is_readable_name
 from nnunet_missingmod.cases.labels import read_label_file
 from nnunet_missingmod.cases.preflight import CaseReader, check_case, check_cases
@@ -25,7 +26,7 @@ class InspectedCase:
     """One line of the table.
 
     Attributes:
-        split: ``Tr`` or ``Ts``.
+        split: ``Tr`` or ``Ts``; ``-`` of another folder.
         case: its name.
         present: the modalities that count as present.
         blank: those whose file is there but has one value in every voxel.
@@ -44,9 +45,15 @@ class InspectedCase:
 
 
 def inspect_dataset(
-    folder: Path, dataset_json: Mapping[str, Any], *, processes: int = 1
+    folder: Path, dataset_json: Mapping[str, Any], *, images: Path | None = None, processes: int = 1
 ) -> tuple[list[InspectedCase], list[str]]:
     """Read every file of a raw dataset, in so many processes.
+
+    Args:
+        folder: of the dataset.
+        dataset_json: its content.
+        images: another folder of images of its modalities, whose cases are inspected in place of the dataset's.
+        processes: how many read at once.
 
     Returns:
         The cases of ``imagesTr`` and ``imagesTs``, and what is wrong beside them.
@@ -56,9 +63,13 @@ def inspect_dataset(
     """
     ending = dataset_json["file_ending"]
     names, choices = channel_names(dataset_json), resolve(None)
-    given, label_files = find_raw_cases(folder, dataset_json)
-    problems = dataset_problems(folder, dataset_json, given, label_files)
-    reader = _reader(folder, dataset_json, [file for _, case in given for file in case.files.values()])
+    if images is None:
+        given, label_files = find_raw_cases(folder, dataset_json)
+        problems = dataset_problems(folder, dataset_json, given, label_files)
+    else:
+        given, label_files = [("-", case) for case in find_cases(images, names, ending)], {}
+        problems = [] if given else [f"{images} has no image. Expected: {describe_channels(names, ending)}."]
+    reader = reader_of(folder, dataset_json, [file for _, case in given for file in case.files.values()])
     inspected = []
     check_one = partial(check_case, names=names, reader=reader, file_ending=ending, choices=choices)
     checks = check_cases([case for _, case in given], check_one, processes=processes)
@@ -98,8 +109,14 @@ def _mixed_forms(cases: Sequence[InspectedCase]) -> list[str]:
     return [f"{number} cases are {form}, unlike the others: {listed(fewer)}. Save all alike."]
 
 
-def _reader(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
-    """nnU-Net's reader of these files: it tries one, which may be the broken one, and prints what happens."""
+def reader_of(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:
+    """Return nnU-Net's reader of these files, of the dataset of that folder.
+
+    nnU-Net tries one file, which may be the broken one, and prints what happens.
+
+    Raises:
+        DatasetError: it has no reader for files of this ending.
+    """
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
     for example in [*(str(file) for file in files if is_readable_name(file)), None]:

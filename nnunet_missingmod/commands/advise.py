@@ -15,7 +15,7 @@ from nnunet_missingmod.commands.options import (
 from nnunet_missingmod.commands.values import filled
 
 if TYPE_CHECKING:
-    from nnunet_missingmod.evaluation.statistics import Interval
+    from nnunet_missingmod.evaluation.intervals import Interval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

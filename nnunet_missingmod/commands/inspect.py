@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_missingmod.commands.options import (
     add_dataset,
+    add_input,
     add_output,
     add_processes,
     cannot_start,
+    check_folders,
     check_processes,
     print_line,
 )
-from nnunet_missingmod.commands.values import filled
+from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import check_output, write_text
+
+if TYPE_CHECKING:
+    from nnunet_missingmod.cases.inspection import InspectedCase
 
 TABLE_FILE = "presence.csv"
 REPORT_FILE = "inspection.txt"
@@ -25,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``inspect``."""
     parser.add_argument("positional", nargs="?", metavar="DATASET", type=filled, help="as -d")
     add_dataset(parser, help="id, name (Dataset123_Name), or folder of a raw dataset")
+    add_input(parser, help="another folder of images CASE_XXXX to inspect, of the dataset's modalities")
     add_output(parser, help=f"where to save {TABLE_FILE} and {REPORT_FILE} (default: the dataset)")
+    parser.add_argument(
+        "--prevalence",
+        metavar="FILE",
+        type=path,
+        help="CSV file to write: how many cases have which subset of modalities, for evaluate --prevalence",
+    )
     add_processes(parser, help="processes that read the files")
 
 
@@ -34,21 +49,33 @@ def run(args: argparse.Namespace) -> int:
     with cannot_start():
         check_processes(args.processes)
         dataset = _dataset(args)
+        check_folders(args.input)
+        if args.prevalence is not None:
+            _check_file(args.prevalence)
         if args.output is not None:
             check_output(args.output)
     from nnunet_missingmod.cases.dataset import find_dataset, presence_table, read_dataset_json
     from nnunet_missingmod.cases.description import renamed_channels
     from nnunet_missingmod.cases.inspection import describe, inspect_dataset
     from nnunet_missingmod.modalities import channel_names
+    from nnunet_missingmod.prevalence import write_prevalence
 
     with cannot_start():
         folder = find_dataset(dataset)
         dataset_json = read_dataset_json(folder)
         names = channel_names(dataset_json)
-    cases, problems = inspect_dataset(folder, dataset_json, processes=args.processes)
+        if args.input is not None and not any(args.input.iterdir()):
+            raise UsageError(f"{args.input} is empty.")
+    cases, problems = inspect_dataset(folder, dataset_json, images=args.input, processes=args.processes)
     renamed = renamed_channels(dataset_json)
     report = describe(cases, problems, names) + (f"\n\n{renamed}" if renamed else "")
     print_line(report)
+    if args.prevalence is not None:
+        counts = Counter(tuple(map(names.index, case.present)) for case in cases)
+        write_prevalence(args.prevalence, counts, names)
+        print_line(f"Saved as {args.prevalence}: how often each subset of modalities occurs.")
+    if args.input is not None and args.output is None:
+        return _code(cases, problems)
     target: Path = args.output or folder
     try:
         write_text(
@@ -61,6 +88,24 @@ def run(args: argparse.Namespace) -> int:
         print_line(f"Not saved: {target} cannot be written to ({error.strerror or error}). Give a folder with -o.")
     else:
         print_line(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
+    return _code(cases, problems)
+
+
+def _check_file(file: Path) -> None:
+    """Check that the file of ``--prevalence`` can be written.
+
+    Raises:
+        UsageError: it is a folder, or lies where nothing can be written.
+    """
+    if file.is_dir():
+        raise UsageError(f"--prevalence is a file to write, and {file} is a folder.")
+    try:
+        check_output(file.absolute().parent)
+    except UsageError as error:
+        raise UsageError(f"{file} cannot be written: {getattr(error.__cause__, 'strerror', None) or error}.") from error
+
+
+def _code(cases: Sequence[InspectedCase], problems: Sequence[str]) -> int:
     return 1 if problems or any(case.problems for case in cases) else 0
 
 

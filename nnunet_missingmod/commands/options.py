@@ -209,6 +209,32 @@ def check_folders(*folders: Path | None) -> None:
             raise UsageError(f"There is no folder {folder}.")
 
 
+def add_parts(parser: Arguments, *, help: str = "number of calls that share the cases", default: bool = True) -> None:
+    """Declare ``-num_parts`` and ``-part_id``, for several machines; without ``default``, what is not given is None."""
+    shown = " (default: %(default)s)" if default else ""
+    one, first = (1, 0) if default else (None, None)
+    add_option(
+        parser,
+        "-num_parts",
+        "--num-parts",
+        old=["--num_parts"],
+        metavar="N",
+        type=int,
+        default=one,
+        help=help + shown,
+    )
+    add_option(
+        parser,
+        "-part_id",
+        "--part-id",
+        old=["--part_id"],
+        metavar="N",
+        type=int,
+        default=first,
+        help=f"which of them this is, from 0{shown}",
+    )
+
+
 def add_device(parser: Arguments, *, default: str = "auto") -> None:
     """Declare ``-device``, ``--device``: where networks run."""
     shown = f"auto (the GPU where there is one), cuda, cuda:1, mps, cpu (default: {default})"

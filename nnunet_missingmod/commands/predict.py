@@ -19,6 +19,7 @@ from nnunet_missingmod.commands.options import (
     add_model_options,
     add_option,
     add_output,
+    add_parts,
     add_processes,
     add_window_options,
     cannot_start,
@@ -85,24 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace predictions of other cases that have the same name"
     )
     add_processes(parser, help="processes that check the files")
-    add_option(
-        parser,
-        "-num_parts",
-        "--num-parts",
-        metavar="N",
-        type=int,
-        default=1,
-        help="number of calls that share the cases (default: %(default)s)",
-    )
-    add_option(
-        parser,
-        "-part_id",
-        "--part-id",
-        metavar="N",
-        type=int,
-        default=0,
-        help="which of them this is, from 0 (default: %(default)s)",
-    )
+    add_parts(parser)
     files = parser.add_argument_group("files (default: as the model was trained)")
     key = {each.name: each for each in FILE_KEYS}
     files.add_argument("--nonfinite", choices=key["nonfinite"].range.values, help=_help(key["nonfinite"]))

@@ -46,6 +46,9 @@ GROUPS = {
         "evaluate": Command(
             "commands.evaluate", "", "score models on every subset of modalities: tables, figures, report, model card"
         ),
+        "audit": Command(
+            "commands.audit", "", "say whether a model leaks what is absent: content, gradient, batch, order of files"
+        ),
         "advise": Command(
             "commands.advise", "", "say which further modality would gain most, from a model's measured accuracy"
         ),

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnunet_missingmod.sequence_names import SPELLINGS
+
 CHANNELS = ("FLAIR", "T1", "T1ce", "T2")
 
 _SEGMENTATION = "segmentation"
@@ -21,12 +23,7 @@ _SEGMENTATION = "segmentation"
 _OTHER = "other"
 # How a sequence is called at the end of a file's name, without separators and in lower case.
 _SPELLINGS = {
-    "FLAIR": "flair t2f t2flair flairt2 t2wflair flairw",
-    "T1": "t1 t1n t1w t1pre pret1 t1native t1wpre t1plain",
-    "T1ce": "t1ce t1c t1gd t1gad t1gado t1post t1contrast t1ca t1cm t1km t1wce t1wc t1wgd t1wpost cet1 gdt1 postt1 ct1 "
-    "cet1w cegadoliniumt1w cegdt1w t1postcontrast t1postgd t1wpostcontrast t1cegd t1gadolinium t1enhanced t1cw t1cew "
-    "t1gdw",
-    "T2": "t2 t2w t2tse t2fse",
+    **SPELLINGS,
     _SEGMENTATION: "seg segm segmentation segmentations mask label labels labelmap gt groundtruth tumorseg tumorsegm "
     "tumorsegmentation tumourseg tumoursegmentation tumormask tumourmask tumorlabel segmask segmentationmask seglabel "
     "glistrboostmanuallycorrected",

@@ -5,19 +5,18 @@ The statistics, the report's tables and the model card are computed from these v
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb, isnan
-from statistics import fmean
-from typing import Any
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.conventions import AUTO, DICE, NSD, Convention, Metric, choose_convention
+from nnunet_missingmod.evaluation.score_grid import ScoreGrid, grid_of, owners_of
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.modalities import Subset, all_subsets, by_size, choose_subsets, subset_name
+from nnunet_missingmod.modalities import Subset, all_subsets, by_size, subset_name
 
 # The column order of the missing-modality literature on BraTS, from RFNet (Ding et al. 2021) on.
 _BRATS_ORDER = (
@@ -41,10 +40,18 @@ _BRATS_ORDER = (
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the mean over ``subsets`` of the mean over cases."""
+    """A column of a table: the mean over ``subsets`` of the mean over cases.
+
+    With ``weights``, one for each subset and 1 in sum, it is a weighted mean over the subsets; no test is made of it.
+    """
 
     heading: str
     subsets: tuple[Subset, ...]
+    weights: tuple[float, ...] = ()
+
+    def weights_of(self, regions: int) -> NDArray[np.float64] | None:
+        """Return the weights of the columns of `CaseValues.of` for so many regions; None if all are alike."""
+        return np.tile(np.asarray(self.weights) / regions, regions) if self.weights else None
 
     def is_subset_of(self, modalities: Sequence[str]) -> bool:
         """Return whether the column is a single subset under its own name, which tables then show by dots."""
@@ -97,22 +104,6 @@ def count_columns(modalities: Sequence[str], *, scored: Collection[Subset] | Non
     return tuple(columns)
 
 
-def _named_subset(name: str, modalities: tuple[str, ...]) -> Subset:
-    """Return the channels of a subset from its `subset_name`.
-
-    Raises:
-        ValueError: it is the name of no subset.
-    """
-    try:
-        (subset,) = choose_subsets([name], modalities)
-        is_name = subset_name(subset, modalities) == name
-    except ValueError:
-        is_name = False
-    if not is_name:
-        raise ValueError(f"{name!r} is no subset of {', '.join(modalities)}.")
-    return subset
-
-
 @dataclass(frozen=True)
 class CaseValues:
     """The values of one metric: for each model and region an array (cases, subsets), NaN where no score is defined.
@@ -130,12 +121,18 @@ class CaseValues:
     subsets: tuple[Subset, ...]
     arrays: Mapping[tuple[str, str], NDArray[np.float64]]
     nsd_tolerance_mm: float
+    bounds: tuple[float, float]
+    """The least and the largest value that the metric can have in these images."""
 
     @property
     def scored(self) -> tuple[Subset, ...]:
         """The subsets for which at least one model has a defined score, or all if none has any."""
         defined = np.any([~np.isnan(array).all(axis=0) for array in self.arrays.values()], axis=0)
         return tuple(subset for subset, has in zip(self.subsets, defined, strict=True) if has) or self.subsets
+
+    def owners(self, patients: Mapping[str, str] | None) -> list[str]:
+        """Return the patient of each case: see `owners_of`."""
+        return owners_of(self.cases, patients)
 
     def of(self, model: str, regions: Sequence[str], subsets: Sequence[Subset]) -> NDArray[np.float64]:
         """Return the values of a model as an array (cases, regions times subsets), NaN for a subset without rows."""
@@ -154,7 +151,7 @@ class CaseValues:
 
 
 def pool(
-    rows: Iterable[ScoreRow],
+    rows: Iterable[ScoreRow] | ScoreGrid,
     *,
     modalities: Sequence[str],
     metric: Metric = DICE,
@@ -163,60 +160,31 @@ def pool(
     """Return the values of every case, each case once; ``convention`` is by default the one that suits the regions.
 
     The cases of cross-validation folds are pooled. If several folds or seeds of a model scored the same case, as on a
-    test set, their defined values are averaged, so that the case is a single observation.
+    test set, their defined values are averaged, so that the case is a single observation. Who pools several metrics of
+    the same rows makes their grid once, with `grid_of`.
 
     Raises:
-        ValueError: there are no rows, a prediction is scored twice, a subset does not belong to the modalities, or
-            surface Dice was computed at different tolerances.
+        ValueError: surface Dice was computed at different tolerances, or as for `grid_of`.
     """
-    rows = list(rows)
-    used = choose_convention(AUTO, {row.region for row in rows})[0] if convention is None else convention
-    names = tuple(modalities)
-    subset_of: dict[str, Subset] = {}
-    runs: defaultdict[tuple[str, str, str, str], dict[str, float]] = defaultdict(dict)
-    models: dict[str, None] = {}
-    regions: dict[str, None] = {}
-    tolerances = set()
-    for row in rows:
-        if row.subset not in subset_of:
-            try:
-                subset_of[row.subset] = _named_subset(row.subset, names)
-            except ValueError as error:
-                raise ValueError(f"{row.case}: {error}") from error
-        of_case = runs[row.model, row.region, row.case, row.subset]
-        if row.fold in of_case:
-            raise ValueError(
-                f"{row.model}, fold {row.fold!r}, {row.case}, {row.subset}, {row.region} is scored twice: keep one of "
-                "the rows, or tell the runs apart by their fold."
-            )
-        of_case[row.fold] = used.value(row, metric)
-        models.setdefault(row.model)
-        regions.setdefault(row.region)
-        tolerances.add(row.nsd_tolerance_mm)
-    if not runs:
-        raise ValueError("There are no score rows to aggregate.")
+    grid = rows if isinstance(rows, ScoreGrid) else grid_of(rows, modalities)
+    used = choose_convention(AUTO, grid.regions)[0] if convention is None else convention
+    tolerances = {row.nsd_tolerance_mm for row in grid.rows}
     if metric == NSD and len(tolerances) > 1:
         raise ValueError(f"Surface Dice at different tolerances is not comparable: {sorted(tolerances)} mm.")
-
-    cases = tuple(sorted({case for _, _, case, _ in runs}))
-    positions = {case: index for index, case in enumerate(cases)}
-    subsets = by_size(subset_of.values())
-    columns = {subset_name(subset, names): index for index, subset in enumerate(subsets)}
-    arrays: dict[tuple[str, str], NDArray[Any]] = {
-        (model, region): np.full((len(cases), len(subsets)), np.nan) for model in models for region in regions
-    }
-    for (model, region, case, subset), of_run in runs.items():
-        defined = [value for _, value in sorted(of_run.items()) if not isnan(value)]
-        if defined:
-            arrays[model, region][positions[case], columns[subset]] = fmean(defined)
+    means = grid.mean([used.value(row, metric) for row in grid.rows])
     return CaseValues(
         metric=metric,
         convention=used,
-        modalities=names,
-        models=tuple(models),
-        regions=tuple(regions),
-        cases=cases,
-        subsets=tuple(subsets),
-        arrays=arrays,
+        modalities=grid.modalities,
+        models=grid.models,
+        regions=grid.regions,
+        cases=grid.cases,
+        subsets=grid.subsets,
+        arrays={
+            (model, region): means[of_model, of_region]
+            for of_model, model in enumerate(grid.models)
+            for of_region, region in enumerate(grid.regions)
+        },
         nsd_tolerance_mm=min(tolerances),
+        bounds=used.bounds(metric, diagonal_mm=max(row.diagonal_mm for row in grid.rows)),
     )

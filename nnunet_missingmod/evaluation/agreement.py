@@ -6,15 +6,15 @@ expect of a case.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
+from nnunet_missingmod.evaluation.csv_rows import read_rows, write_rows
 from nnunet_missingmod.evaluation.metrics import LabelMap, bounding_box, region_dice
 from nnunet_missingmod.modalities import Subset
 
@@ -108,15 +108,15 @@ def one_less(subset: Subset) -> list[Subset]:
     return [tuple(channel for channel in subset if channel != left_out) for left_out in subset]
 
 
-def subset_agreement(predictions: Mapping[Subset, CroppedLabels], regions: Regions) -> dict[Subset, dict[str, float]]:
-    """Return `agreement_with` of each subset with its predictions from one modality less, where all of those are there.
+def comparable(subsets: Collection[Subset]) -> dict[Subset, list[Subset]]:
+    """Return for each subset those of one modality less, where all of these are there, too.
 
-    Subsets of one modality have none.
+    Subsets of one modality are compared with none.
     """
     return {
-        subset: agreement_with(prediction, [predictions[each] for each in one_less(subset)], regions)
-        for subset, prediction in predictions.items()
-        if len(subset) > 1 and all(each in predictions for each in one_less(subset))
+        subset: one_less(subset)
+        for subset in subsets
+        if len(subset) > 1 and all(each in subsets for each in one_less(subset))
     }
 
 
@@ -138,10 +138,15 @@ class AgreementRow:
     agreement: float
 
 
-def agreement_csv(rows: Iterable[AgreementRow]) -> str:
-    """Return rows as CSV with a header, in full precision."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(AgreementRow))
-    writer.writerows(astuple(row) for row in rows)
-    return text.getvalue()
+def write_agreement(rows: Iterable[AgreementRow], path: Path) -> None:
+    """Write rows as a CSV file with a header, in full precision."""
+    write_rows(rows, AgreementRow, path)
+
+
+def read_agreement(path: Path) -> list[AgreementRow]:
+    """Read what `write_agreement` wrote; further columns are ignored.
+
+    Raises:
+        ValueError: a column is missing, or a line cannot be read; its number is named.
+    """
+    return read_rows(path, AgreementRow)

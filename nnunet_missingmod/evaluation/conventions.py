@@ -37,6 +37,8 @@ class Metric:
     higher_is_better: bool
     factor: float
     """The factor by which a value is multiplied to be shown in ``unit``."""
+    skewed: bool = False
+    """Whether a few values are far larger than most, which decides the kind of interval: see `Bootstrap.interval`."""
 
     @property
     def heading(self) -> str:
@@ -45,7 +47,7 @@ class Metric:
 
 
 DICE = Metric("dice", "Dice", "%", higher_is_better=True, factor=100.0)
-HD95 = Metric("hd95_mm", "HD95", "mm", higher_is_better=False, factor=1.0)
+HD95 = Metric("hd95_mm", "HD95", "mm", higher_is_better=False, factor=1.0, skewed=True)
 NSD = Metric("nsd", "NSD", "%", higher_is_better=True, factor=100.0)
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in (DICE, HD95, NSD)})
 
@@ -77,6 +79,13 @@ class Convention:
             return self.both_empty[metric.name]
         given = self.one_empty[metric.name]
         return row.diagonal_mm if given == "diagonal" else float(given)
+
+    def bounds(self, metric: Metric, *, diagonal_mm: float) -> tuple[float, float]:
+        """Return the least and the largest value that a metric can have in images of at most that diagonal."""
+        if metric.name != HD95.name:
+            return 0.0, 1.0
+        given = self.one_empty[metric.name]
+        return 0.0, diagonal_mm if given == "diagonal" else max(diagonal_mm, float(given))
 
 
 BRATS = Convention(

@@ -16,9 +16,11 @@ from typing import Any
 
 from nnunet_missingmod.evaluation.aggregation import pool
 from nnunet_missingmod.evaluation.conventions import DICE, Convention
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
 from nnunet_missingmod.evaluation.json_fields import Fields, ImpossibleError, shortened
+from nnunet_missingmod.evaluation.modality_gain import matched_gains
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Interval
+from nnunet_missingmod.evaluation.statistics import difference_intervals, value_intervals
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind, uncertainty_as_json, uncertainty_of
 from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import write_text
@@ -144,19 +146,20 @@ def make_card(
             f"{2 ** len(modalities) - 1} were scored."
         )
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
-    owners = [(patients or {}).get(case, case) for case in values.cases]
+    owners = values.owners(patients)
 
     subsets: dict[str, Expected] = {}
     gains: dict[str, dict[str, Interval]] = {}
     for subset in _each_subset(len(modalities)):
         name = subset_name(subset, modalities)
-        scores = values.of(model, counted, [subset])
-        of_region = {region: bootstrap.interval(values.of(model, [region], [subset]), owners) for region in counted}
-        subsets[name] = Expected(name, bootstrap.interval(scores, owners), of_region)
+        scores = [values.of(model, members, [subset]) for members in (counted, *((region,) for region in counted))]
+        mean, *of_regions = value_intervals(values, scores, owners, bootstrap)
+        subsets[name] = Expected(name, mean, dict(zip(counted, of_regions, strict=True)))
+        absent = [channel for channel in range(len(modalities)) if channel not in subset]
+        gained = [matched_gains(values, model, counted, [subset], channel) for channel in absent]
         gains[name] = {
-            modalities[added]: bootstrap.interval(values.of(model, counted, [(*subset, added)]) - scores, owners)
-            for added in range(len(modalities))
-            if added not in subset
+            modalities[channel]: interval
+            for channel, interval in zip(absent, difference_intervals(values, gained, owners, bootstrap), strict=True)
         }
     return ModelCard(
         model=model,

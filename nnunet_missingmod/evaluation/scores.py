@@ -6,16 +6,17 @@ scored by one piece of code. Rows hold raw measurements; what an empty mask scor
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import inf, nan
 from pathlib import Path
 
+from nnunet_missingmod.evaluation.csv_rows import read_rows, write_rows
 from nnunet_missingmod.evaluation.scoring import RegionScore
 from nnunet_missingmod.modalities import subset_name
-from nnunet_missingmod.storage import write_text
+
+UNKNOWN_VOXELS = -1
+"""In place of a number of voxels where scores came without; no convention on empty masks changes such a row."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ScoreRow:
 
     ``model`` names what is compared; ``fold`` tells its runs apart (a fold, a seed), and is what one likes if there is
     one run; ``subset`` is the `subset_name` of what the model was given. The measurements are those of `RegionScore`.
+    Rows from elsewhere may have `UNKNOWN_VOXELS` for both sizes.
     """
 
     model: str
@@ -39,11 +41,11 @@ class ScoreRow:
     reference_voxels: int
     predicted_voxels: int
     diagonal_mm: float
+    voxel_mm3: float = nan
 
 
-_COLUMNS = tuple(field.name for field in fields(ScoreRow))
-_READ = {"str": str, "int": int, "float": float}
-_PARSERS = {field.name: _READ[str(field.type)] for field in fields(ScoreRow)}
+# Columns that files of earlier versions lack.
+_LATER = ("voxel_mm3",)
 
 
 def score_rows(
@@ -64,30 +66,16 @@ def score_rows(
 
 def write_scores(rows: Iterable[ScoreRow], path: Path) -> None:
     """Write rows as a CSV file with a header: full precision, undefined values as ``nan``, infinite ones as ``inf``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(astuple(row) for row in rows)
-    write_text(path, text.getvalue())
+    write_rows(rows, ScoreRow, path)
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
-    """Read what `write_scores` wrote; further columns are ignored.
+    """Read what `write_scores` wrote; further columns are ignored, and columns of later versions are nan if missing.
 
     Raises:
         ValueError: a column is missing, or a line cannot be read; its number is named.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
-        rows: list[ScoreRow] = []
-        try:
-            rows.extend(ScoreRow(**{name: parse(line[name]) for name, parse in _PARSERS.items()}) for line in reader)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
-    return rows
+    return read_rows(path, ScoreRow, later=_LATER)
 
 
 def rule_name(region: str, voxels: int) -> str:
@@ -99,7 +87,8 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
     """Return the rows, followed by those of ``region`` again with predictions below ``voxels`` taken as empty.
 
     The measurements tell all that is needed: no image is read. The relabelled voxels stay in every region that holds
-    both labels, so that WT and TC of BraTS are what they were; a region of necrotic core alone would not be.
+    both labels, so that WT and TC of BraTS are what they were; a region of necrotic core alone would not be. Rows of
+    `UNKNOWN_VOXELS` are left out of it.
 
     Raises:
         ValueError: ``voxels`` is below 1, or no row is of that region.
@@ -107,8 +96,9 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
     if voxels < 1:
         raise ValueError(f"The rule's threshold is 1 voxel or more, got {voxels}.")
     kept = list(rows)
-    ruled = [_applied(row, voxels) for row in kept if row.region == region]
-    if not ruled:
+    of_region = [row for row in kept if row.region == region]
+    ruled = [_applied(row, voxels) for row in of_region if row.predicted_voxels != UNKNOWN_VOXELS]
+    if not of_region:
         raise ValueError(f"There is no region {region!r}; the regions are {', '.join({r.region: 0 for r in kept})}.")
     return kept + [replace(row, region=rule_name(region, voxels)) for row in ruled]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan, prod
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,7 +31,8 @@ class RegionScore:
     """The raw measurements of one region of one prediction, before any convention on empty masks.
 
     ``dice`` and ``nsd`` are in 0..1; ``hd95_mm`` in mm. Both masks empty: all three are NaN. One empty: 0, 0, infinite.
-    ``diagonal_mm`` is that of the image, which some conventions put in place of an infinite distance.
+    ``diagonal_mm`` is that of the image, which some conventions put in place of an infinite distance. ``voxel_mm3`` is
+    the volume of a voxel, NaN in a picture of two axes.
     """
 
     dice: float
@@ -40,6 +42,7 @@ class RegionScore:
     reference_voxels: int
     predicted_voxels: int
     diagonal_mm: float
+    voxel_mm3: float = nan
 
 
 class CaseScorer:
@@ -77,6 +80,7 @@ class CaseScorer:
         window = _slices(self._bounds)
         self._masks = {name: self._mask(reference, labels, window) for name, labels in self._regions.items()}
         self._surfaces = {name: self._surface(mask, self._bounds) for name, mask in self._masks.items()}
+        self._voxel_mm3 = prod(self._spacing_mm) if len(self._spacing_mm) == 3 else nan
         self._diagonal_mm = float(np.linalg.norm(np.multiply(reference.shape, self._spacing_mm)))
         surface_scores(*[next(iter(self._surfaces.values()))] * 2, tolerance_mm=self._tolerance_mm)
 
@@ -107,6 +111,7 @@ class CaseScorer:
                 reference_voxels=int(np.count_nonzero(reference)),
                 predicted_voxels=int(np.count_nonzero(predicted)),
                 diagonal_mm=self._diagonal_mm,
+                voxel_mm3=self._voxel_mm3,
             )
         return scores
 

@@ -1,117 +1,25 @@
-"""Confidence intervals and paired tests over patients, from the values that ``aggregation`` returns."""
+"""Paired tests over patients, from the values that ``aggregation`` returns."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import isnan, nan
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, per_patient
 from nnunet_missingmod.modalities import Subset
 
 # A smaller difference counts as zero: it is a rounding error (of a mean over seeds, for example).
 _ZERO = 1e-9
 # The most patients for which all signs are permuted if ties or zeros make scipy's exact distribution wrong.
 _PERMUTED = 13
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, the limits of its confidence interval, and the number of cases it averages; undefined numbers are NaN.
-
-    If it averages several subsets or regions, ``count`` is that of the one with the fewest cases.
-    """
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-    def as_json(self) -> dict[str, float | int | None]:
-        """Return the numbers by name, undefined ones as None, since JSON has no NaN."""
-        ends = {"mean": self.mean, "low": self.low, "high": self.high}
-        return {**{name: None if isnan(value) else value for name, value in ends.items()}, "count": self.count}
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """The patient-level percentile bootstrap (Efron 1979): its number of resamples, its confidence and its seed.
-
-    Patients are drawn with replacement, each with all of its cases, subsets and regions. These are not independent of
-    each other; resampling them separately would give intervals that are far too narrow.
-    """
-
-    resamples: int = 5000
-    confidence: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: there are fewer than 100 resamples, or the confidence is not between 0 and 1.
-        """
-        if self.resamples < 100:
-            raise ValueError(f"An interval needs 100 resamples or more, got {self.resamples}.")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"The confidence lies between 0 and 1, got {self.confidence}.")
-
-    def interval(self, values: NDArray[Any], patients: Sequence[Hashable] | None = None) -> Interval:
-        """Return the mean over columns of the mean over cases of an array (cases, columns), with its interval.
-
-        A column's mean leaves out NaN; if a column is all NaN, the mean is undefined. Resamples in which a column has
-        no case are left out. ``patients`` names the patient of each case; by default each case is a patient. With fewer
-        than two patients there is no interval.
-        """
-        values = np.ascontiguousarray(values, np.float64)  # so that the order of summation is always the same
-        mean, count = column_mean(values)
-        defined = ~np.isnan(values).all(axis=1)
-        owners = list(range(len(values))) if patients is None else list(patients)
-        if len(owners) != len(values):
-            raise ValueError(f"Each of the {len(values)} cases has a patient, got {len(owners)}.")
-        kept = [owner for owner, keep in zip(owners, defined, strict=True) if keep]
-        index = {owner: position for position, owner in enumerate(dict.fromkeys(kept))}
-        if isnan(mean) or len(index) < 2:
-            return Interval(mean, nan, nan, count)
-        rows = np.array([index[owner] for owner in kept])
-        sums, counts = np.zeros((2, len(index), values.shape[1]))  # patients x columns
-        np.add.at(sums, rows, np.nan_to_num(values[defined]))
-        np.add.at(counts, rows, ~np.isnan(values[defined]))
-        if (counts == counts[:, :1]).all():
-            # All columns have the same cases, so averaging columns first gives the same result and is faster.
-            sums, counts = sums.mean(axis=1, keepdims=True), counts[:, :1]
-        weights = _weights(len(index), self.resamples, self.seed)
-        with np.errstate(invalid="ignore"):
-            means = ((weights @ sums) / (weights @ counts)).mean(axis=1)  # resamples
-        tail = 50 * (1 - self.confidence)
-        low, high = np.percentile(means[~np.isnan(means)], (tail, 100 - tail))
-        return Interval(mean, float(low), float(high), count)
-
-
-def column_mean(values: NDArray[Any]) -> tuple[float, int]:
-    """Return the mean over columns of the mean over cases of an array (cases, columns), and a column's fewest cases.
-
-    A column's mean leaves out NaN; if a column is all NaN, the mean is NaN and the number of cases 0.
-    """
-    values = np.ascontiguousarray(values, np.float64)
-    counts = np.count_nonzero(~np.isnan(values), axis=0)
-    if not counts.size or not counts.all():
-        return nan, 0
-    return float((np.nansum(values, axis=0) / counts).mean()), int(counts.min())
-
-
-@lru_cache(maxsize=4)
-def _weights(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each patient occurs in each resample, (resamples, patients)."""
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(patients, np.full(patients, 1 / patients), size=resamples).astype(np.float64)
+_Test = tuple[frozenset[str], frozenset[Subset]]
 
 
 @dataclass(frozen=True)
@@ -214,40 +122,43 @@ def compare(
     for name in (model, baseline):
         if name not in values.models:
             raise ValueError(f"{name!r} has no score rows; the models are {', '.join(values.models)}.")
-    owners = [(patients or {}).get(case, case) for case in values.cases]
+    owners = values.owners(patients)
     groups = {region: (region,) for region in values.regions} if regions is None else regions
     sign = 1.0 if values.metric.higher_is_better else -1.0
     shown = [(region, frozenset(members), column) for region, members in groups.items() for column in columns]
-    tested: dict[tuple[frozenset[str], frozenset[Subset]], Comparison] = {}
-    families: defaultdict[str, list[tuple[frozenset[str], frozenset[Subset]]]] = defaultdict(list)
+    tested: dict[_Test, Comparison] = {}
+    first: dict[_Test, tuple[str, Column]] = {}
+    paired: dict[_Test, NDArray[np.float64]] = {}
+    families: defaultdict[str, list[_Test]] = defaultdict(list)
     for region, members, column in shown:
         key = members, frozenset(column.subsets)
-        if key in tested:
+        if key in paired:
             continue
-        paired = values.difference(model, baseline, groups[region], column.subsets)
-        per_patient = _per_patient(paired, owners)
-        family = f"{_kind(len(key[1]), 'subset')} in {_kind(len(members), 'region')}"
-        families[family].append(key)
-        tested[key] = Comparison(
-            model=model,
-            baseline=baseline,
-            region=region,
-            heading=column.heading,
-            difference=bootstrap.interval(paired, owners),
-            wins=int(np.count_nonzero(sign * per_patient >= _ZERO)),
-            ties=int(np.count_nonzero(np.abs(per_patient) < _ZERO)),
-            losses=int(np.count_nonzero(sign * per_patient <= -_ZERO)),
-            rank_sum=signed_rank_sum(per_patient),
-            p=paired_wilcoxon(per_patient),
-            p_holm=nan,
-            subsets=column.subsets,
-            family=family,
-        )
-    for keys in families.values():
-        corrected = holm([tested[key].p for key in keys])
-        counted = sum(not isnan(p) for p in corrected)
-        for key, p in zip(keys, corrected, strict=True):
-            tested[key] = replace(tested[key], p_holm=p, tests=counted)
+        paired[key] = values.difference(model, baseline, groups[region], column.subsets)
+        families[f"{_kind(len(key[1]), 'subset')} in {_kind(len(members), 'region')}"].append(key)
+        first[key] = region, column
+    intervals = dict(zip(paired, difference_intervals(values, list(paired.values()), owners, bootstrap), strict=True))
+    for family, keys in families.items():
+        differences = [per_patient(paired[key], owners) for key in keys]
+        p_values = [paired_wilcoxon(each) for each in differences]
+        for key, each, p, p_holm in zip(keys, differences, p_values, holm(p_values), strict=True):
+            region, column = first[key]
+            tested[key] = Comparison(
+                model=model,
+                baseline=baseline,
+                region=region,
+                heading=column.heading,
+                difference=intervals[key],
+                wins=int(np.count_nonzero(sign * each >= _ZERO)),
+                ties=int(np.count_nonzero(np.abs(each) < _ZERO)),
+                losses=int(np.count_nonzero(sign * each <= -_ZERO)),
+                rank_sum=signed_rank_sum(each),
+                p=p,
+                p_holm=p_holm,
+                subsets=column.subsets,
+                family=family,
+                tests=sum(not isnan(other) for other in p_values),
+            )
     return [
         replace(tested[members, frozenset(column.subsets)], region=region, heading=column.heading)
         for region, members, column in shown
@@ -279,14 +190,21 @@ def compare_pairs(
     ]
 
 
+def value_intervals(
+    values: CaseValues, arrays: Sequence[NDArray[Any]], patients: Sequence[str], bootstrap: Bootstrap
+) -> list[Interval]:
+    """Return the interval of every array of scores, (cases, columns) each, as suits the metric: see `Bootstrap`."""
+    return bootstrap.intervals(arrays, patients, skewed=values.metric.skewed, bounds=values.bounds)
+
+
+def difference_intervals(
+    values: CaseValues, arrays: Sequence[NDArray[Any]], patients: Sequence[str], bootstrap: Bootstrap
+) -> list[Interval]:
+    """Return the interval of every array of differences of two scores, as suits the metric."""
+    low, high = values.bounds
+    return bootstrap.intervals(arrays, patients, skewed=values.metric.skewed, bounds=(low - high, high - low))
+
+
 def _kind(count: int, of_what: str) -> str:
     """Return half of a family's name: ``"single subsets"`` or ``"averages over subsets"``."""
     return f"single {of_what}s" if count == 1 else f"averages over {of_what}s"
-
-
-def _per_patient(paired: NDArray[Any], owners: Sequence[str]) -> NDArray[np.float64]:
-    """Return the mean of each patient's defined differences, (cases, columns) -> (patients,)."""
-    of_patient: dict[str, list[float]] = {}
-    for owner, differences in zip(owners, paired, strict=True):
-        of_patient.setdefault(owner, []).extend(differences[~np.isnan(differences)])
-    return np.array([fmean(defined) for defined in of_patient.values() if defined])

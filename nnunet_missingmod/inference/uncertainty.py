@@ -21,10 +21,10 @@ from nnunet_missingmod.evaluation.agreement import (
 )
 from nnunet_missingmod.evaluation.conformal import CONFIDENCES, CaseInterval, least_patients
 from nnunet_missingmod.evaluation.conventions import evaluated_regions
+from nnunet_missingmod.evaluation.intervals import Interval
 from nnunet_missingmod.evaluation.metrics import LabelMap
 from nnunet_missingmod.evaluation.model_card import ModelCard
 from nnunet_missingmod.evaluation.report.text import interval_text
-from nnunet_missingmod.evaluation.statistics import Interval
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind
 from nnunet_missingmod.inference.model_folder import ModelFolder
 from nnunet_missingmod.modalities import subset_name

@@ -51,8 +51,8 @@ class _PresenceConvolution(_ConvNd):
             return self._convolve(x, self.weight + self._in_the_centre(added[0]))
         y = self._convolve(x, self.weight)
         strided = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
-        pointwise = added.to(strided.dtype) @ strided.flatten(2)
-        return y + pointwise.reshape(y.shape).to(y.dtype)
+        summed = torch.baddbmm(y.flatten(2), added.to(y.dtype), strided.flatten(2).to(y.dtype))
+        return summed.reshape(y.shape)
 
     def _in_the_centre(self, pointwise: torch.Tensor) -> torch.Tensor:
         kernel = pointwise.reshape(*pointwise.shape, *[1] * len(self.kernel_size))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import comb, gcd
 from typing import Any
 
@@ -16,7 +17,11 @@ import numpy.typing as npt
 from nnunet_missingmod.absence import BoolArray
 from nnunet_missingmod.modalities import MOST_SUBSETS, Subset
 
-Sampler = Callable[[int, np.random.Generator], BoolArray]
+Sampler = Callable[[BoolArray, np.random.Generator], BoolArray]
+"""Draws ``kept`` (J,) for a case that has ``present`` (J,)."""
+_CountSampler = Callable[[int, np.random.Generator], BoolArray]
+
+_MOST_REDRAWS = 100
 
 
 def sample_uniform(num_present: int, rng: np.random.Generator) -> BoolArray:
@@ -36,15 +41,46 @@ def sample_uniform_count(num_present: int, rng: np.random.Generator) -> BoolArra
     return kept
 
 
-def sample_bernoulli(num_present: int, rng: np.random.Generator, *, drop_probability: float) -> BoolArray:
-    """Drop each of n modalities with the given probability, conditioned on keeping at least one; (n,) bool.
+def sample_bernoulli(
+    num_present: int, rng: np.random.Generator, *, drop_probability: float | npt.NDArray[np.float64]
+) -> BoolArray:
+    """Drop each of n modalities by itself, conditioned on keeping at least one; (n,) bool.
 
-    Conditioned exactly, by drawing again while nothing is kept.
+    Drawn again while nothing is kept. So with probabilities p_j the subset S is kept with the probability
+
+        P(S) = prod_{j in S} (1 - p_j) prod_{j not in S} p_j / (1 - prod_j p_j).
+
+    After a hundred times nothing, which takes probabilities close to 1, the same distribution is drawn from directly:
+    the first that is kept, and those after it each by itself.
+
+    Args:
+        num_present: n.
+        rng: what is drawn with.
+        drop_probability: p_j in [0, 1): one for all, or (n,).
     """
-    while True:
+    for _ in range(_MOST_REDRAWS):
         kept: BoolArray = rng.random(num_present) >= drop_probability
         if kept.any():
             return kept
+    probabilities = np.broadcast_to(drop_probability, num_present)
+    # That j is kept where none before it was: (1 - p_j) / (1 - prod_{k >= j} p_k), which is 1 for the last.
+    of_rest = 1 - np.cumprod(probabilities[::-1])[::-1]
+    first = int(np.argmax(rng.random(num_present) * of_rest < 1 - probabilities))
+    kept = rng.random(num_present) >= probabilities
+    kept[:first], kept[first] = False, True
+    return kept
+
+
+def _of_those_present(sample: _CountSampler) -> Sampler:
+    """Return the sampler for J modalities of one that is told only how many a case has."""
+
+    def of_case(present: BoolArray, rng: np.random.Generator) -> BoolArray:
+        kept = np.zeros_like(present, dtype=bool)
+        channels = np.flatnonzero(present)
+        kept[channels] = sample(len(channels), rng)
+        return kept
+
+    return of_case
 
 
 class ModalityDropout:
@@ -53,21 +89,28 @@ class ModalityDropout:
     The draws of an epoch depend only on (seed, rank, epoch): a resumed training continues as it would have, and each
     process of a distributed training draws its own.
 
+    Args:
+        scheme: its name, or what draws (see `patterns`).
+        drop_probability: of ``"bernoulli"``.
+        seed, rank: see above.
+
     Raises:
         ValueError: the scheme is unknown, or the drop probability is not in [0, 1).
     """
 
-    def __init__(self, scheme: str, *, drop_probability: float = 0.5, seed: int = 0, rank: int = 0) -> None:
+    def __init__(self, scheme: str | Sampler, *, drop_probability: float = 0.5, seed: int = 0, rank: int = 0) -> None:
         if not 0 <= drop_probability < 1:
             raise ValueError(f"The drop probability must be in [0, 1), got {drop_probability}.")
-        samplers: dict[str, Sampler] = {
+        samplers: dict[str, _CountSampler] = {
             "uniform": sample_uniform,
             "uniform_count": sample_uniform_count,
-            "bernoulli": lambda n, rng: sample_bernoulli(n, rng, drop_probability=drop_probability),
+            "bernoulli": partial(sample_bernoulli, drop_probability=drop_probability),
         }
-        if scheme not in samplers:
-            raise ValueError(f"Unknown modality dropout {scheme!r}; known are {', '.join(samplers)}.")
-        self._sampler = samplers[scheme]
+        if isinstance(scheme, str):
+            if scheme not in samplers:
+                raise ValueError(f"Unknown modality dropout {scheme!r}; known are {', '.join(samplers)}.")
+            scheme = _of_those_present(samplers[scheme])
+        self._sampler = scheme
         self._seed = seed
         self._rank = rank
         self.start_epoch(0)
@@ -92,13 +135,10 @@ class ModalityDropout:
         """
         kept = np.zeros_like(present, dtype=bool)
         for case, has in enumerate(present):
-            channels = np.flatnonzero(has)
-            if not len(channels):
+            if not has.any():
                 raise ValueError(f"Case {case} of the batch has no modality.")
-            if self._chance < 1 and self._rng.random() >= self._chance:
-                kept[case, channels] = True
-            else:
-                kept[case, channels] = self._sampler(len(channels), self._rng)
+            whole = self._chance < 1 and self._rng.random() >= self._chance
+            kept[case] = has if whole else self._sampler(has, self._rng)
         return kept
 
 
@@ -164,10 +204,14 @@ class SubsetCycle:
 
     def next_subset(self) -> BoolArray:
         """Return the next subset as (J,) bool."""
-        position = (self._batch * self._world_size + self._rank) % (2**self._num_modalities - 1)
+        position = self._batch * self._world_size + self._rank
         self._batch += 1
+        return self.subset_at(position)
+
+    def subset_at(self, position: int) -> BoolArray:
+        """Return the subset (J,) of a batch, which is counted from the training's first over all processes."""
         chosen = np.zeros(self._num_modalities, dtype=bool)
-        chosen[list(_alternating(self._num_modalities, position))] = True
+        chosen[list(_alternating(self._num_modalities, position % (2**self._num_modalities - 1)))] = True
         return chosen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -19,15 +19,18 @@ from torch import nn
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.description import check_for_training
 from nnunet_missingmod.choices import TEACHERS
+from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels, predict_from_subset
-from nnunet_missingmod.training.checkpoints import CheckpointTrainer
+from nnunet_missingmod.training.checkpoints import CHECKPOINT_NAMES, CheckpointTrainer
+from nnunet_missingmod.training.patterns import PatternCycle, known_pattern, report_pattern
 from nnunet_missingmod.training.presence import (
     BlankMarkingDatasets,
     Presence,
     PresencePreservingTransform,
     read_presence,
 )
+from nnunet_missingmod.training.prevalence_file import PrevalenceFile
 from nnunet_missingmod.training.split import SPLIT_FILE, Split, parse_split, write_split
 from nnunet_missingmod.training.subsets import FixedSubset, ModalityDropout, SubsetCycle, dice_by_count, dropout_chance
 
@@ -88,8 +91,8 @@ class MissingModTrainer(CheckpointTrainer):
         # A teacher leaves what it does not use to its students, with whom it shares its plans.
         own = self.choices if type(self).__name__ in TEACHERS else self._own_choices()
         plans_block.check_choices(self.choices, self.modality_names, own, keys=self.block_keys)
-        self.dropout = self._build_dropout()
-        self.subset_cycle = self._build_subset_cycle()
+        self.prevalence_file = self._read_prevalence_file()
+        self._choose_subsets(self.choices["modality_subsets"])
         self.training_presence: Presence | None = None
 
     @classmethod
@@ -128,13 +131,37 @@ class MissingModTrainer(CheckpointTrainer):
                 group["momentum"] = self.choices["momentum"]
         return optimizer, scheduler
 
+    def _read_prevalence_file(self) -> PrevalenceFile | None:
+        """Return the file that the plans name, and put what it says in its place.
+
+        One that cannot be used is refused, unless there is a checkpoint, which remembers what it said.
+        """
+        named = self.choices["modality_subsets"]
+        if named == OFF or isinstance(named, Mapping):
+            return None
+        found = PrevalenceFile.read(named, self.preprocessed_dataset_folder_base, self.modality_names)
+        folder = Path(self.output_folder or "")
+        if found.problem is not None and not any((folder / name).exists() for name in CHECKPOINT_NAMES):
+            raise found.problem
+        self.choices["modality_subsets"] = dict(found.weights) or named
+        return found
+
+    def _choose_subsets(self, weights: Any) -> None:
+        """Draw, and go through in validation, what the choices name, with these as ``modality_subsets``."""
+        self.choices["modality_subsets"] = weights
+        # What is saved: the configuration manager has a copy.
+        self.plans_manager.plans["configurations"][self.configuration_name][plans_block.BLOCK] = self.choices
+        self.pattern = known_pattern(self.choices, self.modality_names)
+        self.dropout = self._build_dropout()
+        self.subset_cycle = self._build_subset_cycle()
+
     def _build_dropout(self) -> ModalityDropout | FixedSubset | None:
         if self.choices["modality_subset"] != "all":
             return FixedSubset(self.choices["modality_subset"], self.modality_names)
-        if self.choices["modality_dropout"] == "none":
+        if self.choices["modality_dropout"] == OFF:
             return None
         return ModalityDropout(
-            self.choices["modality_dropout"],
+            self.choices["modality_dropout"] if self.pattern is None else self.pattern.sample,
             drop_probability=self.choices["modality_dropout_probability"],
             seed=self.choices["modality_dropout_seed"],
             rank=self.local_rank,
@@ -143,11 +170,10 @@ class MissingModTrainer(CheckpointTrainer):
     def _build_subset_cycle(self) -> SubsetCycle | None:
         if self.choices["validation_subsets"] == "full" or self.choices["modality_subset"] != "all":
             return None
-        return SubsetCycle(
-            len(self.modality_names),
-            rank=self.local_rank,
-            world_size=dist.get_world_size() if self.is_ddp else 1,
-        )
+        place = {"rank": self.local_rank, "world_size": dist.get_world_size() if self.is_ddp else 1}
+        if self.pattern is not None:
+            return PatternCycle(self.pattern, len(self.modality_names), **place)
+        return SubsetCycle(len(self.modality_names), **place)
 
     @staticmethod
     def build_network_architecture(
@@ -177,7 +203,13 @@ class MissingModTrainer(CheckpointTrainer):
 
     def _check_choices(self, checkpoint: dict[str, Any], file: Path) -> None:
         then = checkpoint["init_args"]["plans"]["configurations"][self.configuration_name].get(plans_block.BLOCK)
-        changed = plans_block.differences(then or {}, self.choices)
+        then = {"modality_subsets": OFF, **then} if then else {}  # older models have no such key
+        began = then.get("modality_subsets")
+        if self.prevalence_file is not None and isinstance(began, Mapping):
+            if (notice := self.prevalence_file.notice(began)) is not None:
+                self.print_to_log_file(notice)
+            self._choose_subsets(began)
+        changed = plans_block.differences(then, self.choices)
         if changed:
             raise ValueError(
                 f"{file} was trained with other choices: {'; '.join(changed)}. Set them back in "
@@ -217,14 +249,24 @@ class MissingModTrainer(CheckpointTrainer):
         return training, validation
 
     def on_train_start(self) -> None:
-        """Start as nnU-Net does, write the split that is used, and log choices and what modalities the cases lack."""
+        """Start as nnU-Net does, write the split that is used, and log choices and what modalities the cases lack.
+
+        Raises:
+            PrevalenceError: the prevalence file cannot be used, and no checkpoint that was loaded remembers it.
+        """
+        if isinstance(self.choices["modality_subsets"], str) and self.prevalence_file is not None:
+            assert self.prevalence_file.problem is not None
+            raise self.prevalence_file.problem
         super().on_train_start()
         if self.local_rank == 0:
             write_split(self._fold_folder, **self.my_init_kwargs[_SPLIT])
         assert self.training_presence is not None
-        for line in (*self.training_presence.report(), *self.training_presence.report_teaching(self.taught)):
+        lines = [*self.training_presence.report(), *self.training_presence.report_teaching(self.taught)]
+        if self.pattern is not None:
+            lines += report_pattern(self.pattern, self.modality_names, self.training_presence.present)
+        for line in lines:
             self.print_to_log_file(line)
-        chosen = ", ".join(f"{name}={value}" for name, value in self.choices.items() if value is not None)
+        chosen = plans_block.describe(self.choices)
         self.print_to_log_file(f"Modalities: {', '.join(self.modality_names)}. Choices: {chosen}")
 
     def on_train_epoch_start(self) -> None:

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
-import torch
 
-from nnunet_missingmod.benchmarking import evaluate as module
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.evaluation.scores import read_scores
@@ -89,25 +87,6 @@ def test_plans_that_lack_an_entry_end_no_other_model(tiny, folder, make_model, t
     assert not (tmp_path / "out").exists()
     assert evaluate(stock, folder, "-o", tmp_path / "out", "--subsets", "full", "-f", "0") == 1
     assert f"nnUNetTrainer, fold 0: plans.json or dataset.json of {stock} cannot be used" in capsys.readouterr().err
-
-
-def test_what_goes_wrong_later_in_a_model_ends_no_other(tiny, folder, make_model, tmp_path, capsys, numbers_only):
-    stock = make_model(tiny, "nnUNetTrainer", folds=(0,))
-    opened = module.open_model_folder
-    calls = []
-
-    def open_model_folder(path, **more):
-        calls.append(path)
-        if len(calls) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory") if path == stock else ValueError("unexpected")
-        return opened(path, **more)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "open_model_folder", open_model_folder)
-        assert evaluate(stock, folder, "-o", tmp_path / "out", "--subsets", "full", "-f", "0") == 1
-    error = capsys.readouterr().err
-    assert "2 failed:\n  nnUNetTrainer, fold 0: CUDA out of memory" in error
-    assert "Nothing could be scored" not in error
 
 
 def test_subsets_that_no_case_has_are_said_and_counted_as_no_failure(tiny, folder, tmp_path, capsys):

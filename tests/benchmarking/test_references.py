@@ -12,7 +12,7 @@ import tifffile
 
 from nnunet_missingmod.benchmarking.cases import EvaluationCase
 from nnunet_missingmod.benchmarking.references import check_references, read_labels
-from nnunet_missingmod.benchmarking.request import Task
+from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.workers import Workers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import replace
 
 import pytest
 
+from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, Shared
 from nnunet_missingmod.benchmarking.report import hardest_of_each_size, spread_cases, write_evaluation
-from nnunet_missingmod.benchmarking.request import Task, request_of
-from nnunet_missingmod.commands.evaluate import add_arguments
+from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.evaluation.conventions import BRATS
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.evaluation.scores import ScoreRow
@@ -31,28 +31,29 @@ def some_rows(model="m"):
     ]
 
 
-def request(tmp_path, *models):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
+def evaluation(tmp_path, subsets, *models, options=None, **more):
+    """An evaluation that is whole, its models' folders made."""
     for model in models:
-        (tmp_path / model).mkdir()
-    named = [f"{model}={tmp_path / model}" for model in models]
-    return request_of(parser.parse_args([*named, "-o", str(tmp_path), "--device", "cpu"]), "the command")
-
-
-def write(tmp_path, rows, subsets, *models):
-    failures = []
-    lines = write_evaluation(
-        request(tmp_path, *models),
-        TASK,
-        subsets,
-        rows,
-        [],
-        {model: [] for model in models},
-        {model: {"0": f"weights of {model}"} for model in models},
-        failures,
+        (tmp_path / model).mkdir(exist_ok=True)
+    shared = Shared(
+        task=TASK,
+        subsets=tuple(subsets),
+        models={model: str(tmp_path / model) for model in models},
+        outside=more.pop("outside", {}),
+        tolerance_mm=1.0,
+        label_map={},
+        settings={},
+        cases=tuple(f"case{index}" for index in range(5)),
     )
-    return lines, failures
+    weights = {model: {"0": f"weights of {model}"} for model in models}
+    whole = Part(0, 1, shared, options or ReportOptions(), "the command", "some cases", {}, shared.cases)
+    return replace(whole, weights=weights, finished=True, **more)
+
+
+def write(tmp_path, rows, subsets, *models, **more):
+    failures = []
+    whole = evaluation(tmp_path, subsets, *models, **more)
+    return write_evaluation(whole, Rows(rows, []), tmp_path, failures), failures
 
 
 def test_the_hardest_subset_of_each_size_is_shown():
@@ -81,6 +82,9 @@ def test_each_model_gets_its_own_card(tmp_path, numbers_only):
         assert card.provenance["command"] == "the command"
         assert card.expected(["T3"]).regions["tumour"].mean == pytest.approx(0.28)
     assert numbers_only[0]["pairs"] == [("b", "a")]
+    assert numbers_only[0]["margin"] is None
+    assert any(line.startswith("Warning: 5 cases of 5 patients are fewer than 50") for line in lines)
+    assert any(line.endswith("probability that this order is chance: 0.500") for line in lines)
     assert any("1 of 3" in line for line in lines)
 
 
@@ -94,12 +98,25 @@ def test_some_subsets_make_a_table_and_no_card(tmp_path, numbers_only):
 
 
 def test_a_card_that_cannot_be_written_is_a_failure_by_name(tmp_path, numbers_only):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / FILE_NAME).mkdir()
-    (tmp_path / "a").rename(tmp_path / "kept")
-    asked = request(tmp_path, "a")
-    (tmp_path / "a").rmdir()
-    (tmp_path / "kept").rename(tmp_path / "a")
-    failures = []
-    write_evaluation(asked, TASK, EVERY, some_rows("a"), [], {"a": []}, {"a": {"0": "w"}}, failures)
+    (tmp_path / "a" / FILE_NAME).mkdir(parents=True)
+    _, failures = write(tmp_path, some_rows("a"), EVERY, "a")
     assert "a: its card cannot be written" in failures[0]
+
+
+def test_a_model_from_outside_is_named_in_the_provenance_and_gets_no_card(tmp_path, numbers_only):
+    rows = [*some_rows("a"), *some_rows("b (outside)")]
+    options = ReportOptions(baseline="b (outside)", prevalence={(0,): 1.0})
+    lines, failures = write(tmp_path, rows, EVERY, "a", outside={"b (outside)": "there"}, options=options)
+    assert failures == []
+    assert (tmp_path / "a" / FILE_NAME).is_file()
+    assert numbers_only[0]["provenance"]["b (outside) is from outside"] == "there"
+    assert numbers_only[0]["provenance"]["prevalence"] == "T1 1"
+    assert numbers_only[0]["pairs"] == [("a", "b (outside)")]
+    assert lines[0].endswith("| average weighted by prevalence |")
+
+
+def test_an_evaluation_of_which_parts_are_missing_makes_no_card(tmp_path, numbers_only):
+    failures = []
+    some = replace(evaluation(tmp_path, EVERY, "a"), finished=False)
+    write_evaluation(some, Rows(some_rows("a"), []), tmp_path, failures)
+    assert not (tmp_path / "a" / FILE_NAME).exists()

@@ -32,6 +32,16 @@ def test_a_request_holds_what_was_asked_for():
     assert request.command == "the command"
 
 
+def test_a_margin_is_in_points_of_dice_and_compares_two_models():
+    assert ask("A=x", "B=y", "--margin", "1.5").margin == 1.5
+    assert ask("x").margin is None
+    for points in ("0", "-1", "100", "nan"):
+        with pytest.raises(UsageError, match=f"--margin is a number of points of Dice between 0 and 100, got {points}"):
+            ask("A=x", "B=y", f"--margin={points}")
+    with pytest.raises(UsageError, match="give two models or more"):
+        ask("x", "--margin", "1")
+
+
 def test_the_defaults_are_every_subset_if_they_are_not_too_many_and_the_validation_cases():
     request = ask("x")
     assert request.subset_words == ()

@@ -8,7 +8,6 @@ from math import nan
 
 import pytest
 
-from nnunet_missingmod.benchmarking.cases import EvaluationSet
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 from nnunet_missingmod.benchmarking.uncertainty import calibrated, measure
 from nnunet_missingmod.cli import main
@@ -60,6 +59,17 @@ def test_what_evaluate_measured_predict_computes_and_gives_an_interval_for(evalu
     assert main(evaluation(evaluated, tmp_path)) == 0
     assert (tmp_path / "out" / "agreement.csv").read_bytes() == first
     assert read_card(evaluated / FILE_NAME) == card
+
+    # In parts, and reported again without a model: from files alone.
+    for part in ("0", "1"):
+        assert main([*evaluation(evaluated, tmp_path), "-num_parts", "2", "-part_id", part]) == 0
+    (evaluated / FILE_NAME).unlink()
+    for parts in ("2", "1"):
+        (tmp_path / "out" / "agreement.csv").unlink()
+        assert main(["evaluate", "-o", str(tmp_path / "out"), "--report", "-num_parts", parts]) == 0
+        assert (tmp_path / "out" / "agreement.csv").read_bytes() == first
+        assert numbers_only[-1]["sections"] == [section]
+        assert read_card(evaluated / FILE_NAME).uncertainty == card.uncertainty
 
     capsys.readouterr()
     images = [f"{name}={tmp_path / 'imagesTr' / f'test_004_000{c}.nii.gz'}" for c, name in enumerate(("T1", "T2"))]
@@ -135,5 +145,11 @@ def test_what_empty_masks_score_is_the_conventions():
 
 def test_one_modality_or_no_agreement_at_all_calibrates_nothing():
     assert measure([score("a", "T1", 0.5)], [], convention=DIAGONAL) == {}
-    sets = [EvaluationSet((0,), [], {})]
-    assert calibrated({}, sets, PredictionSettings(), regions=["WT"]) == {}
+    assert calibrated({}, (1,), PredictionSettings(), regions=["WT"]) == {}
+
+
+def test_cases_that_were_predicted_in_several_ways_calibrate_nothing():
+    found = measure([score("a", "T1+T2", 0.8)], [agreed("a", "T1+T2", 0.9)], convention=DIAGONAL)
+    assert list(calibrated(found, (2,), PredictionSettings(), regions=["WT"])) == ["subsets"]
+    assert calibrated(found, (1, 2), PredictionSettings(), regions=["WT"]) == {}
+    assert calibrated(found, (), PredictionSettings(), regions=["WT"]) == {}

@@ -47,7 +47,7 @@ EARLIER = {
     "predict": [
         *("-i", "X", "-o", "Y", "-d", "1", "-c", "2d", "-tr", "T", "-p", "P", "-f", "0", "1", "-chk", "C"),
         *("-device", "cpu", "-step_size", "0.5", "--disable_tta", "-prev_stage_predictions", "Z", "-np", "2"),
-        *("--save_probabilities", "--continue_prediction", "-num_parts", "2", "-part_id", "1"),
+        *("--save_probabilities", "--continue_prediction", "-num_parts", "2", "--part_id", "1"),
     ],
     "advise": ["-m", "X", "-d", "1", "-c", "2d", "-tr", "T", "-p", "P", "--present", "T1", "T2"],
 }
@@ -98,7 +98,7 @@ def test_every_command_has_verbose(name):
     assert "--verbose" in make_parser(name)._option_string_actions
 
 
-@pytest.mark.parametrize("name", ["predict", "advise", "evaluate"])
+@pytest.mark.parametrize("name", ["predict", "advise", "audit", "evaluate"])
 def test_a_model_is_given_by_its_folder_or_as_nnunet_names_it(name):
     known = make_parser(name)._option_string_actions
     assert {"-m", "-d", "-c", "-tr", "-p"} <= set(known)
@@ -132,6 +132,7 @@ def test_every_option_says_what_it_is(name):
 STARTS = {
     "predict": ["-i", "FOLDER", "-m", "FOLDER"],
     "evaluate": ["-m", "FOLDER"],
+    "audit": ["-m", "FOLDER"],
     "inspect": ["-d", "FOLDER"],
     "phantom": ["--cases", "1"],
     "convert-brats": ["CASES", "-d", "7"],
@@ -140,8 +141,9 @@ STARTS = {
 # What may be given as a path: each is refused if it is empty.
 PATHS = {
     "predict": ["-i", "-o", "-m", "-prev_stage_predictions", "--image", "--image=T1=", "-chk", "-d", "--case"],
-    "evaluate": ["-i", "-o", "-m", "-m=x=", "-ref", "-chk", ""],
-    "inspect": ["-o", "-d", ""],
+    "evaluate": ["-i", "-o", "-m", "-m=x=", "-ref", "-chk", "--predictions", "--scores", "--prevalence", ""],
+    "audit": ["-i", "-o", "-m", "--scores", "--scores=x=", "-chk", "-d"],
+    "inspect": ["-i", "-o", "-d", "--prevalence", ""],
     "phantom": ["-o", "--name"],
     "convert-brats": ["-o", "", "--name"],
     "demo": ["-o"],
@@ -232,6 +234,8 @@ def test_wrong_usage_is_said_before_torch_is_imported(tmp_path):
         ["evaluate", "x", "-o", "/dev/null/x"],
         ["demo", "-o", "x", "--cases", "0"],
         ["advise", "-m", "nomodel", "--present", "T1"],
+        ["audit", "nomodel"],
+        ["audit", ".", "--scores", "nowhere"],
         ["inspect", "-np", "0", "-d", "1"],
     ]
     code = (

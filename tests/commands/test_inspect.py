@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from nnunet_missingmod import cli
 from nnunet_missingmod.commands import inspect as command
+from nnunet_missingmod.prevalence import read_prevalence
 
 
 @pytest.fixture
@@ -172,3 +174,38 @@ def test_a_byte_order_mark_is_a_problem_beside_the_table(tiny, capsys):
     printed = capsys.readouterr().out
     assert "     4  Tr     FLAIR+T1+T1ce+T2\n" in printed
     assert "1 problem:\n- dataset.json: it begins with a byte-order mark, which nnU-Net refuses" in printed
+
+
+def test_how_often_subsets_occur_is_written_for_evaluate(tiny, tmp_path, capsys):
+    tiny.image("case_001", 1).unlink()
+    tiny.image("case_002", 1).unlink()
+    file = tmp_path / "new" / "prevalence.csv"
+    assert inspect(901, "--prevalence", file) == 0
+    assert file.read_text() == "subset,count\nFLAIR+T1ce+T2,2\nFLAIR+T1+T1ce+T2,2\n"
+    assert f"Saved as {file}: how often each subset of modalities occurs." in capsys.readouterr().out
+    assert read_prevalence(file, ("FLAIR", "T1", "T1ce", "T2")) == {(0, 2, 3): 2, (0, 1, 2, 3): 2}
+
+
+def test_another_folder_of_images_is_inspected_and_the_dataset_left_alone(tiny, tmp_path, capsys):
+    (tmp_path / "clinic").mkdir()
+    for channel in (0, 3):
+        shutil.copy(tiny.image("case_000", channel), tmp_path / "clinic" / f"p7_{channel:04d}.nii.gz")
+    file = tmp_path / "prevalence.csv"
+    assert inspect(901, "-i", tmp_path / "clinic", "--prevalence", file) == 0
+    assert file.read_text() == "subset,count\nFLAIR+T2,1\n"
+    assert not (tiny.raw / "presence.csv").exists()
+    assert inspect(901, "-i", tmp_path / "clinic", "-o", tmp_path / "table") == 0
+    assert table(tmp_path / "table")[1] == ["p7", "-", "1", "0", "0", "1"]
+    (tmp_path / "clinic" / "p7_0000.nii.gz").write_bytes(b"torn")
+    assert inspect(901, "-i", tmp_path / "clinic", "--prevalence", file) == 1
+    assert file.read_text() == "subset,count\nT2,1\n"
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        (["-i", tmp_path / "nowhere"], "There is no folder"),
+        (["-i", tmp_path / "empty"], "is empty"),
+        (["--prevalence", tmp_path], "--prevalence is a file to write"),
+        (["--prevalence", tmp_path / "prevalence.csv" / "x"], "x cannot be written: Not a directory"),
+    ):
+        assert inspect(901, *arguments) == 2
+        assert message in capsys.readouterr().err

@@ -16,9 +16,15 @@ TORCH = {"torch", "dynamic_network_architectures"}
 HOST = {"nnunetv2", "batchgenerators", "batchgeneratorsv2"}
 FLOORS: tuple[dict[str, set[str]], ...] = (
     {"errors": set()},
-    {"keys": set(), "modalities": set(), "storage": set(), "workers": set()},
-    {"network_choices": set()},
-    {"co_training_choices": set(), "distillation_choices": set(), "subset_choices": set()},
+    {"keys": set(), "modalities": set(), "sequence_names": set(), "storage": set(), "workers": set()},
+    {"network_choices": set(), "subset_notation": set()},
+    {
+        "co_training_choices": set(),
+        "distillation_choices": set(),
+        "dropout_choices": set(),
+        "prevalence": set(),
+        "subset_choices": set(),
+    },
     {"choices": set(), "absence": {"numpy", "torch"}},
     {"host": set(), "plans_block": set()},
     {"reference": set()},
@@ -27,7 +33,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         "networks": {"numpy"} | TORCH,
         "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},
     },
-    {"losses": {"numpy"} | TORCH},
+    {"losses": {"numpy"} | TORCH, "audit": {"numpy", "torch"}},
     {"preprocessing": SCIENCE | HOST, "planning": SCIENCE | TORCH | HOST},
     {"training": SCIENCE | TORCH | HOST | {"matplotlib", "PIL"}},
     {"inference": SCIENCE | TORCH | HOST},
@@ -39,6 +45,8 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
 # Parts of a place that know less than the place.
 WITHIN = {
     "training/subsets.py": {"numpy", "torch"},
+    "training/patterns.py": {"numpy", "torch"},
+    "training/prevalence_file.py": set(),
     "training/step.py": {"numpy", "torch"},
     "training/teacher_folder.py": set(),
     "benchmarking/store.py": set(),

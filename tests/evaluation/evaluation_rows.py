@@ -23,7 +23,7 @@ def row(dice, *, model="ours", fold="0", case="c0", subset="A", region="ET", ref
         measured = {"dice": nan, "hd95_mm": nan, "nsd": nan}
     elif one_empty:
         measured = {"dice": 0.0, "hd95_mm": inf, "nsd": 0.0}
-    common = {"nsd_tolerance_mm": 1.0, "diagonal_mm": 250.0}
+    common = {"nsd_tolerance_mm": 1.0, "diagonal_mm": 250.0, "voxel_mm3": 2.0}
     return ScoreRow(
         model=model,
         fold=fold,

@@ -8,12 +8,13 @@ import pytest
 from nnunet_missingmod.evaluation.agreement import (
     AgreementRow,
     CroppedLabels,
-    agreement_csv,
     agreement_with,
+    comparable,
     dice_between,
     one_less,
     pairwise_agreement,
-    subset_agreement,
+    read_agreement,
+    write_agreement,
 )
 from nnunet_missingmod.evaluation.metrics import region_dice
 from nnunet_missingmod.modalities import all_subsets
@@ -68,20 +69,22 @@ def test_labels_that_no_byte_holds_are_kept():
 def test_every_subset_of_two_or_more_is_compared_with_each_that_lacks_one(modalities):
     rng = np.random.default_rng(modalities)
     maps = {subset: CroppedLabels.of(rng.integers(0, 3, 30)) for subset in all_subsets(modalities)}
-    found = subset_agreement(maps, REGIONS)
+    found = comparable(maps)
     assert set(found) == {subset for subset in maps if len(subset) > 1}
-    for subset, agreement in found.items():
-        assert len(one_less(subset)) == len(subset)
-        assert len(agreement) == 2
+    for subset, others in found.items():
+        assert others == one_less(subset)
+        assert {len(set(subset) - set(other)) for other in others} == {1}
+        assert len(set(others)) == len(subset)
     full = tuple(range(modalities))
     if modalities > 1:
-        dice = [dice_between(maps[full], maps[each], REGIONS)["TC"] for each in one_less(full)]
-        assert found[full]["TC"] == pytest.approx(np.mean(dice))
+        dice = [dice_between(maps[full], maps[each], REGIONS)["TC"] for each in found[full]]
+        agreement = agreement_with(maps[full], [maps[each] for each in found[full]], REGIONS)
+        assert agreement["TC"] == pytest.approx(np.mean(dice))
 
 
 def test_a_subset_of_which_a_smaller_one_is_not_there_has_none():
-    maps = {subset: line(0, 1, 1) for subset in ((0,), (1,), (0, 1), (0, 2), (0, 1, 2))}
-    assert set(subset_agreement(maps, REGIONS)) == {(0, 1)}
+    assert comparable([(0,), (1,), (0, 1), (0, 2), (0, 1, 2)]) == {(0, 1): [(1,), (0,)]}
+    assert comparable([]) == {}
 
 
 def test_too_few_predictions_are_refused():
@@ -91,9 +94,11 @@ def test_too_few_predictions_are_refused():
         agreement_with(line(1), [], REGIONS)
 
 
-def test_names_with_commas_are_quoted():
-    text = agreement_csv([AgreementRow("a,b", "0", "case 1", "T1+T2", 2, "WT", "subsets", 0.25)])
-    assert text.splitlines() == [
+def test_rows_are_a_file_from_which_they_are_read_back(tmp_path):
+    rows = [AgreementRow("a,b", "0", "case 1", "T1+T2", 2, "WT", "subsets", 0.25)]
+    write_agreement(rows, tmp_path / "agreement.csv")
+    assert (tmp_path / "agreement.csv").read_text().splitlines() == [
         "model,fold,case,subset,num_present,region,kind,agreement",
         '"a,b",0,case 1,T1+T2,2,WT,subsets,0.25',
     ]
+    assert read_agreement(tmp_path / "agreement.csv") == rows

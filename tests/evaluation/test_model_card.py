@@ -9,8 +9,8 @@ import pytest
 from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, rows_of
 
 from nnunet_missingmod.evaluation.conventions import NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.model_card import make_card
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 from nnunet_missingmod.modalities import all_subsets, subset_name
 
 QUICK = Bootstrap(resamples=200)

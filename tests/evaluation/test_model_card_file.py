@@ -5,8 +5,8 @@ import json
 import pytest
 from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, rows_of
 
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, VERSION, make_card, read_card, write_card
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 QUICK = Bootstrap(resamples=100)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ REFERENCE[0, :2] = 1
 REFERENCE[0, 0] = 2
 HEADER = (
     "model,fold,case,subset,num_present,region,dice,hd95_mm,nsd,nsd_tolerance_mm,reference_voxels,predicted_voxels,"
-    "diagonal_mm"
+    "diagonal_mm,voxel_mm3"
 )
 
 
@@ -27,8 +28,8 @@ def test_rows_hold_the_closed_form_by_subset_and_region():
     scores = CaseScorer(REFERENCE, SPACING, REGIONS, tolerance_mm=0.5).score(half)
     diagonal_mm = math.sqrt(6**2 + 4**2 + 4**2)
     assert score_rows(scores, model="ours", fold="2", case="c1", subset=(2, 0), modalities=MODALITIES) == [
-        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "all", 2 * 4 / (8 + 4), 1.0, 8 / 12, 0.5, 8, 4, diagonal_mm),
-        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "core", 1.0, 0.0, 1.0, 0.5, 4, 4, diagonal_mm),
+        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "all", 2 * 4 / (8 + 4), 1.0, 8 / 12, 0.5, 8, 4, diagonal_mm, 3.0),
+        ScoreRow("ours", "2", "c1", "FLAIR+T2", 2, "core", 1.0, 0.0, 1.0, 0.5, 4, 4, diagonal_mm, 3.0),
     ]
 
 
@@ -46,6 +47,15 @@ def test_rows_come_back_from_a_file_as_they_were(tmp_path):
     assert all(map(math.isnan, (back[1].dice, back[1].hd95_mm, back[1].nsd)))
     assert back[2] == rows[2]
     assert math.isinf(back[2].hd95_mm)
+
+
+def test_a_file_without_the_size_of_a_voxel_is_read(tmp_path):
+    path = tmp_path / "scores.csv"
+    write_scores([row(0.5)], path)
+    path.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in path.read_text().splitlines()))
+    (back,) = read_scores(path)
+    assert math.isnan(back.voxel_mm3)
+    assert replace(back, voxel_mm3=2.0) == row(0.5)
 
 
 def test_further_columns_of_a_score_file_are_ignored(tmp_path):

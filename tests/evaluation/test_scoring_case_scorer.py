@@ -72,6 +72,12 @@ def test_two_dimensional_label_maps_are_scored():
     assert (score.dice, score.hd95_mm, score.nsd) == (0.5, 1.0, 0.5)
 
 
+def test_a_picture_of_two_axes_has_no_volume():
+    flat, solid = np.ones((6, 7), np.uint8), np.ones((2, 6, 7), np.uint8)
+    assert math.isnan(CaseScorer(flat, (1.0, 1.0), {"a": (1,)}).score(flat)["a"].voxel_mm3)
+    assert CaseScorer(solid, (3.0, 0.5, 2.0), {"a": (1,)}).score(solid)["a"].voxel_mm3 == 3.0
+
+
 def test_the_box_is_the_smallest_that_holds_all():
     mask = np.zeros((5, 6, 7), bool)
     mask[1, 2, 3] = mask[3, 2, 6] = True

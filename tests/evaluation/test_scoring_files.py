@@ -33,12 +33,12 @@ def test_scores_are_the_closed_form_in_the_order_of_files_and_regions(write_volu
     perfect = (1.0, 0.0, 1.0, 0.5)
     assert [(key, list(scores.items())) for key, scores in found.scores.items()] == [
         ("T1", [
-            ("all", RegionScore(*perfect, 8, 8, diagonal_mm)),
-            ("core", RegionScore(*perfect, 4, 4, diagonal_mm)),
+            ("all", RegionScore(*perfect, 8, 8, diagonal_mm, 3.0)),
+            ("core", RegionScore(*perfect, 4, 4, diagonal_mm, 3.0)),
         ]),
         ("FLAIR+T2", [
-            ("all", RegionScore(2 * 4 / (8 + 4), 1.0, 8 / 12, 0.5, 8, 4, diagonal_mm)),
-            ("core", RegionScore(*perfect, 4, 4, diagonal_mm)),
+            ("all", RegionScore(2 * 4 / (8 + 4), 1.0, 8 / 12, 0.5, 8, 4, diagonal_mm, 3.0)),
+            ("core", RegionScore(*perfect, 4, 4, diagonal_mm, 3.0)),
         ]),
     ]  # fmt: skip
 

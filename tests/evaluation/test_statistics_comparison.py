@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import HD95, NNUNET
-from nnunet_missingmod.evaluation.statistics import Bootstrap, compare, holm, paired_wilcoxon, signed_rank_sum
+from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.statistics import compare, holm, paired_wilcoxon, signed_rank_sum
 
 QUICK = Bootstrap(resamples=200)
 

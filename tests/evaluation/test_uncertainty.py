@@ -10,8 +10,8 @@ from evaluation.evaluation_rows import AB, random_rows
 
 from nnunet_missingmod.evaluation.agreement_regression import Observations
 from nnunet_missingmod.evaluation.conformal import Calibration, CaseInterval, calibrate, held_out
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.model_card import make_card, read_card, write_card
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind
 
 REGIONS = ("WT", "ET")

@@ -12,8 +12,8 @@ from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, CroppedLabels
 from nnunet_missingmod.evaluation.agreement_regression import AgreementRegression
 from nnunet_missingmod.evaluation.conformal import Calibration
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.model_card import make_card
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind
 from nnunet_missingmod.inference.model_folder import open_model_folder
 from nnunet_missingmod.inference.uncertainty import CaseUncertainty, describe, warnings_of

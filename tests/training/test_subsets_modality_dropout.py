@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_missingmod.training.subsets import ModalityDropout, dropout_chance
+from nnunet_missingmod.training.subsets import ModalityDropout, dropout_chance, sample_bernoulli
 
 SCHEMES = ("uniform", "uniform_count", "bernoulli")
 NUM_DRAWS = 20_000
@@ -82,6 +82,16 @@ def test_ranks_and_epochs_draw_their_own(scheme):
 
 def test_single_modality_is_always_kept():
     assert ModalityDropout("bernoulli", drop_probability=0.9).sample(np.ones((20, 1), dtype=bool)).all()
+
+
+def test_probabilities_close_to_one_are_drawn_from_in_bounded_time():
+    drop = np.array([1 - 1e-9, 1 - 3e-9, 1 - 1e-15])
+    rng = np.random.default_rng(0)
+    kept = np.stack([sample_bernoulli(3, rng, drop_probability=drop) for _ in range(400)])
+    assert (kept.sum(1) == 1).all()
+    # The one that is kept is each with a probability in proportion to 1 - p.
+    assert kept.mean(0) == pytest.approx([0.25, 0.75, 0], abs=0.08)
+    assert sample_bernoulli(1, rng, drop_probability=np.nextafter(1, 0)).all()
 
 
 def test_more_modalities_than_bits_of_a_byte():

@@ -139,7 +139,7 @@ def count_curve(table: Table, path: Path) -> None:
     """
     # Of one modality, the average over all subsets is the same column once more.
     first = {frozenset(column.subsets): index for index, column in reversed(list(enumerate(table.columns)))}
-    sizes = [{len(subset) for subset in column.subsets} for column in table.columns]
+    sizes = [{len(subset) for subset in column.subsets} if not column.weights else set() for column in table.columns]
     chosen = [index for index, of_column in enumerate(sizes) if len(of_column) == 1 and index in first.values()]
     present = [next(iter(sizes[index])) for index in chosen]
     if not chosen or len(set(present)) != len(present):

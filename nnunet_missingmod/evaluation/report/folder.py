@@ -1,4 +1,4 @@
-"""The folder of a report: tables, figures and one HTML page that holds them all, from score rows alone."""
+"""The folder of a report: tables, figures, sections and one HTML page that holds them all, from score rows alone."""
 
 from __future__ import annotations
 
@@ -17,20 +17,34 @@ from nnunet_missingmod.evaluation.conventions import (
     Metric,
     choose_convention,
 )
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import Latents, modality_gap
+from nnunet_missingmod.evaluation.model_order import Rank
+from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot, latent_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
-from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report
+from nnunet_missingmod.evaluation.report.leading import further_pairs
+from nnunet_missingmod.evaluation.report.page import TITLE, MetricTables, Report, html_report
+from nnunet_missingmod.evaluation.report.questions import answer_questions
 from nnunet_missingmod.evaluation.report.section import Section
+from nnunet_missingmod.evaluation.report.summary import summarise
 from nnunet_missingmod.evaluation.report.tables import table_of
-from nnunet_missingmod.evaluation.report.text import comparisons_to_csv, to_csv, to_latex, to_markdown
+from nnunet_missingmod.evaluation.report.text import (
+    comparisons_to_csv,
+    sections_to_markdown,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from nnunet_missingmod.evaluation.score_grid import grid_of
 from nnunet_missingmod.evaluation.scores import ScoreRow, with_least_size
-from nnunet_missingmod.evaluation.statistics import Bootstrap, compare_pairs
+from nnunet_missingmod.evaluation.statistics import compare_pairs
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.storage import write_text
 
 MEAN_OF_REGIONS = "mean of regions"
 PAGE = "report.html"
+SECTIONS = "report.md"
 
 
 def write_report(
@@ -43,13 +57,17 @@ def write_report(
     bootstrap: Bootstrap | None = None,
     patients: Mapping[str, str] | None = None,
     least_size: Mapping[str, int] | None = None,
+    prevalence: Mapping[Subset, float] | None = None,
     pictures: Sequence[tuple[str, Path]] = (),
     latents: Mapping[str, Latents] | None = None,
     sections: Sequence[Section] = (),
     provenance: Mapping[str, Any] | None = None,
     failures: Sequence[str] = (),
+    margin: float | None = None,
 ) -> Path:
-    """Write ``tables/``, ``figures/`` and ``report.html`` into a folder and return the page; same rows, same bytes.
+    """Write ``tables/``, ``figures/``, ``report.md`` and ``report.html`` into a folder and return the page.
+
+    The same rows give the same bytes.
 
     Args:
         rows: raw scores of one or more models.
@@ -61,27 +79,34 @@ def write_report(
         bootstrap: of the confidence intervals.
         patients: the patient of a case where that is not the case itself.
         least_size: {region: voxels} to score under `with_least_size` too, beside the raw region.
+        prevalence: how often each subset occurs, for a column of the mean that is weighted by it.
         pictures: (caption, PNG file) to show, such as a `qualitative_grid`.
         latents: of each model, for `latent_plot`.
-        sections: further questions that the page answers, their figures drawn already.
+        sections: on further questions, shown after the others; their figures lie in the folder already.
         provenance: names and values that say where the numbers come from: command, versions, models.
         failures: a line on everything that could not be scored.
+        margin: of non-inferiority on complete cases, in points of Dice, if one was given beforehand.
 
     Raises:
-        ValueError: as `pool`, `table_of`, `with_least_size` and `latent_plot`.
+        ValueError: the margin is not between 0 and 100, or as `pool`, `table_of`, `with_least_size` and `latent_plot`.
     """
+    if margin is not None and not 0 < margin < 100:
+        raise ValueError(f"A margin is a number of points of Dice between 0 and 100, got {margin}.")
     raw = list(rows)
     bootstrap = Bootstrap() if bootstrap is None else bootstrap
     raw_regions = tuple(dict.fromkeys(row.region for row in raw))
     scored = raw
     for region, voxels in (least_size or {}).items():
         scored = with_least_size(scored, region=region, voxels=voxels)
+    grid = grid_of(scored, modalities)
     groups: dict[str, tuple[str, ...]] = {region: (region,) for region in dict.fromkeys(row.region for row in scored)}
     if len(raw_regions) > 1:
         groups[MEAN_OF_REGIONS] = raw_regions
 
+    weighted = (prevalence_column(prevalence, modalities),) if prevalence else ()
+
     def tables(metric: Metric, used: Convention) -> MetricTables:
-        values = pool(scored, modalities=modalities, metric=metric, convention=used)
+        values = pool(grid, modalities=modalities, metric=metric, convention=used)
         by_subset, by_count = (
             _each_once(columns(modalities, scored=values.scored)) for columns in (subset_columns, count_columns)
         )
@@ -97,7 +122,16 @@ def write_report(
             patients=patients,
             comparisons=tests,
         )
-        return MetricTables(table(by_subset), table(by_count))
+        both = table((*by_subset, *weighted)), table((*by_count, *(weighted if by_count else ())))
+        rivals = compare_pairs(
+            values,
+            further_pairs(both, pairs),
+            columns=(*by_subset, *by_count),
+            bootstrap=bootstrap,
+            regions=groups,
+            patients=patients,
+        )
+        return MetricTables(*both, tuple(rivals))
 
     if isinstance(convention, str):
         convention, why = choose_convention(convention, raw_regions)
@@ -111,7 +145,29 @@ def write_report(
         compared = [(metric, each) for metric, both in by_metric.items() for each in both.comparisons]
         write_text(folder / "tables" / "comparisons.csv", comparisons_to_csv(compared))
 
-    figures = _draw(by_metric[DICE], folder / "figures", with_differences=bool(pairs))
+    dice = by_metric[DICE]
+    columns = {
+        (column.heading, frozenset(column.subsets)): column
+        for column in (*dice.by_subset.columns, *dice.by_count.columns)
+        if not column.weights
+    }
+    answered = answer_questions(
+        pool(grid, modalities=modalities, metric=DICE, convention=convention),
+        grid,
+        folder,
+        pairs=pairs,
+        columns=tuple(columns.values()),
+        shown_columns=[each for each in dice.by_count.columns or dice.by_subset.columns if not each.weights],
+        ranks={metric: _ranks(both) for metric, both in by_metric.items()},
+        regions=groups,
+        bootstrap=bootstrap,
+        patients=patients,
+        margin=margin,
+    )
+    answered += sections
+    write_text(folder / SECTIONS, sections_to_markdown(TITLE, answered))
+
+    figures = _draw(dice, folder / "figures", with_differences=bool(pairs))
     gaps = {model: modality_gap(of_model) for model, of_model in (latents or {}).items()}
     if latents:
         latent_plot(latents, folder / "figures" / "latents.png")
@@ -127,13 +183,27 @@ def write_report(
             patients=len({(patients or {}).get(row.case, row.case) for row in raw}),
             figures=(*figures, *pictures),
             gaps=gaps,
-            sections=[(each, [folder / name for name in each.figures]) for each in sections],
             provenance=dict(provenance or {}),
             failures=tuple(failures),
+            summary=summarise(
+                pool(grid, modalities=modalities, convention=convention),
+                by_metric[DICE].by_subset,
+                by_metric[DICE].leads,
+                regions=groups,
+                bootstrap=bootstrap,
+                patients=patients,
+            ),
+            sections=answered,
+            folder=folder,
         )
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
+
+
+def _ranks(both: MetricTables) -> tuple[Rank, ...]:
+    """Return the ranks in both tables, those in columns that both have once."""
+    return tuple(dict.fromkeys((*both.by_subset.ranks, *both.by_count.ranks)))
 
 
 def _each_once(columns: Iterable[Column]) -> tuple[Column, ...]:

@@ -34,13 +34,20 @@ _LEAST_BAR = 0.8
 _BETWEEN_BARS = 0.3
 
 
-def heatmap(table: Table, path: Path, *, title: str = "", limits: tuple[float, float] | None = None) -> None:
+def heatmap(
+    table: Table,
+    path: Path,
+    *,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    undefined: str = "n/a",
+) -> None:
     """Draw a table: a row per region and model, a column per subset, scores in the cells, better ones darker.
 
     Under each column, dots show which modalities are present (dark) and absent (pale). Columns that average several
     subsets stand apart and bear their heading. Differences have colours of their own, purple for better and orange for
     worse. ``limits`` are the scores at the ends of the colours, as shown (percent, mm); by default the tens around the
-    table's scores.
+    table's scores. ``undefined`` is written on cells without value.
     """
     models = {row.model for row in table.rows}
     model_space = _LETTER * max(len(shortened(model)) for model in models) if len(models) > 1 else 0.0
@@ -61,7 +68,8 @@ def heatmap(table: Table, path: Path, *, title: str = "", limits: tuple[float, f
     for row, y in zip(table.rows, ys, strict=True):
         scale = differences if row.is_difference else scores
         for x, value in zip(xs, row.values, strict=True):
-            _draw_cell(axes, (x, y), value, scale, table.metric, signed=row.is_difference)
+            text = undefined if isnan(value) else shown(value, table.metric, signed=row.is_difference, decimals=1)
+            _draw_cell(axes, (x, y), table.metric.factor * value, scale, text)
         if len(models) > 1:
             axes.text(-0.1, y + _CELL[1] / 2, shortened(row.model), ha="right", va="center", fontsize=9, color=INK)
     for region in dict.fromkeys(row.region for row in table.rows):
@@ -109,18 +117,19 @@ def _colours(low: float, high: float, name: str, metric: Metric) -> ScalarMappab
     return ScalarMappable(Normalize(low, high), matplotlib.colormaps[name if metric.higher_is_better else f"{name}_r"])
 
 
-def _draw_cell(
-    axes: Axes, corner: tuple[float, float], value: float, scale: ScalarMappable, metric: Metric, *, signed: bool
-) -> None:
-    """Draw a value in the colour of its scale, grey if it is undefined, with the number on it in ink or white."""
-    colour = (0.95, 0.95, 0.95, 1.0) if isnan(value) else scale.to_rgba(np.asarray(metric.factor * value))
-    axes.add_patch(Rectangle(corner, *_CELL, facecolor=colour, edgecolor="white", linewidth=1))
+def _draw_cell(axes: Axes, corner: tuple[float, float], value: float, scale: ScalarMappable, text: str) -> None:
+    """Draw a value in the colour of its scale, grey if it is undefined, with a text on it in ink or white."""
+    colour = (0.95, 0.95, 0.95, 1.0) if isnan(value) else scale.to_rgba(np.asarray(value))
+    # Unlike add_patch it does not look for the axes' limits, which are set, and takes a fraction of the time.
+    axes.add_artist(Rectangle(corner, *_CELL, facecolor=colour, edgecolor="white", linewidth=1))
+    if not text:
+        return
     # Relative luminance of sRGB; 0.21 is where white and ink contrast alike (WCAG 2).
     luminance = float(np.dot((0.2126, 0.7152, 0.0722), np.power(colour[:3], 2.2)))
     axes.text(
         corner[0] + _CELL[0] / 2,
         corner[1] + _CELL[1] / 2,
-        shown(value, metric, signed=signed, decimals=1),
+        text,
         ha="center",
         va="center",
         fontsize=9,
@@ -139,12 +148,18 @@ def _draw_dots(axes: Axes, table: Table, centres: Sequence[float], *, top: float
     for channel in range(dot_rows):
         y = top + _DOT_ROW * (channel + 0.5)
         axes.text(-0.1, y, shortened(table.modalities[channel]), ha="right", va="center", fontsize=9, color=INK)
-        for column, x in zip(table.columns, centres, strict=True):
-            if column.is_subset_of(table.modalities):
-                axes.plot([x], [y], "o", markersize=7, color=INK if channel in column.subsets[0] else PALE)
+        for is_present, colour in ((True, INK), (False, PALE)):
+            xs = [
+                x
+                for column, x in zip(table.columns, centres, strict=True)
+                if column.is_subset_of(table.modalities) and (channel in column.subsets[0]) == is_present
+            ]
+            axes.plot(xs, [y] * len(xs), "o", markersize=7, color=colour)
     for column, x in zip(table.columns, centres, strict=True):
         if not column.is_subset_of(table.modalities):
-            axes.text(x, top + _DOT_ROW / 2, plain(column.heading), ha="center", va="center", fontsize=8.5, color=INK)
+            # A cell has no room for the heading of the mean that is weighted by prevalence.
+            heading = "weighted" if column.weights else plain(column.heading)
+            axes.text(x, top + _DOT_ROW / 2, heading, ha="center", va="center", fontsize=8.5, color=INK)
 
 
 def _draw_bars(
@@ -157,8 +172,8 @@ def _draw_bars(
     left: float,
     height: float,
 ) -> None:
-    """Draw the colour bar of the scores, and below it that of the differences if there are any."""
-    bars = [(scores, table.metric.heading, False)]
+    """Draw the colour bar of the scores, and below it that of the differences, where there are any."""
+    bars = [(scores, table.metric.heading, False)] if any(not row.is_difference for row in table.rows) else []
     if any(row.is_difference for row in table.rows):
         bars.append((differences, "difference", True))
     space = (height - _BETWEEN_BARS * (len(bars) - 1)) / len(bars)

@@ -1,13 +1,17 @@
-"""The page of an evaluation: what was compared, tables of every region, figures, conventions, provenance.
+"""The page of an evaluation: a summary, a table to choose from, figures, the report's sections, then everything.
 
-What is shown is computed here; words and markup are in the template ``page.html.j2``, which escapes every value.
+What is shown is computed here; words and markup are in the template ``page.html.j2``, which escapes every value. The
+page is one file without any reference to another: style, script and figures lie in it, and its policy (CSP) forbids
+the browser to load or run anything else. Without the script, and printed, everything is shown.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +19,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, Metric
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
+from nnunet_missingmod.evaluation.report.choice import ALL, anchors_of, choices_of, each_once, numbered
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH
-from nnunet_missingmod.evaluation.report.section import Section
+from nnunet_missingmod.evaluation.report.leading import LEADS, NEAR, Cell, Lead, leads
+from nnunet_missingmod.evaluation.report.score_table import ScoreTable, column_key, score_table
+from nnunet_missingmod.evaluation.report.section import Section, SectionTable
+from nnunet_missingmod.evaluation.report.summary import Summary
 from nnunet_missingmod.evaluation.report.tables import FAMILIES, SIGNIFICANT, Table
-from nnunet_missingmod.evaluation.report.text import cell_texts, comparison_cells
+from nnunet_missingmod.evaluation.report.text import comparison_cells
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison
+from nnunet_missingmod.evaluation.statistics import Comparison
 
 # What CSS calls an inch.
 _PAGE_DOTS_PER_INCH = 96
+# Which figure stands in the summary, if it was drawn; else the first one does.
+_SUMMARY_FIGURE = "dice_by_count.png"
+# Anchors of the page itself, which no section may have.
+_ANCHORS = (
+    "summary", "choice", "figures", "tables", "comparisons", "modality-gap", "empty-masks", "definitions", "failures",
+    "provenance",
+)  # fmt: skip
+# A cell that holds a number: with a sign or "<", a unit, an interval in brackets, marks; or none.
+_NUMBER = re.compile(r"([<≤>≥+−-]? ?\d[\d.,]*( ?%| points?| mm)?( ?\([^)]*\))?|n/a|–|-)? ?[*†◆≈]*")
 TITLE = "Segmentation with missing modalities"
 TEMPLATES = Environment(
     loader=PackageLoader(__package__, package_path=""),
@@ -38,10 +56,14 @@ TEMPLATES = Environment(
 
 @dataclass(frozen=True)
 class MetricTables:
-    """One metric by subset of modalities and by the number present."""
+    """One metric by subset of modalities and by the number present.
+
+    ``further`` are the comparisons of leading models with others that nobody asked for: see `further_pairs`.
+    """
 
     by_subset: Table
     by_count: Table
+    further: tuple[Comparison, ...] = ()
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -52,10 +74,15 @@ class MetricTables:
             *(each for each in self.by_count.comparisons if Column(each.heading, each.subsets) not in shown),
         )
 
+    @property
+    def leads(self) -> dict[Cell, Lead]:
+        """The order of the models in every cell."""
+        return leads((self.by_subset, self.by_count), (*self.comparisons, *self.further))
+
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows: see `write_report`."""
+    """What the page shows: see `write_report`. ``folder`` is where the page will be, beside its sections' figures."""
 
     rows: tuple[ScoreRow, ...]
     raw_regions: tuple[str, ...]
@@ -67,8 +94,10 @@ class Report:
     gaps: Mapping[str, ModalityGap]
     provenance: Mapping[str, Any]
     failures: tuple[str, ...]
+    summary: Summary
     convention_reason: str = "as requested"
-    sections: Sequence[tuple[Section, Sequence[Path]]] = ()
+    sections: Sequence[Section] = ()
+    folder: Path = Path()
 
     @property
     def convention(self) -> Convention:
@@ -76,56 +105,65 @@ class Report:
         return self.tables[DICE].by_subset.convention
 
 
-@dataclass(frozen=True)
-class ScoreLine:
-    """A line of a `ScoreTable`: whether each modality is present, or no dots but a heading; then a cell per model."""
-
-    dots: tuple[bool, ...]
-    heading: str
-    cells: tuple[str, ...]
-    is_average: bool
-
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """One region of a `Table`, turned so that its columns are lines and its models are columns, as text.
-
-    ``names`` stand above the dots: the modalities, or what the headings are where no line has dots.
-    """
-
-    names: tuple[str, ...]
-    models: tuple[str, ...]
-    lines: tuple[ScoreLine, ...]
-
-    @property
-    def has_dots(self) -> bool:
-        """Whether ``names`` are modalities, with dots below them."""
-        return any(line.dots for line in self.lines)
-
-
 def html_report(report: Report) -> str:
-    """Return the page; the same report gives the same text."""
+    """Return the page; the same report gives the same text.
+
+    Raises:
+        ValueError: two sections have the same anchor, or one has an anchor of the page's own.
+    """
+    _check_anchors(report.sections)
     dice = report.tables[DICE]
     others = {name: table for name, table in report.others.items() if table.columns}
+    in_summary = [each for each in report.figures if each[1].name == _SUMMARY_FIGURE][:1] or report.figures[:1]
+    style, script = (_source(name) for name in ("page.css", "page.js"))
+    regions = _regions(dice.by_subset)
+    modalities = dice.by_subset.modalities
+    tables = [table for both in report.tables.values() for table in (both.by_subset, both.by_count)]
+    columns = numbered(
+        {column_key(column): column for table in tables for column in table.columns}.values(), modalities
+    )
+    leads_of = {metric: both.leads for metric, both in report.tables.items()}
     return TEMPLATES.get_template("page.html.j2").render(
         title=TITLE,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
         report=report,
         dice=DICE,
+        marks={"leads": LEADS, "near": NEAR, "significant": SIGNIFICANT},
         runs=_runs(report.rows),
         case_count=len({row.case for row in report.rows}),
         subset_count=len({row.subset for row in report.rows}),
-        modalities=dice.by_subset.modalities,
-        # The last group of regions is the one that averages them.
-        in_short=_shown(dice.by_count, _regions(dice.by_count)[-1]) if dice.by_count.columns else None,
-        regions={region: _every_metric(report.tables, region) for region in _regions(dice.by_subset)},
+        modalities=modalities,
+        in_short=_in_short(dice, report.summary.region, leads_of[DICE]),
+        choices=choices_of(regions, report.tables, columns, modalities),
+        line_numbers={column_key(column): number for number, column in enumerate(columns)},
+        first_choice={
+            "region": each_once(regions, [ALL])[regions.index(report.summary.region)],
+            "metric": DICE.name,
+            "subset": ALL,
+            **_one_table(DICE, dice, report.summary.region, leads_of[DICE]),
+        },
+        notes=[(metric, both.by_subset.note()) for metric, both in report.tables.items()],
+        regions=[
+            {
+                "name": region,
+                "anchor": f"tables-{anchor}",
+                "tables": [
+                    {"anchor": f"{metric.name}-{anchor}", **_one_table(metric, both, region, leads_of[metric])}
+                    for metric, both in report.tables.items()
+                ],
+            }
+            for region, anchor in zip(regions, anchors_of(regions), strict=True)
+        ],
         comparisons=_lines_by_pair(dice.comparisons),
         families=FAMILIES,
         never_significant=_never_significant(dice.comparisons),
-        figures=[_figure(caption, path.read_bytes()) for caption, path in report.figures],
+        summary_figures=[_figure(*each) for each in in_summary],
+        figures=[_figure(*each) for each in report.figures if each not in in_summary],
+        sections_between=[_section(section, report.folder) for section in report.sections],
         gaps=[_gap_line(model, gap) for model, gap in report.gaps.items()],
-        sections_of_others=[
-            (each, [_figure(each.title, path.read_bytes()) for path in paths]) for each, paths in report.sections
-        ],
         convention_by_metric=[(metric.label, report.convention.text(metric)) for metric in report.tables],
         empty_masks=_empty_masks(report.rows),
         other_conventions=[_other_convention(name, table) for name, table in others.items()],
@@ -133,40 +171,61 @@ def html_report(report: Report) -> str:
     )
 
 
-def score_table(table: Table, region: str) -> ScoreTable:
-    """Return one region of a table, turned."""
-    rows = [row for row in table.rows if row.region == region]
-    texts = [cell_texts(row, table.metric) for row in rows]
-    lines = []
-    for index, column in enumerate(table.columns):
-        dots = [channel in column.subsets[0] for channel in range(len(table.modalities))]
-        lines.append(
-            ScoreLine(
-                dots=tuple(dots) if column.is_subset_of(table.modalities) else (),
-                heading=column.heading,
-                cells=tuple(text[index] for text in texts),
-                is_average=len({len(subset) for subset in column.subsets}) > 1,
+def _source(name: str) -> str:
+    """Return a file beside the template, with the line ends that a browser reads, on which its hash depends."""
+    assert TEMPLATES.loader is not None
+    return "\n".join(TEMPLATES.loader.get_source(TEMPLATES, name)[0].splitlines())
+
+
+def _hash(source: str) -> str:
+    """Return the hash by which the page's policy knows its own style and script."""
+    return "sha256-" + b64encode(sha256(source.encode("utf-8")).digest()).decode("ascii")
+
+
+def _check_anchors(sections: Sequence[Section]) -> None:
+    taken = set(_ANCHORS)
+    for section in sections:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", section.anchor) or section.anchor in taken:
+            raise ValueError(
+                "A section's anchor is made of small letters, digits and hyphens, and is none of "
+                f"{', '.join(sorted(taken))}; got {section.anchor!r}."
             )
-        )
-    names = table.modalities if any(line.dots for line in lines) else ("modalities present",)
-    return ScoreTable(names, tuple(row.model for row in rows), tuple(lines))
+        taken.add(section.anchor)
 
 
-def _shown(table: Table, region: str) -> dict[str, Any]:
-    """Return one region of a table with what stands above and below it."""
-    return {"heading": f"{table.metric.heading}, {region}", "table": score_table(table, region), "note": table.note()}
+def _in_short(dice: MetricTables, region: str, of_dice: Mapping[Cell, Lead]) -> dict[str, Any]:
+    """Return the table of the summary: by number of modalities, or the average alone where none has all its subsets."""
+    table = score_table([dice.by_count] if dice.by_count.columns else [dice.by_subset], region, of_dice)
+    if not dice.by_count.columns:
+        table = ScoreTable(table.names, table.models, table.lines[-1:])
+    return {"caption": f"{region}, {DICE.heading}", "table": table}
 
 
-def _every_metric(tables: Mapping[Metric, MetricTables], region: str) -> list[dict[str, Any]]:
-    """Return one region's tables of every metric, by subset and, unless it has no columns, by number present."""
-    return [
-        {
-            "heading": metric.heading,
-            "tables": [score_table(table, region) for table in (both.by_subset, both.by_count) if table.columns],
-            "note": both.by_subset.note(),
-        }
-        for metric, both in tables.items()
-    ]
+def _one_table(metric: Metric, both: MetricTables, region: str, of_metric: Mapping[Cell, Lead]) -> dict[str, Any]:
+    """Return a region's table of a metric with all its lines."""
+    return {
+        "caption": f"{region}, {metric.heading}",
+        "table": score_table((both.by_subset, both.by_count), region, of_metric),
+    }
+
+
+def _section(section: Section, folder: Path) -> dict[str, Any]:
+    """Return a section with its figures, as text."""
+    return {
+        "anchor": section.anchor,
+        "title": section.title,
+        "text": section.text,
+        "tables": [{"table": table, "is_number": _number_columns(table)} for table in section.tables],
+        "figures": [
+            _figure(f"{section.title}: {Path(name).stem.replace('_', ' ')}", folder / name) for name in section.figures
+        ],
+    }
+
+
+def _number_columns(table: SectionTable) -> list[bool]:
+    """Return of each column whether its cells are numbers, by how they begin."""
+    columns = list(zip(*table.body, strict=True)) or [() for _ in table.head]
+    return [bool(cells) and all(map(_NUMBER.fullmatch, cells)) for cells in columns]
 
 
 def _other_convention(name: str, table: Table) -> dict[str, Any]:
@@ -175,7 +234,7 @@ def _other_convention(name: str, table: Table) -> dict[str, Any]:
         "name": name,
         "rule": table.convention.text(table.metric),
         "regions": [
-            {"heading": f"{region}, {table.metric.heading}", "table": score_table(table, region)}
+            {"caption": f"{region}, {table.metric.heading}", "table": score_table([table], region)}
             for region in _regions(table)
         ],
         "note": table.note(),
@@ -218,8 +277,9 @@ def _never_significant(comparisons: Iterable[Comparison]) -> list[tuple[int, int
     return sorted((patients, tests) for patients, tests in sizes if tests * 2 / 2**patients >= SIGNIFICANT)
 
 
-def _figure(caption: str, png: bytes) -> dict[str, Any]:
+def _figure(caption: str, path: Path) -> dict[str, Any]:
     """Return a PNG file as text, and how wide it is shown: an inch of a figure is an inch of the page."""
+    png = path.read_bytes()
     width = int.from_bytes(png[16:20], "big")  # of the header, with which every PNG file begins
     return {
         "caption": caption,

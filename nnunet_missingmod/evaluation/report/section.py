@@ -1,4 +1,4 @@
-"""A question that a report answers, ready to be shown: the page lays out what other modules put into it."""
+"""A section of the report: a question that it answers, as text, tables and figures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ class SectionTable:
 
 @dataclass(frozen=True)
 class Section:
-    """A question that the report answers.
-
-    It has its anchor in the page, title, a sentence or two on how to read it, tables, and names of figure files beside
-    the page.
-    """
+    """A question that the report answers: its anchor in the page, title, a sentence or two on how to read it, tables,
+    and names of figure files beside the page."""
 
     anchor: str
     title: str

@@ -7,7 +7,7 @@ comparable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
+from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Bootstrap, Interval, column_mean
+from nnunet_missingmod.evaluation.model_order import Rank, ranks
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval, column_mean, compare_pairs
+from nnunet_missingmod.evaluation.statistics import (
+    Comparison,
+    compare_pairs,
+    difference_intervals,
+    value_intervals,
+)
 
 SIGNIFICANT = 0.05
 """A corrected p value below this is marked in tables and figures: with `AGREES`, or with `DISAGREES` where the ranks of
@@ -61,13 +68,15 @@ class Table:
     convention: Convention = BRATS
     confidence: float | None = None
     comparisons: tuple[Comparison, ...] = ()
+    ranks: tuple[Rank, ...] = ()
 
     def note(self, *, intervals: bool = True) -> str:
         """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
         parts = [f"{self.metric.heading}, mean over cases; {self.convention.text(self.metric)}."]
         if self.confidence is not None and intervals:
+            kind = f"studentised, from {SKEWED_FROM} patients on" if self.metric.skewed else "expanded percentiles"
             parts.append(
-                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients."
+                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients ({kind})."
             )
         if any(mark for row in self.rows for mark in row.marks):
             parts.append(
@@ -110,7 +119,8 @@ def table_of(
 
     Each pair (model, baseline) in ``differences`` adds a row per region with the mean of the cases' differences, model
     minus baseline, over the cases for which both have a score. Where both have one for every case this is the
-    difference of the two rows. With ``bootstrap`` every cell has an interval, and every difference a corrected p value.
+    difference of the two rows. With ``bootstrap`` every cell has an interval, every difference a corrected p value, and
+    every model a rank.
     ``regions`` groups regions, {"mean": ("WT", "TC", "ET")}; ``patients`` is as in `compare`. ``comparisons`` holds the
     tests of this and of other tables, so that a test has the same corrected p value in all of them; by default the
     table's own columns are compared.
@@ -122,37 +132,62 @@ def table_of(
     if unknown:
         raise ValueError(f"{unknown[0]!r} has no score rows; the models are {', '.join(values.models)}.")
     groups = {region: (region,) for region in values.regions} if regions is None else regions
-    owners = [(patients or {}).get(case, case) for case in values.cases]
+    owners = values.owners(patients)
     if comparisons is None and bootstrap is not None:
         comparisons = compare_pairs(
-            values, differences, columns=columns, bootstrap=bootstrap, regions=groups, patients=patients
+            values,
+            differences,
+            columns=[column for column in columns if not column.weights],
+            bootstrap=bootstrap,
+            regions=groups,
+            patients=patients,
         )
     compared = {(each.model, each.baseline, each.region, frozenset(each.subsets)): each for each in comparisons or ()}
 
-    def tests_of(model: str, baseline: str, region: str) -> list[Comparison]:
-        if not compared:
-            return []
-        found = ((compared[model, baseline, region, frozenset(column.subsets)], column) for column in columns)
-        return [replace(each, heading=column.heading) for each, column in found]
+    def test_of(model: str, baseline: str, region: str, column: Column) -> Comparison | None:
+        if not compared or column.weights:
+            return None
+        return replace(compared[model, baseline, region, frozenset(column.subsets)], heading=column.heading)
 
-    def cell(scores: NDArray[Any]) -> Interval:
+    def weighed(scores: NDArray[Any], column: Column, regions: int) -> NDArray[Any]:
+        """Return scores whose plain mean over columns is the weighted one."""
+        weights = column.weights_of(regions)
+        return scores if weights is None else scores * weights * len(weights)
+
+    def cells(arrays: Sequence[NDArray[Any]], intervals: Callable[..., list[Interval]]) -> list[Interval]:
         if bootstrap is not None:
-            return bootstrap.interval(scores, owners)
-        mean, count = column_mean(scores)
-        return Interval(mean, nan, nan, count)
+            return intervals(values, arrays, owners, bootstrap)
+        return [Interval(mean, nan, nan, count) for mean, count in map(column_mean, arrays)]
 
     table_rows = []
     for region, members in groups.items():
-        for model in values.models:
-            cells = [cell(values.of(model, members, column.subsets)) for column in columns]
-            table_rows.append(_row(region, model, cells, with_intervals=bootstrap is not None))
+        of_models = cells(
+            [
+                weighed(values.of(model, members, column.subsets), column, len(members))
+                for model in values.models
+                for column in columns
+            ],
+            value_intervals,
+        )
+        for position, model in enumerate(values.models):
+            of_model = of_models[position * len(columns) : (position + 1) * len(columns)]
+            table_rows.append(_row(region, model, of_model, with_intervals=bootstrap is not None))
         for model, baseline in differences:
-            tests = tests_of(model, baseline, region)
-            cells = [each.difference for each in tests] or [
-                cell(values.difference(model, baseline, members, column.subsets)) for column in columns
-            ]
-            line = _row(region, f"{model}{MINUS}{baseline}", cells, with_intervals=bootstrap is not None)
-            p_holm, marks = tuple(each.p_holm for each in tests), tuple(map(_mark, tests))
+            tests = [test_of(model, baseline, region, column) for column in columns]
+            untested = [column for column, test in zip(columns, tests, strict=True) if test is None]
+            found = iter(
+                cells(
+                    [
+                        weighed(values.difference(model, baseline, members, column.subsets), column, len(members))
+                        for column in untested
+                    ],
+                    difference_intervals,
+                )
+            )
+            of_pair = [next(found) if test is None else test.difference for test in tests]
+            line = _row(region, f"{model}{MINUS}{baseline}", of_pair, with_intervals=bootstrap is not None)
+            p_holm = tuple(nan if test is None else test.p_holm for test in tests) if any(tests) else ()
+            marks = tuple("" if test is None else _mark(test) for test in tests) if any(tests) else ()
             table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
     return Table(
         modalities=values.modalities,
@@ -161,7 +196,24 @@ def table_of(
         metric=values.metric,
         convention=values.convention,
         confidence=None if bootstrap is None else bootstrap.confidence,
-        comparisons=tuple(each for pair in differences for region in groups for each in tests_of(*pair, region)),
+        comparisons=tuple(
+            test
+            for pair in differences
+            for region in groups
+            for test in (test_of(*pair, region, column) for column in columns)
+            if test is not None
+        ),
+        ranks=()
+        if bootstrap is None
+        else tuple(
+            ranks(
+                values,
+                columns=[column for column in columns if not column.weights],
+                bootstrap=bootstrap,
+                regions=groups,
+                patients=patients,
+            )
+        ),
     )
 
 

@@ -6,13 +6,19 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from math import isnan
+from typing import Any
+from urllib.parse import quote
 
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Metric
+from nnunet_missingmod.evaluation.intervals import Interval
+from nnunet_missingmod.evaluation.report.section import Section
 from nnunet_missingmod.evaluation.report.tables import Table, TableRow
-from nnunet_missingmod.evaluation.statistics import Comparison, Interval
+from nnunet_missingmod.evaluation.statistics import Comparison
 
+_BOLD = "Bold: models whose rank has the first place in its interval."
 _IN_LATEX = str.maketrans(
     {
         "\\": "\\textbackslash{}",
@@ -47,9 +53,14 @@ def escape_latex(text: str) -> str:
 
 def shown(value: float, metric: Metric = DICE, *, signed: bool = False, decimals: int = 2) -> str:
     """Return a value as text in its metric's unit, ``"87.35"``; a difference with its sign; NaN as ``"n/a"``."""
+    return number_text(metric.factor * value, signed=signed, decimals=decimals)
+
+
+def number_text(value: float, *, signed: bool = False, decimals: int = 2) -> str:
+    """Return a number as text, with its sign if ``signed``; NaN as ``"n/a"``."""
     if isnan(value):
         return "n/a"
-    text = f"{metric.factor * value:{'+' if signed else ''}.{decimals}f}"
+    text = f"{value:{'+' if signed else ''}.{decimals}f}"
     # What rounds to nothing has no sign to show.
     return text.replace("-", "−") if float(text) else text.lstrip("+-")
 
@@ -115,18 +126,19 @@ def to_latex(table: Table, *, label: str = "", intervals: bool = False) -> str:
     """Return the table as a LaTeX ``table``, to be used with ``\\usepackage{booktabs}``.
 
     Subsets have no names but a row of dots for every modality above the columns, as the papers print them. Intervals
-    of fifteen columns do not fit a page, so that they are left out unless asked for. Of several models the best of a
-    region and column is bold, ties included.
+    of fifteen columns do not fit a page, so that they are left out unless asked for. Of several models those are bold
+    whose rank in the region and column may be the first, see `Rank`; none if the table has no ranks.
     """
     columns, names = table.columns, table.modalities
     best = _best(table)
+    caption = table.note(intervals=intervals) + (f" {_BOLD}" if any(best.values()) else "")
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "\\centering",
         "\\scriptsize",
         "\\setlength{\\tabcolsep}{2.5pt}",
-        f"\\caption{{{escape_latex(table.note(intervals=intervals))}}}",
+        f"\\caption{{{escape_latex(caption)}}}",
         *([f"\\label{{{label}}}"] if label else []),
         f"\\begin{{tabular}}{{ll{'r' * len(columns)}}}",
         "\\toprule",
@@ -153,20 +165,17 @@ def to_latex(table: Table, *, label: str = "", intervals: bool = False) -> str:
 
 
 def _best(table: Table) -> dict[int, list[int]]:
-    """Return {row: positions} of the cells that show the best score among the models of a region, ties included."""
-    best: dict[int, list[int]] = {}
-    for region in dict.fromkeys(row.region for row in table.rows):
-        members = [i for i, row in enumerate(table.rows) if row.region == region and not row.is_difference]
-        if len(members) < 2:
-            continue
-        for position in range(len(table.columns)):
-            values = {i: table.rows[i].values[position] for i in members}
-            rounded = {i: round(table.metric.factor * value, 2) for i, value in values.items() if not isnan(value)}
-            choose = max if table.metric.higher_is_better else min
-            for i, value in rounded.items():
-                if value == choose(rounded.values()):
-                    best.setdefault(i, []).append(position)
-    return best
+    """Return {row: positions} of the cells of models that may be the best: their ranks' intervals begin at 1."""
+    may_be_first = {(each.model, each.region, each.subset) for each in table.ranks if each.rank.low <= 1}
+    return {
+        index: [
+            position
+            for position, column in enumerate(table.columns)
+            if (row.model, row.region, column.heading) in may_be_first
+        ]
+        for index, row in enumerate(table.rows)
+        if not row.is_difference
+    }
 
 
 def to_csv(table: Table) -> str:
@@ -204,6 +213,39 @@ def comparisons_to_csv(comparisons: Iterable[tuple[Metric, Comparison]]) -> str:
             )
         )
     return _csv_text(lines)
+
+
+def records_to_csv(records: Iterable[Any], **more: str) -> str:
+    """Return records of one dataclass as CSV text: a column per field, in full precision, NaN as ``nan``.
+
+    An interval is three columns, ``NAME``, ``NAME_low`` and ``NAME_high``, and its number of cases one, ``cases`` of
+    the first interval of a record that has no such field and ``NAME_cases`` of any other. ``more`` are columns before
+    these, with one value each. Without records the text is empty.
+    """
+    lines: list[dict[str, object]] = []
+    for record in records:
+        line: dict[str, object] = dict(more)
+        for field in fields(record):
+            value = getattr(record, field.name)
+            if not isinstance(value, Interval):
+                line[field.name] = value
+                continue
+            line |= {field.name: value.mean, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+            line["cases" if "cases" not in line else f"{field.name}_cases"] = value.count
+        lines.append(line)
+    return _csv_text([list(lines[0]), *(list(line.values()) for line in lines)]) if lines else ""
+
+
+def sections_to_markdown(title: str, sections: Iterable[Section]) -> str:
+    """Return a report's sections in Markdown, with links to their figures."""
+    parts = [f"# {_in_markdown(title)}\n"]
+    for section in sections:
+        parts.append(f"## {_in_markdown(section.title)}\n\n{_in_markdown(section.text)}\n")
+        for table in section.tables:
+            align = ["---", *["--:"] * (len(table.head) - 1)]
+            parts.append(f"{_in_markdown(table.caption)}\n\n{markdown_table(table.head, align, table.body)}")
+        parts += [f"![{_in_markdown(section.title)}]({quote(figure)})\n" for figure in section.figures]
+    return "\n".join(parts)
 
 
 def _csv_text(lines: Iterable[Sequence[object]]) -> str:

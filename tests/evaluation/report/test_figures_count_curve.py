@@ -7,10 +7,11 @@ import pytest
 from evaluation.evaluation_rows import BRATS_NAMES, random_rows
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
+from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report import figures as module
 from nnunet_missingmod.evaluation.report.figures import count_curve
 from nnunet_missingmod.evaluation.report.tables import table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 
 def make_table(columns=count_columns, bootstrap=None, **options):
@@ -68,3 +69,13 @@ def test_a_file_is_written(tmp_path):
 def test_a_table_by_subset_is_refused(tmp_path):
     with pytest.raises(ValueError, match="count_columns"):
         count_curve(make_table(columns=subset_columns), tmp_path / "c.png")
+
+
+def test_a_mean_that_is_weighted_is_no_point_of_the_curve(monkeypatch):
+    weighted = prevalence_column({(0,): 1, (1,): 2}, BRATS_NAMES)
+    without, with_it = (
+        [[list(line.get_xdata()) for line in axes.lines] for axes in panels_of(monkeypatch, table)]
+        for table in (make_table(), make_table(lambda names: (*count_columns(names), weighted)))
+    )
+    assert with_it == without
+    assert with_it[0][0] == [1, 2, 3, 4]

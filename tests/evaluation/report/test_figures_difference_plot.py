@@ -10,10 +10,10 @@ from matplotlib.colors import to_rgba
 
 from nnunet_missingmod.evaluation.aggregation import pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import DICE, HD95
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report import figures as module
 from nnunet_missingmod.evaluation.report.figures import difference_plot
 from nnunet_missingmod.evaluation.report.tables import AGREES, DISAGREES, table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 
 QUICK = Bootstrap(resamples=100)
 

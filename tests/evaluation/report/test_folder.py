@@ -9,10 +9,11 @@ import pytest
 from evaluation.evaluation_rows import BRATS_NAMES, random_rows, row
 
 from nnunet_missingmod.evaluation.conventions import NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.evaluation.report.figures import save_png
 from nnunet_missingmod.evaluation.report.folder import write_report
-from nnunet_missingmod.evaluation.statistics import Bootstrap
+from nnunet_missingmod.evaluation.report.section import Section
 
 QUICK = Bootstrap(resamples=100)
 TABLES = {
@@ -22,6 +23,11 @@ TABLES = {
     for form in ("md", "tex", "csv")
 }
 FIGURES = {"figures/dice_by_subset.png", "figures/dice_by_count.png"}
+QUESTIONS = {
+    "report.md",
+    *(f"tables/{name}.csv" for name in ("volumes", "detection", "monotonicity", "modality_gain")),
+}
+COMPARED = {f"tables/{name}.csv" for name in ("ranks", "order", "power", "noninferiority")}
 
 
 def contents(folder):
@@ -45,6 +51,8 @@ def whole(tmp_path_factory):
         "latents": latents,
         "provenance": {"command": "evaluate <all>"},
         "failures": ["c7 with T1: it is torn"],
+        "margin": 1.5,
+        "sections": [Section("uncertainty", "How sure?", "So.", figures=("figures/dice_by_subset.png",))],
     }
     return write_report(rows, folder, **options), rows, options
 
@@ -52,17 +60,36 @@ def whole(tmp_path_factory):
 def test_all_tables_and_figures_and_one_page_are_written(whole):
     page, _, _ = whole
     differences = {"tables/comparisons.csv", "figures/dice_differences.png", "figures/latents.png"}
-    assert set(contents(page.parent)) == TABLES | FIGURES | differences | {"report.html"}
+    gains = {"figures/modality_gain_1.png", "figures/modality_gain_2.png"}
+    everything = TABLES | FIGURES | differences | gains | QUESTIONS | COMPARED | {"report.html"}
+    assert set(contents(page.parent)) == everything
+
+
+def test_the_sections_stand_in_a_file_of_their_own_with_the_margin_that_was_given(whole):
+    text = (whole[0].parent / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Segmentation with missing modalities\n")
+    assert "Warning: 6 cases of 6 patients are fewer than 50 patients" in text
+    assert "with a margin of 1.5 points of Dice" in text
+    assert "![What does each modality add?](figures/modality_gain_1.png)" in text
+    assert "| ours − theirs | mean of regions |" in text
+
+
+def test_sections_of_others_come_last_in_both_files(whole):
+    folder = whole[0].parent
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert text.endswith("## How sure?\n\nSo.\n\n![How sure?](figures/dice_by_subset.png)\n")
+    page = whole[0].read_text(encoding="utf-8")
+    assert page.index('id="detection"') < page.index('id="uncertainty"') < page.index("How sure?: dice by subset")
 
 
 def test_the_page_needs_nothing_but_itself(whole):
     text = whole[0].read_text(encoding="utf-8")
     sources = re.findall(r"\b(?:src|href|srcset|action|data|poster)\s*=\s*[\"']?([^\"'\s>]+)", text)
-    assert len([source for source in sources if source.startswith("data:image/png;base64,")]) == 4
+    assert len([source for source in sources if source.startswith("data:image/png;base64,")]) == 7
     assert all(source.startswith(("#", "data:image/png;base64,")) for source in sources)
-    style = text[text.index("<style>") : text.index("</style>")]
-    assert not re.search(r"https?:|url\(|@import", style)
-    assert not re.search(r"<(script|link|iframe|object|embed|base)\b", text, flags=re.IGNORECASE)
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert not re.search(r"<(link|iframe|object|embed|base)\b", text, flags=re.IGNORECASE)
+    assert text.count("<script") == text.count("<script>") == 1
     assert not re.search(r"<[^>]*\bon\w+\s*=", text)
 
 
@@ -93,7 +120,7 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(whole, tmp_path):
 def test_one_model_and_some_subsets_are_enough(tmp_path):
     rows = [row(0.5 + 0.1 * case, case=f"c{case}", subset=subset) for case in range(3) for subset in ("CT", "CT+PET")]
     page = write_report(rows, tmp_path, modalities=("CT", "PET"), bootstrap=QUICK, convention=NNUNET)
-    assert set(contents(tmp_path)) == TABLES | FIGURES | {"report.html"}
+    assert set(contents(tmp_path)) == TABLES | FIGURES | QUESTIONS | {"figures/modality_gain.png", "report.html"}
     header = (tmp_path / "tables" / "dice_by_subset.csv").read_text().splitlines()[0]
     assert header.startswith("region,model,CT,CT+PET,average of 2,")
     assert "Comparisons" not in page.read_text(encoding="utf-8")
@@ -106,6 +133,9 @@ def test_subsets_that_fill_no_size_give_no_table_by_count(tmp_path):
         *(name for name in TABLES if "by_subset" in name),
         "figures/dice_by_subset.png",
         "report.html",
+        "report.md",
+        "tables/volumes.csv",
+        "tables/detection.csv",
     }
 
 
@@ -137,4 +167,6 @@ def test_rows_that_make_no_report_leave_no_file(tmp_path):
         write_report([], tmp_path / "out", modalities=("CT",))
     with pytest.raises(ValueError, match="'other' has no score rows"):
         write_report([row(0.5, subset="CT")], tmp_path / "out", modalities=("CT",), pairs=[("ours", "other")])
+    with pytest.raises(ValueError, match="between 0 and 100, got 0"):
+        write_report([row(0.5, subset="CT")], tmp_path / "out", modalities=("CT",), margin=0)
     assert not (tmp_path / "out").exists()

@@ -10,8 +10,9 @@ from evaluation.evaluation_rows import BRATS_NAMES, random_rows, row
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, METRICS
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.folder import MEAN_OF_REGIONS, write_report
-from nnunet_missingmod.evaluation.statistics import Bootstrap, holm
+from nnunet_missingmod.evaluation.statistics import holm
 from nnunet_missingmod.modalities import all_subsets
 
 QUICK = Bootstrap(resamples=100)
@@ -134,7 +135,7 @@ def test_a_star_stands_in_all_tables_or_in_none(folder, metric):
 def test_the_page_says_the_families_and_shows_each_p_once_per_name(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "are four families, and a column of the same subsets is one test in all tables" in " ".join(text.split())
-    lines = re.findall(r"<tr><td>WT</td><td>(FLAIR\+T1\+T1ce\+T2|4 of 4)</td>(.*?)</tr>", text)
+    lines = re.findall(r"<tr><th[^>]*>WT</th><th[^>]*>(FLAIR\+T1\+T1ce\+T2|4 of 4)</th>(.*?)</tr>", text)
     assert len(lines) == 2 * 2  # names, pairs
     of_pair = [dict(lines[:2]), dict(lines[2:])]
     assert all(each["4 of 4"] == each["FLAIR+T1+T1ce+T2"] for each in of_pair)
@@ -159,11 +160,13 @@ def test_the_other_convention_has_the_same_tests_where_no_mask_is_empty(tmp_path
         rows, tmp_path, modalities=("A", "B"), pairs=[("ours", "theirs")], bootstrap=QUICK, convention=BRATS
     )
     text = page.read_text(encoding="utf-8")
-    of_wt = text[text.index(">WT</h2>") :]
+    of_wt = text[text.index('<table id="dice-wt"') :]
     of_other = text[text.index("In the convention 'nnunet'") :]
     for name in ("1 of 2", "2 of 2", "average"):
-        first, second = (re.search(rf">{name}</td>(.*?)</tr>", part)[1] for part in (of_wt, of_other))
-        assert first == second
+        first, second = (re.search(rf">{name}</th>(.*?)</tr>", part)[1] for part in (of_wt, of_other))
+        # Means with the marks of their tests, and intervals; who leads is marked in the first table alone.
+        assert re.findall(r"<(?:span|small)>([^<]+)", first) == re.findall(r"<(?:span|small)>([^<]+)", second)
+        assert len(re.findall(r"<(?:span|small)>([^<]+)", first)) == 3 * 2
 
 
 def test_one_subset_is_one_test_however_often_it_is_shown(tmp_path):

@@ -8,9 +8,9 @@ import random
 import pytest
 from evaluation.evaluation_rows import row
 
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.folder import write_report
 from nnunet_missingmod.evaluation.scores import read_scores, write_scores
-from nnunet_missingmod.evaluation.statistics import Bootstrap
 from nnunet_missingmod.modalities import choose_subsets, subset_name
 
 QUICK = Bootstrap(resamples=100)

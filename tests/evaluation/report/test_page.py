@@ -1,26 +1,28 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
-from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, row, rows_of
+from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, row
+from evaluation.page_reports import make_report, make_tables, summary_of
 from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 
-from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, HD95, NNUNET
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report import page
 from nnunet_missingmod.evaluation.report.figures import save_png
-from nnunet_missingmod.evaluation.report.page import MetricTables, Report, html_report, score_table
-from nnunet_missingmod.evaluation.report.tables import region_table, table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap
+from nnunet_missingmod.evaluation.report.page import MetricTables, html_report
+from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 
-QUICK = Bootstrap(resamples=100, seed=7)
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
+# What a page may hold without a closing tag.
+VOID = ("meta", "img")
 
 
 class Balance(HTMLParser):
@@ -33,7 +35,7 @@ class Balance(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += attrs
-        if tag not in ("meta", "img"):
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -55,43 +57,23 @@ def texts_of(text, tag):
     return [data for element, data in parsed(text).texts if element == tag]
 
 
-def section_of(text, heading):
-    """Return the part of a page from a section's heading to the next one."""
-    start = text.index(f">{heading}</h2>") + len(f">{heading}</h2>")
-    end = text.find("<h2", start)
-    return text[start : end if end >= 0 else text.index("</body>")]
+def part_of(text, anchor, tag="h2"):
+    """Return the part of a page from the heading of that anchor to the next heading of its kind, or of a higher one."""
+    start = text.index(f'<{tag} id="{anchor}">')
+    ends = [text.find(f"<{each} id=", start + 1) for each in ("h2", tag)] + [text.index("</main>")]
+    return text[start : min(end for end in ends if end >= 0)]
 
 
-def first_table_of(text, heading):
-    section = section_of(text, heading)
-    return section[section.index("<table>") : section.index("</table>") + len("</table>")]
+def table_of(text, anchor):
+    start = text.index(f'<table id="{anchor}"')
+    return text[start : text.index("</table>", start) + len("</table>")]
 
 
-def make_tables(rows, metric=DICE, convention=BRATS, pairs=(("ours", "theirs"),), modalities=AB):
-    values = pool(rows, modalities=modalities, metric=metric, convention=convention)
-    by_subset, by_count = (
-        table_of(values, columns(modalities), differences=pairs, bootstrap=QUICK)
-        for columns in (subset_columns, count_columns)
-    )
-    return MetricTables(by_subset, by_count)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report():
     rows = random_rows(models=("ours", "theirs"), modalities=AB, cases=4)
     rows += [row(None, region="ET", case="c4"), row(0.0, region="ET", case="c4", subset="B", reference=0)]
-    return Report(
-        rows=tuple(rows),
-        raw_regions=("WT", "ET"),
-        tables={metric: make_tables(rows, metric) for metric in (DICE, HD95)},
-        others={"nnunet": make_tables(rows, convention=NNUNET).by_count},
-        bootstrap=QUICK,
-        patients=5,
-        figures=(),
-        gaps={"ours": ModalityGap(0.123, 0.456, 0.789, 0.55, 0.5)},
-        provenance={"command": "nnunet_missingmod evaluate", "nnunetv2": "2.8.1"},
-        failures=("case c9 with A: it is torn",),
-    )
+    return make_report(rows)
 
 
 def test_the_page_says_what_was_compared_how_and_where_it_comes_from(report):
@@ -112,32 +94,115 @@ def test_the_page_says_what_was_compared_how_and_where_it_comes_from(report):
         assert part in text, part
 
 
-def test_a_page_is_whole_and_links_to_its_sections(report):
+def test_the_summary_comes_first_then_the_choice_figures_sections_and_everything(report, tmp_path):
+    save_png(Figure(figsize=(1, 1)), tmp_path / "a.png")
+    sections = (Section("power", "What would show?", "How to read it."), Section("order", "Who is first?", "By rank."))
+    figures = [(caption, tmp_path / "a.png") for caption in ("in the summary", "below")]
+    text = html_report(replace(report, sections=sections, figures=figures))
+    assert re.findall(r'<h2 id="([^"]+)"', text) == [
+        "summary", "choice", "figures", "power", "order", "tables", "comparisons", "modality-gap", "empty-masks",
+        "definitions", "failures", "provenance",
+    ]  # fmt: skip
+    assert "in the summary" in part_of(text, "summary")
+    assert texts_of(part_of(text, "figures"), "figcaption") == ["below"]
+    assert texts_of(part_of(text, "power"), "p") == ["How to read it."]
+
+
+def test_the_curve_over_the_number_of_modalities_is_the_summarys_figure(report, tmp_path):
+    for name in ("dice_by_subset.png", "dice_by_count.png"):
+        save_png(Figure(figsize=(1, 1)), tmp_path / name)
+    figures = [("map", tmp_path / "dice_by_subset.png"), ("curve", tmp_path / "dice_by_count.png")]
+    text = html_report(replace(report, figures=figures))
+    assert texts_of(part_of(text, "summary"), "figcaption") == ["curve"]
+    assert texts_of(part_of(text, "figures"), "figcaption") == ["map"]
+
+
+def test_a_page_is_whole_and_its_contents_lead_to_every_section(report):
     text = html_report(report)
     assert text.startswith("<!DOCTYPE html>")
     assert text.endswith("</html>\n")
     assert '<meta charset="utf-8">' in text
-    targets = re.findall(r'href="#(\w+)"', text)
-    assert targets == re.findall(r'<h2 id="(\w+)"', text)
-    assert texts_of(text, "a") == texts_of(text, "h2")
-    assert texts_of(text, "h2") == [
-        "Overview", "WT", "ET", "Comparisons", "Figures", "Modality gap", "Empty masks", "Definitions",
-        "What could not be scored", "Provenance",
-    ]  # fmt: skip
+    contents = text[text.index("<nav") : text.index("</nav>") + len("</nav>")]
+    linked = re.findall(r'href="#([^"]+)"', contents)
+    assert linked == re.findall(r'<h[23] id="([^"]+)"', text)
+    assert texts_of(contents, "a") == [name for tag, name in parsed(text).texts if tag in ("h2", "h3")]
+    ids = [value for name, value in parsed(text).attributes if name == "id"]
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
 
 
-def test_there_is_a_section_for_every_region_with_every_metric(report):
+def test_every_table_says_what_it_is_to_those_who_do_not_see_it(report):
+    section = Section("power", "What?", "So.", (SectionTable("its caption", ("model", "gain"), (("ours", "+1.0"),)),))
+    text = html_report(replace(report, sections=[section]))
+    tables = text.split("<table")[1:]
+    assert len(tables) > 10
+    for table in tables:
+        assert re.match(r"[^>]*>\s*<caption>[^<]+</caption>\s*<thead><tr><th scope=\"col\"", table)
+    heads = re.findall(r"<th\b[^>]*>", text)
+    assert all('scope="' in head for head in heads)
+    form = text[text.index("<form") : text.index("</form>")]
+    assert form.count("<label>") == form.count("<select") == form.count("</select></label>") == 3
+
+
+def test_there_is_a_table_for_every_region_and_metric(report):
     text = html_report(report)
     for region in ("WT", "ET"):
-        section = section_of(text, region)
-        assert "<h3>Dice (%)</h3>" in section
-        assert "<h3>HD95 (mm)</h3>" in section
+        assert texts_of(part_of(text, f"tables-{region.lower()}", "h3"), "caption") == [
+            f"{region}, Dice (%)", f"{region}, HD95 (mm)",
+        ]  # fmt: skip
+    assert "<caption>ET, HD95 (mm)</caption>" in table_of(text, "hd95_mm-et")
+
+
+def test_the_choice_shows_dice_of_the_summarys_region_without_the_script(report):
+    text = html_report(report)
+    section = part_of(text, "choice")
+    assert '<form id="choose" hidden' in section
+    assert re.findall(r'<option value="([^"]+)" selected>', section) == ["ET", "dice"]
+    shown = table_of(text, "chosen")
+    assert "<caption>ET, Dice (%)</caption>" in shown
+    assert texts_of(shown, "td") == texts_of(table_of(text, "dice-et"), "td")
+
+
+def test_lines_bear_the_number_of_their_option(report):
+    text = html_report(report)
+    options = texts_of(part_of(text, "choice"), "option")
+    subsets = options[options.index("every subset") + 1 :]
+    table = table_of(text, "dice-et")
+    numbers = [int(number) for number in re.findall(r'data-line="(\d+)"', table)]
+    headings = re.findall(
+        r'<tr class="[^"]+" data-line="\d+"><th scope="row"[^>]*>(?:<span class="unseen">)?([^<]+)<', table
+    )
+    assert [subsets[number] for number in numbers] == headings == ["A", "B", "A+B", "1 of 2", "2 of 2", "average"]
+    assert re.search(r'<table id="hd95_mm-et" data-region="1" data-metric="1">', text)
+
+
+def test_leading_means_are_marked_together_with_those_that_cannot_be_told_from_them(report):
+    # Five patients tell no models apart: every mean is marked, and no difference of models.
+    text = html_report(report)
+    for anchor in ("dice-et", "hd95_mm-wt"):
+        cells = re.findall(
+            r'<td class="number([^"]*)"><span>([^<]+)(?:<span class="mark">(.*?)</span>)?', table_of(text, anchor)
+        )
+        assert len(cells) == 6 * 3
+        for position in range(0, len(cells), 3):
+            assert sorted(cell[2] for cell in cells[position : position + 2]) == ["≈", "◆"]
+            assert {cell[0] for cell in cells[position : position + 2]} == {" leads", " near"}
+            assert cells[position + 2][0] == cells[position + 2][2] == ""
+    assert "◆ the best mean. ≈ A mean that cannot be told from it" in text
+
+
+def test_one_model_has_no_marks_and_no_comparisons():
+    rows = random_rows(modalities=AB)
+    text = html_report(make_report(rows, pairs=(), gaps={}, failures=(), provenance={}, others={}))
+    for absent in ("◆", "≈", 'id="comparisons"', 'id="modality-gap"', 'id="failures"', 'id="figures"'):
+        assert absent not in text
+    assert texts_of(part_of(text, "provenance"), "p") == ["None."]
 
 
 def test_empty_masks_are_counted_by_region_and_model(report):
     text = html_report(report)
     cells = "".join(f'<td class="number">{count}</td>' for count in (14, 1, 1, 0))
-    assert f"<tr><td>ET</td><td>ours</td>{cells}</tr>" in text
+    assert f'<th scope="row" class="words">ET</th><th scope="row" class="words">ours</th>{cells}</tr>' in text
 
 
 def test_the_page_says_where_patients_are_too_few_for_any_mark(report):
@@ -147,33 +212,53 @@ def test_the_page_says_where_patients_are_too_few_for_any_mark(report):
     assert "Each case counts as a patient of its own." in text
     assert "how much another training of them would differ is not in them" in text
     many = random_rows(models=("ours", "theirs"), modalities=AB, cases=9)
-    enough = replace(report, tables={DICE: make_tables(many)}, patients=3)
-    assert "can be marked" not in html_report(enough)
-    assert "a patient of its own" not in html_report(enough)
+    enough = html_report(make_report(many, metrics=(DICE,), patients=3))
+    assert "can be marked" not in enough
+    assert "a patient of its own" not in enough
 
 
 def test_every_comparison_is_listed_once(report):
     # Three subsets, "1 of 2", "2 of 2" and one average, of two regions, and the head.
-    assert section_of(html_report(report), "Comparisons").count("<tr>") == 6 * 2 + 1
+    assert part_of(html_report(report), "comparisons").count("<tr>") == 6 * 2 + 1
 
 
-def test_sections_without_content_are_left_out(report):
-    alone = replace(
-        report,
-        tables={DICE: make_tables(random_rows(modalities=AB), pairs=())},
-        gaps={},
-        failures=(),
-        provenance={},
-        others={},
-    )
-    text = html_report(alone)
-    for absent in ("Comparisons", "Modality gap", "could not be scored"):
-        assert absent not in text
-    assert texts_of(section_of(text, "Provenance"), "p") == ["None."]
+def test_subsets_that_fill_no_number_are_summed_up_by_their_average():
+    rows = [each for each in random_rows(modalities=AB) if each.subset == "A"]
+    both = make_tables(rows, pairs=())
+    few = MetricTables(both.by_subset, replace(both.by_count, columns=(), rows=()))
+    text = html_report(make_report(rows, pairs=(), tables={DICE: few}, others={}, summary=summary_of(rows, both)))
+    assert texts_of(part_of(text, "summary"), "th") == ["A", "B", "ours", "average of 1"]
 
 
 def test_the_same_report_gives_the_same_text(report):
     assert html_report(report) == html_report(report)
+
+
+def test_a_section_is_shown_as_it_is_given(report, tmp_path):
+    save_png(Figure(figsize=(1, 1)), tmp_path / "what_it_is.png")
+    table = SectionTable(
+        "a < b",
+        ("model", "gain", "p", "why"),
+        (("3", "+1.5 (0.2 to 2.8)*", "< 0.001", "1 of 2"), ("4", "−0.1", "n/a", "so")),
+    )
+    section = Section(
+        "power", "What <b>?", "Read it & see.", (table, SectionTable("empty", ("a", "b"), ())), ("what_it_is.png",)
+    )
+    text = part_of(html_report(replace(report, sections=[section], folder=tmp_path)), "power")
+    assert "What &lt;b&gt;?" in text
+    assert texts_of(text, "p") == ["Read it & see."]
+    assert texts_of(text, "caption") == ["a < b", "empty"]
+    assert (
+        '<td class="number">+1.5 (0.2 to 2.8)*</td><td class="number">&lt; 0.001</td><td class="words">1 of 2</td>'
+        in text
+    )
+    assert texts_of(text, "figcaption") == ["What <b>?: what it is"]
+
+
+@pytest.mark.parametrize("anchors", [("summary",), ("a", "a"), ("A",), ("a b",), ("",)])
+def test_an_anchor_that_is_taken_or_no_anchor_is_refused(report, anchors):
+    with pytest.raises(ValueError, match=f"got '{anchors[-1]}'"):
+        html_report(replace(report, sections=[Section(anchor, "What?", "So.") for anchor in anchors]))
 
 
 def report_of(name, picture):
@@ -186,17 +271,18 @@ def report_of(name, picture):
     ]
     both = make_tables(rows, pairs=[models], modalities=modalities)
     by_count = replace(both.by_count, columns=tuple(replace(column, heading=name) for column in both.by_count.columns))
-    return Report(
-        rows=tuple(rows),
-        raw_regions=(name,),
+    return make_report(
+        rows,
+        modalities=modalities,
+        pairs=[models],
         tables={DICE: MetricTables(both.by_subset, by_count)},
         others={name: by_count},
-        bootstrap=QUICK,
-        patients=1,
-        figures=[(name, picture)],
+        figures=[(name, picture), (name, picture)],
         gaps={name: ModalityGap(0.1, 0.2, 0.3, 0.4, 0.5)},
         provenance={name: name},
         failures=(name, name),
+        sections=[Section("power", name, name, (SectionTable(name, (name,), ((name,),)),), (picture.name,))],
+        folder=picture.parent,
     )
 
 
@@ -209,13 +295,21 @@ def test_hostile_names_stay_text_everywhere_on_a_page(tmp_path, monkeypatch):
 
     hostile, harmless = of(HOSTILE), of("harmless")
     assert hostile.tags == harmless.tags
-    assert "script" not in hostile.tags
+    assert hostile.tags.count("script") == 1
     assert [(tag, data.replace(HOSTILE, "harmless")) for tag, data in hostile.texts] == harmless.texts
-    assert [(name, value.replace(HOSTILE, "harmless")) for name, value in hostile.attributes] == harmless.attributes
-    assert ("alt", HOSTILE) in hostile.attributes
+    made = ("id", "href")  # of the letters of a name
+    assert [
+        (name, value.replace(HOSTILE, "harmless")) for name, value in hostile.attributes if value and name not in made
+    ] == [(name, value) for name, value in harmless.attributes if value and name not in made]
+    for attribute in ("alt", "aria-label", "value", "label"):
+        assert any(HOSTILE in (value or "") for name, value in hostile.attributes if name == attribute) == (
+            attribute != "label"
+        )
+    assert all(re.fullmatch(r"#?[a-z0-9_-]+", value) for name, value in hostile.attributes if name in made)
     named = {tag for tag, data in hostile.texts if HOSTILE in data}
-    assert named == {"title", "h1", "a", "h2", "h3", "p", "th", "td", "figcaption", "pre"}
-    assert HOSTILE in texts_of(html_report(report_of(HOSTILE, tmp_path / "a.png")), "td")
+    assert named == {
+        "title", "h1", "a", "h2", "h3", "p", "li", "caption", "th", "td", "span", "option", "figcaption", "pre",
+    }  # fmt: skip
 
 
 def test_what_could_not_be_scored_stands_line_by_line(report):
@@ -232,49 +326,47 @@ def test_a_figure_lies_within_the_page_at_its_size_in_inches(report, tmp_path):
     assert ("alt", "what it shows") in parsed(text).attributes
 
 
-def test_a_table_of_scores_has_dots_for_subsets_and_a_column_per_model(report):
-    rows = random_rows(models=("ours", "theirs"))
-    both = make_tables(rows, modalities=BRATS_NAMES)
-    table = region_table(rows, subset_columns(BRATS_NAMES), modalities=BRATS_NAMES, differences=[("ours", "theirs")])
-    text = first_table_of(html_report(replace(report, tables={DICE: replace(both, by_subset=table)})), "ET")
-    assert texts_of(text, "th") == [*BRATS_NAMES, "ours", "theirs", "ours − theirs"]
+def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(report):
+    text = html_report(report)
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    allowed = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert allowed.pop("default-src") == allowed.pop("base-uri") == allowed.pop("form-action") == "'none'"
+    assert allowed.pop("img-src") == "data:"
+    for rule, tag in (("style-src", "style"), ("script-src", "script")):
+        (source,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
+        assert allowed.pop(rule) == f"'sha256-{digest}'"
+    assert allowed == {}
+    assert text.index(policy) < text.index("<style>")
+    assert not re.search(r"\bstyle=|\bon[a-z]+=\"", text)
+
+
+def test_the_script_writes_no_markup_and_runs_no_text():
+    script = Path(page.__file__).with_name("page.js").read_text(encoding="utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\(|fetch\(|import\b", script
+    )
+
+
+def test_a_table_of_scores_has_dots_for_subsets_and_a_column_per_model():
+    rows = random_rows(models=("ours", "theirs"), cases=2)
+    text = table_of(html_report(make_report(rows, BRATS_NAMES, metrics=(DICE,))), "dice-et")
+    assert texts_of(text[: text.index("</thead>")] + "</thead></table>", "th") == [
+        *BRATS_NAMES, "ours", "theirs", "ours − theirs",
+    ]  # fmt: skip
     cells = texts_of(text, "td")
-    assert cells[:5] == ["●", "○", "○", "○", f"{100 * table.rows[3].values[0]:.2f}"]
-    assert sum(cell in "●○" for cell in cells) == 15 * 4
-    assert cells[-4] == "average"
-    assert len(cells) == 15 * (4 + 3) + 1 + 3
-    assert text.count('<tr class="average">') == 1
-    assert '<td colspan="4">average</td>' in text
-
-
-def test_a_table_by_count_has_headings_in_place_of_dots(report):
-    rows = random_rows()
-    table = region_table(rows, count_columns(BRATS_NAMES), modalities=BRATS_NAMES)
-    both = MetricTables(by_subset=table, by_count=table)
-    text = first_table_of(html_report(replace(report, tables={DICE: both})), "WT")
-    assert texts_of(text, "th") == ["modalities present", "ours"]
-    assert texts_of(text, "td")[::2] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4", "average"]
-
-
-def test_a_table_without_intervals_shows_means_alone():
-    rows = rows_of({"A": (0.5,), "B": (0.25,), "A+B": (0.75,)})
-    upright = score_table(region_table(rows, subset_columns(AB), modalities=AB), "ET")
-    assert upright.names == AB
-    assert upright.models == ("ours",)
-    assert [(line.dots, line.heading, line.cells, line.is_average) for line in upright.lines] == [
-        ((True, False), "A", ("50.00",), False),
-        ((False, True), "B", ("25.00",), False),
-        ((True, True), "A+B", ("75.00",), False),
-        ((), "average", ("50.00",), True),
-    ]
+    assert cells[:4] == ["●", "○", "○", "○"]
+    assert sum(cell in "●○" for cell in cells if cell.strip()) == 15 * 4
+    assert texts_of(text, "th")[-5:] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4", "average"]
+    assert text.count('<tr class="average"') == 1
+    assert '<th scope="row" colspan="5">average</th>' in text
 
 
 def test_numbers_and_their_headings_are_aligned_right_and_words_are_not(report):
-    text = first_table_of(html_report(report), "Overview")
+    text = part_of(html_report(report), "provenance")
     assert text.count('<td class="number">') == 2 * 2
-    assert text.count('<th class="number">') == 2
-    assert "<tr><td>theirs</td><td>0</td>" in text
-    assert '<td class="number">4</td>' in text
+    assert text.count('<th scope="col" class="number">') == 2
+    assert '<th scope="row" class="words">theirs</th><td class="words">0</td><td class="number">4</td>' in text
 
 
 def test_a_name_that_the_template_does_not_know_is_an_error():

@@ -9,8 +9,9 @@ from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, row, rows_o
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import HD95, NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.report.tables import AGREES, DISAGREES, region_table, table_of
-from nnunet_missingmod.evaluation.statistics import Bootstrap, compare
+from nnunet_missingmod.evaluation.statistics import compare
 from nnunet_missingmod.modalities import subset_name
 
 QUICK = Bootstrap(resamples=200)

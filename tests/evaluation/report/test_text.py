@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from dataclasses import dataclass
 
 import pytest
 from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, row, rows_of
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import DICE, HD95, NNUNET
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
+from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.tables import region_table, table_of
 from nnunet_missingmod.evaluation.report.text import (
     comparison_cells,
@@ -18,12 +21,14 @@ from nnunet_missingmod.evaluation.report.text import (
     escape_latex,
     interval_text,
     p_text,
+    records_to_csv,
+    sections_to_markdown,
     shown,
     to_csv,
     to_latex,
     to_markdown,
 )
-from nnunet_missingmod.evaluation.statistics import Bootstrap, Comparison, Interval
+from nnunet_missingmod.evaluation.statistics import Comparison
 
 ONE = Comparison(
     "ours",
@@ -169,17 +174,51 @@ def test_latex_prints_the_papers_dots_above_fifteen_columns():
     assert cells[15].strip() == ""
 
 
-def test_the_best_model_of_each_column_is_bold_and_lower_distances_are_best():
-    rows = rows_of({"A": (0.5,), "B": (0.25,), "A+B": (0.75,)}) + rows_of(
-        {"A": (0.4,), "B": (0.25,), "A+B": (0.8,)}, model="theirs"
+def test_models_that_may_be_the_best_are_bold_and_none_without_an_interval_of_its_rank():
+    noise = (0.0, 0.1, -0.1, 0.05, -0.05)
+    scores = {"ours": (0.75, 0.25), "theirs": (0.25, 0.26)}  # far apart with A, within the noise with B
+    rows = [
+        row(level + noise[(case + 2 * (model == "theirs")) % 5], model=model, case=f"c{case}", subset=subset)
+        for model, levels in scores.items()
+        for subset, level in zip(AB, levels, strict=True)
+        for case in range(5)
+    ]
+    columns = subset_columns(AB, scored=((0,), (1,)))
+    values = pool(rows, modalities=AB)
+    lines = to_latex(table_of(values, columns, bootstrap=Bootstrap(resamples=200))).splitlines()
+    assert "ET & ours & \\textbf{75.00} & \\textbf{25.00} & \\textbf{50.00} \\\\" in lines
+    assert " & theirs & 25.00 & \\textbf{26.00} & 25.50 \\\\" in lines
+    assert any("Bold: models whose rank has the first place in its interval." in line for line in lines)
+    distances = table_of(pool(rows, modalities=AB, metric=HD95), columns, bootstrap=Bootstrap(resamples=200))
+    assert "ET & ours & \\textbf{5.00} &" in to_latex(distances)
+    assert " & theirs & 15.00 &" in to_latex(distances)
+    assert "textbf" not in to_latex(table_of(values, columns))
+
+
+@dataclass(frozen=True)
+class Record:
+    name: str
+    gain: Interval
+    share: Interval
+
+
+def test_records_are_lines_with_three_columns_for_an_interval():
+    records = [Record("a, b", Interval(1 / 3, -0.5, 1.0, 7), Interval(0.5, math.nan, math.nan, 3))]
+    header, line = csv.reader(records_to_csv(records, metric="dice").splitlines())
+    assert header == [
+        "metric", "name", "gain", "gain_low", "gain_high", "cases", "share", "share_low", "share_high", "share_cases",
+    ]  # fmt: skip
+    assert line == ["dice", "a, b", repr(1 / 3), "-0.5", "1.0", "7", "0.5", "nan", "nan", "3"]
+    assert records_to_csv([]) == ""
+
+
+def test_sections_are_headings_tables_and_links_to_figures():
+    table = SectionTable("Ranks of a|b", ("model", "rank"), (("T1_x", "1"),))
+    text = sections_to_markdown("All", [Section("one", "Which?", "By *rank*.", (table,), ("figures/a b.png",))])
+    assert text == (
+        "# All\n\n## Which?\n\nBy \\*rank\\*.\n\nRanks of a\\|b\n\n| model | rank |\n| --- | --: |\n| T1\\_x | 1 |\n\n"
+        "![Which?](figures/a%20b.png)\n"
     )
-    lines = to_latex(region_table(rows, subset_columns(AB), modalities=AB)).splitlines()
-    assert "ET & ours & \\textbf{50.00} & \\textbf{25.00} & 75.00 & \\textbf{50.00} \\\\" in lines
-    assert " & theirs & 40.00 & \\textbf{25.00} & \\textbf{80.00} & 48.33 \\\\" in lines
-    distances = [row(0.5, hd95_mm=3.0), row(0.5, hd95_mm=9.0, model="theirs")]
-    text = to_latex(region_table(distances, subset_columns(AB), modalities=AB, metric=HD95))
-    assert "\\textbf{3.00}" in text
-    assert "\\textbf{9.00}" not in text
 
 
 def test_csv_holds_full_precision():

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_missingmod.benchmarking.request import common_task, name_models, task_of
-
-PLANS = {"image_reader_writer": "SimpleITKIO"}
-DATASET = {
-    "channel_names": {"0": "T1", "1": "T2"},
-    "labels": {"background": 0, "NCR": 1, "ED": 2, "ET": 3},
-    "file_ending": ".nii.gz",
-}
+from nnunet_missingmod.benchmarking.named_models import MARK, name_models, name_outside
 
 
 def test_a_model_is_called_by_its_trainer():
@@ -42,41 +35,6 @@ def test_one_name_for_two_models_is_refused():
         name_models(["one/A__P__2d", "two/A__P__2d"], None)
 
 
-def test_regions_are_those_of_brats_where_the_labels_are():
-    task = common_task({"a": task_of(DATASET, PLANS), "b": task_of(DATASET, PLANS)})
-    assert task.modalities == ("T1", "T2")
-    assert task.regions == {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
-    assert task.ignore_label is None
-    assert task.labels == (0, 1, 2, 3)
-    organs = {**DATASET, "labels": {"background": 0, "liver": 1, "ignore": 2}}
-    assert task_of(organs, PLANS).regions == {"liver": (1,)}
-    assert task_of(organs, PLANS).ignore_label == 2
-    assert task_of(organs, PLANS).labels == (0, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"channel_names": {"0": "T2", "1": "T1"}}, "Modalities of a: T1, T2; of b: T2, T1."),
-        (
-            {"labels": {"background": 0, "tumour": 1}},
-            "Regions of a: WT (1+2+3), TC (1+3), ET (3); of b: tumour (1). Label values of a: 0, 1, 2, 3; of b: 0, 1.",
-        ),
-        ({"file_ending": ".mha"}, "File ending of a: .nii.gz; of b: .mha."),
-    ],
-)
-def test_models_of_different_tasks_are_refused_with_the_difference_in_words(change, message):
-    tasks = {"a": task_of(DATASET, PLANS), "b": task_of({**DATASET, **change}, PLANS)}
-    with pytest.raises(ValueError, match="Evaluate them one by one") as raised:
-        common_task(tasks)
-    assert str(raised.value) == f"a and b cannot be compared. {message} Evaluate them one by one."
-
-
-def test_models_may_differ_in_the_reader_of_their_plans():
-    other = task_of(DATASET, {"image_reader_writer": "NibabelIO"})
-    assert common_task({"a": task_of(DATASET, PLANS), "b": other}).reader == "SimpleITKIO"
-
-
 @pytest.mark.parametrize(
     "name", ["..", ".", "", ".hidden", "a\\b", "a\nb", "a\u200bb", "\udcff", "x" * 201, "\u00e9" * 101]
 )
@@ -102,3 +60,41 @@ def test_names_that_a_disk_does_not_tell_apart_are_refused(other):
     first = "ffix" if other.startswith("\ufb03") else "ours"
     with pytest.raises(ValueError, match="Two models are called"):
         name_models([f"{first}=M", f"{other}=N"], None)
+
+
+def test_models_from_outside_are_marked_and_runs_of_one_name_are_one_model(tmp_path):
+    for folder in ("RFNet", "x=y"):
+        (tmp_path / folder).mkdir()
+    files = [tmp_path / f"results_fold{fold}_per_subject.csv" for fold in (1, 3)]
+    for file in files:
+        file.touch()
+    found = name_outside(
+        [f"A={tmp_path / 'RFNet'}", str(tmp_path / "RFNet"), str(tmp_path / "x=y")],
+        [f"MiMoSe={file}" for file in files],
+    )
+    assert [(model.name, model.given_name) for model in found] == [
+        (f"{name}{MARK}", name) for name in ("A", "RFNet", "x=y", "MiMoSe")
+    ]
+    assert found[0].predictions == found[1].predictions == tmp_path / "RFNet"
+    assert found[3].scores == tuple(files)
+    assert "how they were made is not known here" in found[0].source
+    assert str(files[1]) in found[3].source
+
+
+def test_what_is_not_there_or_called_as_another_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b.csv").touch()
+    (tmp_path / "a" / "b.csv").touch()
+    folder, file = f"A={tmp_path / 'a'}", f"A={tmp_path / 'b.csv'}"
+    for predictions, scores, taken, message in (
+        ([f"A={tmp_path / 'nowhere'}"], [], [], "there is no folder"),
+        ([file], [], [], "there is no folder"),
+        ([], [folder], [], "there is no file"),
+        ([folder, folder], [], [], "Two models are called 'A'"),
+        ([folder], [file], [], "Two models are called 'A'"),
+        ([folder], [], ["a"], "which some disks do not tell apart"),
+        ([f"../x={tmp_path / 'a'}"], [], [], "starts with a dot"),
+        ([], [file, f"A={tmp_path / 'a' / 'b.csv'}"], [], "two files of 'A' have one name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            name_outside(predictions, scores, taken=taken)

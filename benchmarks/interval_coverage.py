@@ -1,0 +1,213 @@
+"""Simulate how often each kind of interval of an evaluation holds the true value, for few and for many patients.
+
+    python benchmarks/interval_coverage.py [--repetitions 2000] [--patients 6 12 20 60]
+
+Draws patients from distributions whose mean, share, F1, limits or ranks are known, and counts the 95 % intervals that
+hold it. Prints the table of docs/metrics.md. With 2,000 repetitions a coverage of 95 % is known to within 1 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
+from nnunet_missingmod.evaluation.conventions import BRATS, DICE
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
+from nnunet_missingmod.evaluation.model_order import ranks
+from nnunet_missingmod.evaluation.shares import f1_interval, share_interval
+from nnunet_missingmod.evaluation.volumes import limits_of_agreement
+
+Generator = np.random.Generator
+# True values, one per repetition or one for all, and the intervals.
+Outcome = tuple[float, list[Interval]]
+Simulation = Callable[[Generator, int, int, Bootstrap], Outcome]
+
+MISSED_MM = 373.13
+LEAST, MOST = 90.0, 98.0
+
+
+def mean_of(
+    draw: Callable[[Generator, tuple[int, int]], NDArray[np.float64]],
+    truth: float,
+    *,
+    skewed: bool = False,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Simulation:
+    """Return the simulation of a mean over patients of one case and one column each."""
+
+    def simulate(rng: Generator, patients: int, repetitions: int, bootstrap: Bootstrap) -> Outcome:
+        drawn = draw(rng, (repetitions, patients))
+        return truth, bootstrap.intervals([each[:, None] for each in drawn], skewed=skewed, bounds=bounds)
+
+    return simulate
+
+
+def missed(share: float) -> Simulation:
+    """Return the simulation of the mean HD95 where a share of the cases misses the region."""
+    mean = np.exp(1.5 + 0.8**2 / 2)
+
+    def draw(rng: Generator, size: tuple[int, int]) -> NDArray[np.float64]:
+        return np.where(rng.random(size) < share, MISSED_MM, rng.lognormal(1.5, 0.8, size))
+
+    truth = share * MISSED_MM + (1 - share) * mean
+    return mean_of(draw, truth, skewed=True, bounds=(0.0, MISSED_MM))
+
+
+def dice(rng: Generator, size: tuple[int, ...]) -> NDArray[np.float64]:
+    return rng.beta(8, 1.6, size)
+
+
+def several_cases(rng: Generator, patients: int, repetitions: int, bootstrap: Bootstrap) -> Outcome:
+    """Two cases of each patient that are alike, and three columns, of which the last lacks every fifth case."""
+    owners = [patient for patient in range(patients) for _ in range(2)]
+    level = np.repeat(rng.normal(0.7, 0.1, (repetitions, patients)), 2, axis=1)
+    values = level[:, :, None] + rng.normal(0, 0.05, (repetitions, 2 * patients, 3))
+    values[:, ::5, 2] = np.nan
+    return 0.7, bootstrap.intervals(list(values), owners, bounds=(0.0, 1.0))
+
+
+def limits(which: int) -> Simulation:
+    """Return the simulation of the lower or the upper limit of agreement of normal differences."""
+
+    def simulate(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
+        z = NormalDist().inv_cdf(0.975)
+        drawn = rng.normal(1.0, 4.0, (repetitions, patients))
+        return 1.0 + (-z, z)[which] * 4.0, [limits_of_agreement(each)[which] for each in drawn]
+
+    return simulate
+
+
+def share(probability: float) -> Simulation:
+    """Return the simulation of a share with one trial per patient."""
+
+    def simulate(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
+        drawn = rng.random((repetitions, patients)) < probability
+        return probability, [share_interval(each, np.ones(patients)) for each in drawn]
+
+    return simulate
+
+
+def pairs(probability: float) -> Simulation:
+    """Return the simulation of a share with 28 trials per patient, which differ from patient to patient."""
+
+    def simulate(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
+        chance = rng.beta(10 * probability, 10 * (1 - probability), (repetitions, patients))
+        drawn = rng.binomial(28, chance)
+        return probability, [share_interval(each, np.full(patients, 28)) for each in drawn]
+
+    return simulate
+
+
+def f1(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
+    """80 % of references have the region; it is found in 90 % of them, and predicted in 30 % of the others."""
+    present = rng.random((repetitions, patients)) < 0.8
+    found = np.where(present, rng.random(present.shape) < 0.9, rng.random(present.shape) < 0.3)
+    intervals = [
+        f1_interval(is_there & is_found, ~is_there & is_found, is_there & ~is_found)
+        for is_there, is_found in zip(present, found, strict=True)
+    ]
+    return 2 * 0.72 / (2 * 0.72 + 0.06 + 0.08), intervals
+
+
+def rank(rng: Generator, patients: int, repetitions: int, bootstrap: Bootstrap) -> Outcome:
+    """Three models, 0, 2 and 4 points apart, on the same patients; the rank of the middle one."""
+    intervals = []
+    for _ in range(repetitions // 4):
+        level = dice(rng, (patients,))
+        arrays = {
+            (name, "tumour"): np.clip(level + shift + rng.normal(0, 0.03, patients), None, 2)[:, None]
+            for name, shift in (("a", 0.0), ("b", 0.02), ("c", 0.04))
+        }
+        values = CaseValues(
+            metric=DICE,
+            convention=BRATS,
+            modalities=("T1",),
+            models=("a", "b", "c"),
+            regions=("tumour",),
+            cases=tuple(str(case) for case in range(patients)),
+            subsets=((0,),),
+            arrays=arrays,
+            nsd_tolerance_mm=1.0,
+            bounds=(0.0, 1.0),
+        )
+        intervals.append(ranks(values, columns=[Column("T1", ((0,),))], bootstrap=bootstrap)[1].rank)
+    return 2.0, intervals
+
+
+SIMULATIONS: dict[str, Simulation] = {
+    "mean Dice, Beta(8, 1.6)": mean_of(dice, 8 / 9.6, bounds=(0.0, 1.0)),
+    "the same, 10 % of cases missed": mean_of(
+        lambda rng, size: dice(rng, size) * (rng.random(size) >= 0.1), 0.9 * 8 / 9.6, bounds=(0.0, 1.0)
+    ),
+    "two cases of a patient, 3 subsets with gaps": several_cases,
+    "difference or gain, normal": mean_of(lambda rng, size: rng.normal(0.02, 0.05, size), 0.02),
+    "difference or gain, Student's t of 3": mean_of(lambda rng, size: 0.02 + 0.04 * rng.standard_t(3, size), 0.02),
+    "mean HD95, log-normal of 0.8": mean_of(
+        lambda rng, size: rng.lognormal(1.5, 0.8, size), np.exp(1.5 + 0.32), skewed=True, bounds=(0.0, MISSED_MM)
+    ),
+    "mean HD95, log-normal of 1.2": mean_of(
+        lambda rng, size: rng.lognormal(1.5, 1.2, size), np.exp(1.5 + 0.72), skewed=True, bounds=(0.0, MISSED_MM)
+    ),
+    "mean HD95, 10 % of cases missed": missed(0.1),
+    "mean HD95, 3 % of cases missed": missed(0.03),
+    "bias of volumes, log-normal tail": mean_of(
+        lambda rng, size: rng.lognormal(1.0, 0.7, size) - 4.0 + rng.normal(0, 2, size),
+        np.exp(1.0 + 0.245) - 4.0,
+        skewed=True,
+    ),
+    "lower limit of agreement, normal": limits(0),
+    "upper limit of agreement, normal": limits(1),
+    "share of 50 %": share(0.5),
+    "share of 10 %": share(0.1),
+    "share of 10 % of 28 pairs a patient": pairs(0.1),
+    "share of 3 % of 28 pairs a patient": pairs(0.03),
+    "F1 of presence, 91 %": f1,
+    "rank of the middle one of three models": rank,
+}
+
+
+def coverage(
+    simulation: Simulation, patients: int, *, repetitions: int, bootstrap: Bootstrap | None = None, seed: int = 0
+) -> float:
+    """Return in percent how many intervals hold the truth; NaN where none is shown for so few patients."""
+    truth, intervals = simulation(
+        np.random.default_rng([seed, patients]), patients, repetitions, bootstrap or Bootstrap()
+    )
+    shown = [each for each in intervals if not np.isnan(each.low)]
+    return 100 * float(np.mean([each.low <= truth <= each.high for each in shown])) if shown else np.nan
+
+
+def table(patients: Sequence[int], *, repetitions: int) -> list[str]:
+    """Return the table's lines; coverage outside of 90 to 98 % is in brackets."""
+    lines = [
+        f"| interval of | {' | '.join(f'n = {each}' for each in patients)} |",
+        "| --- |" + " --: |" * len(patients),
+    ]
+    for name, simulation in SIMULATIONS.items():
+        cells = []
+        for number in patients:
+            found = coverage(simulation, number, repetitions=repetitions)
+            text = f"{found:.1f}"
+            cells.append("none" if np.isnan(found) else text if LEAST <= found <= MOST else f"({text})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--patients", type=int, nargs="+", default=[6, 12, 20, 60])
+    arguments = parser.parse_args()
+    print("\n".join(table(arguments.patients, repetitions=arguments.repetitions)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

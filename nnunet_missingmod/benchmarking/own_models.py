@@ -1,0 +1,115 @@
+"""nnU-Net's models in an evaluation: loaded once to see that they can predict, then run on every case and subset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from tqdm import tqdm
+
+from nnunet_missingmod import plans_block
+from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages, reason, stages_of
+from nnunet_missingmod.benchmarking.progress import Progress
+from nnunet_missingmod.benchmarking.report import PREDICTIONS
+from nnunet_missingmod.benchmarking.request import Request
+from nnunet_missingmod.benchmarking.scoring import ToScore
+from nnunet_missingmod.benchmarking.store import PredictionStore
+from nnunet_missingmod.benchmarking.task import Task
+from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.inference.model_folder import (
+    check_plans_are_complete,
+    load_predictor,
+    open_model_folder,
+    plans_errors_explained,
+)
+from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.workers import Workers
+
+PREVIOUS_STAGES = "predictions_of_previous_stages"
+
+
+def check_models(request: Request, progress: Progress) -> dict[str, Any]:
+    """Load every model once, so that what is damaged is known before anything is predicted or written.
+
+    Returns:
+        The choices of the first model's plans on how files are read; without a model the defaults.
+
+    Raises:
+        UsageError: no model can be used, and there is none from outside.
+    """
+    first: dict[str, Any] | None = None
+    for model in request.models:
+        usable = []
+        for each in progress.sets.get(model.name, ()):
+            try:
+                with plans_errors_explained(model.folder):
+                    opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
+                    for stage in stages_of(opened):
+                        check_plans_are_complete(stage)
+                        load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
+                    block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
+                    choices = plans_block.resolve(block)
+            except Exception as error:  # one model must not end the others, whatever is wrong with it
+                progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
+            else:
+                usable.append(each)
+                first = choices if first is None else first
+        if model.name in progress.sets:
+            progress.sets[model.name] = usable
+    if first is None and not progress.found and not progress.rows:
+        raise UsageError("\n".join(progress.failures))
+    return plans_block.resolve(None) if first is None else first
+
+
+def predict_models(
+    request: Request, task: Task, subsets: Sequence[Subset], progress: Progress, workers: Workers
+) -> None:
+    """Predict the cases of every model under every subset; a model or case that fails costs no other."""
+    if not request.models:
+        return
+    sets = [each for model in request.models for each in progress.sets.get(model.name, ())]
+    total = len(subsets) * sum(len(each.cases) for each in sets)
+    with tqdm(total=total, desc="predicting", unit="prediction", disable=None) as bar:
+        predict = partial(
+            predict_set,
+            settings=request.settings,
+            device=request.device,
+            workers=workers,
+            on_progress=bar.update,
+        )
+        for model in request.models:
+            store = PredictionStore(request.output / PREDICTIONS / model.name, task.modalities, task.file_ending)
+            for each in progress.sets.get(model.name, ()):
+                bar.set_postfix_str(f"{model.name}, fold {each.fold_name}")
+                try:
+                    opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
+                    predicted = predict_stages(
+                        opened,
+                        each,
+                        subsets,
+                        store,
+                        predict=predict,
+                        stages_folder=request.output / PREVIOUS_STAGES / model.name,
+                        on_more=partial(_expect_more, bar),
+                    )
+                except Exception as error:  # as before: want of memory, or files that have changed since
+                    progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
+                    bar.update(len(subsets) * len(each.cases))
+                    continue
+                progress.weights.setdefault(model.name, {}).update(opened.fold_fingerprints)
+                progress.failures += [f"{model.name}, case {case}: {why}" for case, why in predicted.failed.items()]
+                for case in sorted(case.case for case in each.cases):
+                    for subset in subsets:
+                        if (case, subset) in predicted.files:
+                            found = ToScore(model.name, each.fold_name, case, subset, predicted.files[case, subset])
+                            progress.predictions.append(found)
+                            if (case, subset) in predicted.fold_agreement:
+                                progress.fold_agreement[found] = predicted.fold_agreement[case, subset]
+
+
+def _expect_more(bar: tqdm[Any], predictions: int) -> None:
+    bar.total += predictions
+    bar.refresh()

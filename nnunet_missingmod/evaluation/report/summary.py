@@ -1,0 +1,243 @@
+"""The summary of a report in sentences: who leads and by how much, what the worst subset costs, the complete case.
+
+Every number is a mean of Dice, in percent or points, with its interval; what cannot be told apart is said to be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
+from nnunet_missingmod.evaluation.conventions import DICE
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
+from nnunet_missingmod.evaluation.report.leading import Cell, Lead, is_behind
+from nnunet_missingmod.evaluation.report.tables import SIGNIFICANT, Table
+from nnunet_missingmod.evaluation.report.text import interval_text, p_text, shown
+from nnunet_missingmod.modalities import Subset, subset_name
+
+# Below so many patients the bootstrap's intervals are noticeably too narrow.
+_FEW_PATIENTS = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The group of regions that is spoken of, sentences about it, and what to keep in mind with them."""
+
+    region: str
+    sentences: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+
+def summarise(
+    values: CaseValues,
+    by_subset: Table,
+    leads: Mapping[Cell, Lead],
+    *,
+    regions: Mapping[str, Sequence[str]],
+    bootstrap: Bootstrap,
+    patients: Mapping[str, str] | None = None,
+) -> Summary:
+    """Return the summary of Dice.
+
+    It speaks of the last group of ``regions``, which averages them, or if that has no score in the average over all
+    subsets, of the first group that has. The worst subset is that of the lowest mean among those that lack modalities;
+    its cost is the mean of the cases' differences between all modalities (or, if these were not scored, the model's
+    best subset) and the worst subset.
+
+    Args:
+        values: Dice of every case.
+        by_subset: the table of the same values; its last column averages all subsets.
+        leads: of the table's cells.
+        regions: groups of regions, as in `table_of`.
+        bootstrap: of the intervals.
+        patients: the patient of a case where that is not the case itself.
+    """
+    overall = by_subset.columns[-1]
+    has_score = [region for region in regions if leads[region, frozenset(overall.subsets)].models]
+    *_, last = regions
+    region = last if last in has_score or not has_score else has_score[0]
+    owners = [(patients or {}).get(case, case) for case in values.cases]
+    teller = _Teller(values, by_subset, leads, region, tuple(regions[region]), bootstrap, owners)
+    sentences = teller.sentences(overall)
+    if region != last:
+        sentences = (f"The {last} has no score over all subsets: this is about {region}.", *sentences)
+    return Summary(region, sentences, _cautions(leads[region, frozenset(overall.subsets)], by_subset, set(owners)))
+
+
+def _cautions(lead: Lead, table: Table, patients: set[str]) -> tuple[str, ...]:
+    """Return what the numbers do not show: how sure they are, and that leader and subset are chosen on these cases."""
+    found = []
+    number = len(patients)
+    if number < 2:
+        found.append("With one patient there are no intervals and no tests.")
+    else:
+        confidence = f"{100 * (table.confidence or 0):g} %"
+        few = ", somewhat too narrow with so few" if number < _FEW_PATIENTS else ""
+        found.append(f"In brackets: {confidence} confidence intervals over {number} patients{few}.")
+        tests = max((gap.tests for gap in lead.gaps.values()), default=0)
+        if tests and tests * 2 / 2**number >= SIGNIFICANT:
+            found.append("No test of so few patients can tell two models apart.")
+    chosen = ["The leading model"] if len(lead.models) > 1 else []
+    chosen += ["the worst subset"] if len(table.columns[-1].subsets) > 1 else []
+    if chosen:
+        text = " and ".join(chosen)
+        verb = "are" if len(chosen) > 1 else "is"
+        found.append(
+            f"{text[0].upper()}{text[1:]} {verb} chosen on the cases that are measured, which makes a lead or a cost "
+            "look a little larger than it is."
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Makes the sentences on one group of regions, of which ``members`` are the raw ones."""
+
+    values: CaseValues
+    table: Table
+    leads: Mapping[Cell, Lead]
+    region: str
+    members: tuple[str, ...]
+    bootstrap: Bootstrap
+    owners: Sequence[str]
+
+    def sentences(self, overall: Column) -> tuple[str, ...]:
+        lead = self._lead(overall.subsets)
+        if not lead.models:
+            return (f"{self._where(overall)}, no model has a {self._score}.",)
+        complete = tuple(range(len(self.values.modalities)))
+        single = (column.subsets[0] for column in self.table.columns if len(column.subsets) == 1)
+        subsets = list(dict.fromkeys(single))  # an average over one subset is that subset
+        told = [self._leading(overall.subsets, self._where(overall))]
+        if subsets == [complete]:
+            return (*told, f"Nothing is absent from {subset_name(complete, self.values.modalities)}.")
+        if len(subsets) == 1:
+            return (*told, "No other subset was scored, so that the cost of absent modalities is not known.")
+        told.append(self._cost(lead.models[0], subsets, complete))
+        if complete not in subsets:
+            told.append(f"The case with {self._all} was not scored.")
+        elif len(self.values.models) > 1:
+            told.append(self._leading((complete,), f"With {self._all}", also=lead.models[0]))
+        else:
+            told.append(self._gain(lead.models[0], overall.subsets, complete))
+        return tuple(told)
+
+    def _leading(self, subsets: Sequence[Subset], where: str, *, also: str = "") -> str:
+        """Say who leads in a column and by how much; also how far behind another model is."""
+        lead = self._lead(subsets)
+        if not lead.models:
+            return f"{where}, no model has a {self._score}."
+        first, *others = lead.models
+        score = self._interval(first, subsets)
+        unscored = [model for model in self.values.models if model not in lead.models]
+        ending = f" {_listed(unscored)} {'have' if len(unscored) > 1 else 'has'} none." if unscored else ""
+        if not others:
+            return f"{where}, {first} has a {self._score} of {interval_text(score)}.{ending}"
+        start = f"{where}, {first} has the highest {self._score}: {interval_text(score)}"
+        named = [others[0], *([also] if also in others[1:] else [])]
+        near = [model for model in others if lead.mark(model)]
+        text = "; ".join((start, *(self._behind(lead, model) for model in named))) + "."
+        further = [model for model in near if model not in named]
+        if further:
+            too = " either" if set(near) - set(further) else ""
+            text += f" {_listed(further)} cannot be told from it{too}."
+        return text + ending
+
+    def _behind(self, lead: Lead, model: str) -> str:
+        gap = lead.gaps[model]
+        name = f"{model}, the next best," if model == lead.models[1] else model
+        if model in lead.equal:
+            return f"{name} has the same mean"
+        if isnan(gap.difference.mean):
+            return f"{name} has no case in common with it"
+        if gap.difference.mean < 0:
+            return f"{name} is {_points(_negative(gap.difference))} ahead of it on the cases that both have"
+        text = f"{name} is {_points(gap.difference)} behind"
+        if is_behind(gap, DICE):
+            return text
+        leaves_out_zero = gap.difference.low > 0
+        why = f" (p after correction: {p_text(gap.p_holm)})" if leaves_out_zero else ""
+        return f"{text} and cannot be told from it{why}"
+
+    def _cost(self, model: str, subsets: Sequence[Subset], complete: Subset) -> str:
+        """Say which subset has the lowest mean of a model, and how much that is below its complete or best case."""
+        means = {subset: self._interval(model, (subset,)).mean for subset in subsets}
+        if complete in means:
+            best, base = complete, f"with {self._all}"
+        else:
+            best = max(means, key=lambda subset: means[subset])
+            base = f"with {subset_name(best, self.values.modalities)}, its best"
+        worst = min((subset for subset in means if subset != best), key=lambda subset: means[subset])
+        name = subset_name(worst, self.values.modalities)
+        if means[worst] >= means[best]:
+            return f"No subset of {model} is worse than {base}: the lowest {self._score} is that of {name}."
+        cost = self.bootstrap.interval(self._of(model, (best,)) - self._of(model, (worst,)), self.owners)
+        return (
+            f"The worst subset of {model} is {name}: {interval_text(self._interval(model, (worst,)))}, "
+            f"{_points(cost)} less than {base}, {interval_text(self._interval(model, (best,)))}{_doubt(cost)}."
+        )
+
+    def _gain(self, model: str, subsets: Sequence[Subset], complete: Subset) -> str:
+        """Say how much the complete case is above the average over all subsets."""
+        of_complete = self._of(model, (complete,))  # cases x regions; of several subsets, those of a region together
+        gain = self.bootstrap.interval(of_complete.repeat(len(subsets), axis=1) - self._of(model, subsets), self.owners)
+        word, size = ("more", gain) if gain.mean >= 0 else ("less", _negative(gain))
+        score = interval_text(self._interval(model, (complete,)))
+        return (
+            f"With {self._all} it reaches {score}, {_points(size)} {word} than the average over "
+            f"{self._number(subsets)}{_doubt(gain)}."
+        )
+
+    @property
+    def _score(self) -> str:
+        return f"Dice of {self.region}" if self.members == (self.region,) else f"mean Dice of {_listed(self.members)}"
+
+    @property
+    def _all(self) -> str:
+        count = len(self.values.modalities)
+        return f"all {count} modalities" if count > 1 else "the only modality"
+
+    def _where(self, column: Column) -> str:
+        if len(column.subsets) == 1:
+            return f"With {subset_name(column.subsets[0], self.values.modalities)}"
+        return f"Over {self._number(column.subsets)}"
+
+    def _number(self, subsets: Sequence[Subset]) -> str:
+        is_all = len(subsets) == 2 ** len(self.values.modalities) - 1
+        return f"all {len(subsets)} subsets" if is_all else f"the {len(subsets)} scored subsets"
+
+    def _lead(self, subsets: Sequence[Subset]) -> Lead:
+        return self.leads[self.region, frozenset(subsets)]
+
+    def _of(self, model: str, subsets: Sequence[Subset]) -> NDArray[Any]:
+        return self.values.of(model, self.members, subsets)
+
+    def _interval(self, model: str, subsets: Sequence[Subset]) -> Interval:
+        return self.bootstrap.interval(self._of(model, subsets), self.owners)
+
+
+def _points(interval: Interval) -> str:
+    """Return a difference of Dice in percentage points, with its interval: ``"1.4 points (0.6 to 2.1)"``."""
+    mean, low, high = (shown(value, DICE, decimals=1) for value in (interval.mean, interval.low, interval.high))
+    text = f"{mean} point{'' if mean == '1.0' else 's'}"
+    return text if isnan(interval.low) else f"{text} ({low} to {high})"
+
+
+def _negative(interval: Interval) -> Interval:
+    """Return the interval of the difference taken the other way."""
+    return Interval(-interval.mean, -interval.high, -interval.low, interval.count)
+
+
+def _doubt(interval: Interval) -> str:
+    """Return what to add if the interval does not leave out 0."""
+    return ", an interval that includes 0" if interval.low <= 0 <= interval.high else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a list in words, ``"WT, TC and ET"``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -1,0 +1,106 @@
+"""The report's sections on voxels: how well volumes agree, and whether regions are found at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from nnunet_missingmod.evaluation.detection import Detection
+from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Interval
+from nnunet_missingmod.evaluation.report.section import Section, SectionTable
+from nnunet_missingmod.evaluation.report.text import interval_text, number_text
+from nnunet_missingmod.evaluation.volumes import VolumeAgreement
+
+
+def volume_section(found: Sequence[VolumeAgreement], *, shown_subsets: Sequence[str]) -> Section:
+    """Return bias and limits of agreement of volumes, or why there are none."""
+    title = "Do the volumes agree with the reference's?"
+    if not found:
+        why = (
+            "No volumes: the scores do not say how large a voxel is. Pictures of two axes have none, and files of "
+            "scores of earlier versions lack the column voxel_mm3; evaluate again to have it."
+        )
+        return Section("volumes", title, why)
+    models = list(dict.fromkeys(each.model for each in found))
+    by_row: dict[tuple[str, str], dict[str, VolumeAgreement]] = {}
+    for each in found:
+        if each.subset in shown_subsets:
+            by_row.setdefault((each.region, each.subset), {})[each.model] = each
+    body = tuple(
+        (
+            *row,
+            number_text(next(iter(of_row.values())).reference_ml, decimals=1),
+            *(_agreement_text(of_row[model]) if model in of_row else "n/a" for model in models),
+        )
+        for row, of_row in by_row.items()
+    )
+    text = (
+        "Predicted minus reference volume in mL, all cases, those with an empty reference among them: the mean (bias) "
+        f"with its 95 % interval (studentised, from {SKEWED_FROM} patients on), and after the semicolon the limits "
+        "between which 95 % of the differences lie if they are normal (Bland and Altman 1986). volumes.csv has every "
+        "subset and the intervals of the limits."
+    )
+    head = ("region", "subset", "reference (mL)", *models)
+    return Section("volumes", title, text, (SectionTable("Bias; limits of agreement (mL)", head, body),))
+
+
+def _agreement_text(each: VolumeAgreement) -> str:
+    bias = _ml_text(each.bias_ml, signed=True)
+    if isnan(each.lower_ml.mean):
+        return bias
+    ends = (number_text(limit.mean, signed=True, decimals=1) for limit in (each.lower_ml, each.upper_ml))
+    return f"{bias}; {' to '.join(ends)}"
+
+
+def _ml_text(interval: Interval, *, signed: bool = False) -> str:
+    mean, low, high = (
+        number_text(value, signed=signed, decimals=1) for value in (interval.mean, interval.low, interval.high)
+    )
+    return mean if isnan(interval.low) else f"{mean} ({low} to {high})"
+
+
+def detection_section(found: Sequence[Detection], *, shown_subsets: Sequence[str]) -> Section:
+    """Return F1 of presence of each region, and false positives where the reference is empty."""
+    models = list(dict.fromkeys(each.model for each in found))
+    by_row: dict[tuple[str, str], dict[str, Detection]] = {}
+    for each in found:
+        if each.subset in shown_subsets:
+            by_row.setdefault((each.region, each.subset), {})[each.model] = each
+
+    def body(cells: dict[tuple[str, str], dict[str, Detection]], kind: str) -> tuple[tuple[str, ...], ...]:
+        return tuple(
+            (
+                *row,
+                *(_cell(of_row[model], kind) if model in of_row else "n/a" for model in models),
+            )
+            for row, of_row in cells.items()
+        )
+
+    with_empty = {
+        row: of_row
+        for row, of_row in by_row.items()
+        if any(each.false_positives + each.true_negatives for each in of_row.values())
+    }
+    head = ("region", "subset", *models)
+    tables = [SectionTable("F1 of presence (%)", head, body(by_row, "f1"))]
+    if with_empty:
+        tables.append(
+            SectionTable(
+                "Of cases whose reference is empty, the share with a prediction (%); mean predicted volume (mL)",
+                head,
+                body(with_empty, "empty"),
+            )
+        )
+    text = (
+        "A region is present if it has a voxel. F1 = 2 TP / (2 TP + FP + FN) counts cases, with its 95 % interval over "
+        "patients (Wilson's). Where the reference is empty, every predicted voxel is a false positive. detection.csv "
+        "has the counts of every subset."
+    )
+    return Section("detection", "Are the regions found, and only where they are?", text, tuple(tables))
+
+
+def _cell(each: Detection, kind: str) -> str:
+    if kind == "f1":
+        return interval_text(each.f1)
+    share = interval_text(each.false_positive_share)
+    return share if isnan(each.false_positive_ml.mean) else f"{share}; {_ml_text(each.false_positive_ml)} mL"

@@ -1,0 +1,125 @@
+"""Predicted volumes against reference volumes in mL: bias and limits of agreement (Bland and Altman 1986)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan, sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, patient_numbers
+from nnunet_missingmod.evaluation.score_grid import ScoreGrid
+from nnunet_missingmod.modalities import subset_name
+
+MM3_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class VolumeAgreement:
+    """How well a model's volumes of a region agree with the reference's for one subset, in mL.
+
+    ``bias`` is the mean of predicted minus reference volume. Between ``lower`` and ``upper`` lie 95 % of the
+    differences if they are normal; see `limits_of_agreement`.
+    """
+
+    model: str
+    region: str
+    subset: str
+    reference_ml: float
+    bias_ml: Interval
+    lower_ml: Interval
+    upper_ml: Interval
+
+
+def volume_agreements(
+    grid: ScoreGrid, *, bootstrap: Bootstrap, patients: Mapping[str, str] | None = None
+) -> list[VolumeAgreement]:
+    """Return the agreement of every model, region and subset with any case; none if no row has a voxel volume.
+
+    Volumes of several runs of a case are averaged first. Cases whose reference is empty count: their difference is the
+    volume that was made up.
+    """
+    voxel_ml = np.array([row.voxel_mm3 for row in grid.rows]) / MM3_PER_ML
+    reference = grid.mean(voxel_ml * [row.reference_voxels for row in grid.rows])
+    difference = grid.mean(voxel_ml * [row.predicted_voxels for row in grid.rows]) - reference
+    owners = grid.owners(patients)
+    found = []
+    places = [
+        place
+        for place in np.ndindex(len(grid.models), len(grid.regions), len(grid.subsets))
+        if not np.isnan(difference[place[0], place[1], :, place[2]]).all()
+    ]
+    arrays = [difference[model, region, :, subset, None] for model, region, subset in places]
+    biases = bootstrap.intervals(arrays, owners, skewed=True)
+    for (model, region, subset), array, bias in zip(places, arrays, biases, strict=True):
+        lower, upper = limits_of_agreement(array[:, 0], owners, confidence=bootstrap.confidence)
+        found.append(
+            VolumeAgreement(
+                model=grid.models[model],
+                region=grid.regions[region],
+                subset=subset_name(grid.subsets[subset], grid.modalities),
+                reference_ml=float(np.nanmean(reference[model, region, :, subset])),
+                bias_ml=bias,
+                lower_ml=lower,
+                upper_ml=upper,
+            )
+        )
+    return found
+
+
+def limits_of_agreement(
+    differences: NDArray[Any], patients: Sequence[Hashable] | None = None, *, confidence: float = 0.95
+) -> tuple[Interval, Interval]:
+    """Return the lower and the upper limit of agreement, ``mean -+ 1.96 s``, each with its interval.
+
+    s is the standard deviation of the differences. With several cases of a patient it is ``sqrt(between + within)``,
+    the two components of variance of a one-way analysis of variance (Bland and Altman 2007, section 3): differences of
+    one patient are alike, and their plain standard deviation is too small. The interval of a limit is ``-+ t s sqrt(1 /
+    n + 1.96^2 / (2 (n - 1)))`` with n the number of patients and t Student's quantile of n - 1 degrees of freedom
+    (Bland and Altman 1999, section 3; in 1986 they gave its approximation ``t s sqrt(3 / n)``).
+
+    Notes:
+        Both assume normal differences, whose spread does not grow with the volume: few large errors make the limits
+        wider than most differences are.
+
+    Args:
+        differences: of each case; NaN is left out.
+        patients: the patient of each case, by default the case itself.
+    """
+    from scipy.special import stdtrit
+
+    defined = ~np.isnan(differences)
+    values = np.asarray(differences, np.float64)[defined]
+    owners = list(range(len(differences))) if patients is None else list(patients)
+    numbers = patient_numbers([owner for owner, keep in zip(owners, defined, strict=True) if keep])
+    if not len(values):
+        return (Interval(nan, nan, nan, 0),) * 2
+    number = int(numbers.max()) + 1
+    mean = float(values.mean())
+    if number < 2:
+        return (Interval(nan, nan, nan, len(values)),) * 2
+    spread = sqrt(_total_variance(values, numbers))
+    z = NormalDist().inv_cdf(0.975)
+    quantile = float(stdtrit(number - 1, (1 + confidence) / 2))
+    half = quantile * spread * sqrt(1 / number + z * z / (2 * (number - 1)))
+    lower, upper = mean - z * spread, mean + z * spread
+    return (
+        Interval(lower, lower - half, lower + half, len(values)),
+        Interval(upper, upper - half, upper + half, len(values)),
+    )
+
+
+def _total_variance(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> float:
+    """Return the variance between patients plus that within them; the plain variance with one value per patient."""
+    counts = np.bincount(numbers)
+    if (counts == 1).all():
+        return float(values.var(ddof=1))
+    means = np.bincount(numbers, values) / counts
+    within = float(np.square(values - means[numbers]).sum()) / (len(values) - len(counts))
+    between_squares = float((counts * np.square(means - values.mean())).sum()) / (len(counts) - 1)
+    size = (len(values) - float(np.square(counts).sum()) / len(values)) / (len(counts) - 1)
+    return max((between_squares - within) / size, 0.0) + within

@@ -1,0 +1,42 @@
+"""nnU-Net's models: one that fails while it predicts ends no other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nnunet_missingmod.benchmarking import own_models as module
+from nnunet_missingmod.cli import main
+
+
+@pytest.fixture
+def tiny(two_fold_dataset):
+    return two_fold_dataset
+
+
+@pytest.fixture
+def folder(tiny, make_model):
+    return make_model(tiny, "nnUNetTrainerSharedBackbone", folds=(0, 1))
+
+
+def evaluate(*arguments):
+    return main(["evaluate", *map(str, arguments), "--device", "cpu", "--disable_tta"])
+
+
+def test_what_goes_wrong_later_in_a_model_ends_no_other(tiny, folder, make_model, tmp_path, capsys, numbers_only):
+    stock = make_model(tiny, "nnUNetTrainer", folds=(0,))
+    opened = module.open_model_folder
+    calls = []
+
+    def open_model_folder(path, **more):
+        calls.append(path)
+        if len(calls) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory") if path == stock else ValueError("unexpected")
+        return opened(path, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "open_model_folder", open_model_folder)
+        assert evaluate(stock, folder, "-o", tmp_path / "out", "--subsets", "full", "-f", "0") == 1
+    error = capsys.readouterr().err
+    assert "2 failed:\n  nnUNetTrainer, fold 0: CUDA out of memory" in error
+    assert "Nothing could be scored" not in error
