@@ -47,12 +47,14 @@ class EvaluationSet:
         cases: the cases that can be evaluated.
         refused: {case: reason} of the cases that cannot be evaluated.
         notes: what the reader of the scores should know of these cases, in sentences.
+        seen: cases with the names of cases that the model was trained on.
     """
 
     folds: tuple[Fold, ...]
     cases: list[EvaluationCase]
     refused: dict[str, str]
     notes: tuple[str, ...] = ()
+    seen: frozenset[str] = frozenset()
 
     @property
     def names(self) -> list[str]:
@@ -132,7 +134,7 @@ def test_set(
             f"It is not known which cases fold {', '.join(map(str, unknown))} was trained on, and so not checked that "
             "none of these is among them."
         )
-    return replace(of_folder, folds=chosen, notes=tuple(notes))
+    return replace(of_folder, folds=chosen, notes=tuple(notes), seen=frozenset(seen))
 
 
 def folder_set(images: Path, references: Path, modalities: Sequence[str], file_ending: str) -> EvaluationSet:

@@ -11,6 +11,7 @@ from nnunet_missingmod.benchmarking.own_models import check_models, predict_mode
 from nnunet_missingmod.benchmarking.parts import (
     Part,
     ReportOptions,
+    Rows,
     Shared,
     join,
     read_parts,
@@ -25,13 +26,16 @@ from nnunet_missingmod.benchmarking.request import Request, refuse_output_within
 from nnunet_missingmod.benchmarking.score_store import FOLDER as SCORED
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
 from nnunet_missingmod.benchmarking.task import Task
+from nnunet_missingmod.benchmarking.uncertainty import agreement_rows
 from nnunet_missingmod.errors import FailedError, UsageError
-from nnunet_missingmod.evaluation.scores import ScoreRow, write_scores
+from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, write_agreement
+from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.modalities import ALL, SUBSET_WORDS, Subset, choose_subsets, subset_name
 from nnunet_missingmod.storage import check_output
 from nnunet_missingmod.workers import Workers
 
 SCORES = "scores.csv"
+AGREEMENT = "agreement.csv"
 
 # Of more, every subset is predicted only where that is asked for: 255 subsets of 8, twice as many of each more.
 _MOST_MODALITIES_OF_EVERY_SUBSET = 8
@@ -106,9 +110,11 @@ def evaluate(request: Request) -> Outcome:
         f"{each.model}, case {each.case} with {subset_name(each.subset, task.modalities)}: {why}"
         for each, why in scored.failed.items()
     ]
-    rows = [row for prediction in progress.predictions for row in scored.rows.get(prediction, ())]
-    rows += [row for of_model in progress.rows.values() for row in of_model]
-    if not rows and not progress.failures and request.parts == 1:
+    scores = [row for prediction in progress.predictions for row in scored.rows.get(prediction, ())]
+    scores += [row for of_model in progress.rows.values() for row in of_model]
+    agreed = {FOLDS: progress.fold_agreement, SUBSETS: scored.agreement}
+    rows = Rows(scores, agreement_rows(agreed, task, [each for each in progress.predictions if each in scored.rows]))
+    if not scores and not progress.failures and request.parts == 1:
         raise FailedError("Nothing could be scored: no case has the modalities of any subset that was asked for.")
     if request.part == 0:
         save_latents(find_latents(request, progress.sets), request.output, [model.name for model in request.models])
@@ -182,6 +188,15 @@ def _started(
             }
             for model, found in progress.found.items()
         },
+        folds_together={
+            model.name: tuple(sorted({len(each.folds) for each in progress.sets.get(model.name, ()) if each.cases}))
+            for model in request.models
+        },
+        seen={
+            model: tuple(case for case in names if any(case in each.seen for each in of_model))
+            for model, of_model in progress.sets.items()
+            if any(each.seen for each in of_model)
+        },
     )
 
 
@@ -226,13 +241,14 @@ def _take_outside(task: Task, subsets: Sequence[Subset], progress: Progress) -> 
                 ]
 
 
-def _publish(parts: Sequence[tuple[Part, list[ScoreRow]]], output: Path) -> Outcome:
-    """Join parts and write scores, report and cards."""
+def _publish(parts: Sequence[tuple[Part, Rows]], output: Path) -> Outcome:
+    """Join parts and write scores, agreement, report and cards."""
     evaluation, rows = join(parts)
     failures = list(evaluation.failures)
-    if not rows:
+    if not rows.scores:
         return Outcome(["Nothing could be scored."], failures)
-    write_scores(rows, output / SCORES)
+    write_scores(rows.scores, output / SCORES)
+    write_agreement(rows.agreement, output / AGREEMENT)
     summary = write_evaluation(evaluation, rows, output, failures)
     return Outcome(summary, failures)
 

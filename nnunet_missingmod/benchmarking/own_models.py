@@ -101,12 +101,13 @@ def predict_models(
                     continue
                 progress.weights.setdefault(model.name, {}).update(opened.fold_fingerprints)
                 progress.failures += [f"{model.name}, case {case}: {why}" for case, why in predicted.failed.items()]
-                progress.predictions += [
-                    ToScore(model.name, each.fold_name, case, subset, predicted.files[case, subset])
-                    for case in sorted(case.case for case in each.cases)
-                    for subset in subsets
-                    if (case, subset) in predicted.files
-                ]
+                for case in sorted(case.case for case in each.cases):
+                    for subset in subsets:
+                        if (case, subset) in predicted.files:
+                            found = ToScore(model.name, each.fold_name, case, subset, predicted.files[case, subset])
+                            progress.predictions.append(found)
+                            if (case, subset) in predicted.fold_agreement:
+                                progress.fold_agreement[found] = predicted.fold_agreement[case, subset]
 
 
 def _expect_more(bar: tqdm[Any], predictions: int) -> None:

@@ -1,7 +1,8 @@
 """An evaluation in parts, which share its cases: what each leaves in the folder, and how they are joined.
 
-Each part, such as one job of an array, writes files of its own: ``parts/part_0_of_4.csv`` with its scores, and a JSON
-file beside it with everything else that the report needs. A whole evaluation is one part of one. The report is made
+Each part, such as one job of an array, writes files of its own: ``parts/part_0_of_4.csv`` with its scores,
+``part_0_of_4_agreement.csv`` with how well its predictions agree, and a JSON file with everything else that the report
+needs. A whole evaluation is one part of one. The report is made
 from these files alone, with no model and no prediction scored again.
 """
 
@@ -12,10 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError, listed
+from nnunet_missingmod.evaluation.agreement import KINDS, AgreementRow, read_agreement, write_agreement
 from nnunet_missingmod.evaluation.conventions import AUTO
 from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores, write_scores
 from nnunet_missingmod.modalities import Subset, choose_subset, subset_name
@@ -87,6 +89,8 @@ class Part:
         files: {case: (an image, its reference)} of the cases of this part that could be scored.
         predictions: {model from outside: {case: {subset name: file}}}.
         weights: {model: {fold: fingerprint}}.
+        folds_together: {model: how many folds predicted a case together}, in ascending order if that differs.
+        seen: {model: cases of this part that it may have been trained on}.
         failures: a line on everything that failed.
         finished: whether it came to its end.
     """
@@ -102,8 +106,17 @@ class Part:
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     predictions: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    folds_together: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    seen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     finished: bool = False
+
+
+class Rows(NamedTuple):
+    """What was measured: scores, and how well the predictions of a case agree."""
+
+    scores: list[ScoreRow]
+    agreement: list[AgreementRow]
 
 
 def share_of(cases: Sequence[str], number: int, of: int) -> tuple[str, ...]:
@@ -111,11 +124,12 @@ def share_of(cases: Sequence[str], number: int, of: int) -> tuple[str, ...]:
     return tuple(cases[number::of])
 
 
-def write_part(part: Part, output: Path, rows: Sequence[ScoreRow] | None = None) -> None:
-    """Write what a part leaves, its scores first; without ``rows`` it has only started, and earlier scores stay."""
+def write_part(part: Part, output: Path, rows: Rows | None = None) -> None:
+    """Write what a part leaves, its rows first; without ``rows`` it has only started, and earlier ones stay."""
     stem = output / FOLDER / f"part_{part.number}_of_{part.of}"
     if rows is not None:
-        write_scores(rows, stem.with_suffix(".csv"))
+        write_scores(rows.scores, stem.with_suffix(".csv"))
+        write_agreement(rows.agreement, _agreement_file(stem))
     content = asdict(part)
     content["shared"]["subsets"] = [list(subset) for subset in part.shared.subsets]
     names = part.shared.task.modalities
@@ -125,8 +139,12 @@ def write_part(part: Part, output: Path, rows: Sequence[ScoreRow] | None = None)
     write_text(stem.with_suffix(".json"), json.dumps({"format": _FORMAT, **content}, indent=1))
 
 
-def read_parts(output: Path, of: int | None = None) -> list[tuple[Part, list[ScoreRow]]]:
-    """Return the parts in a folder with their scores; those of one that has not finished are none.
+def _agreement_file(of_part: Path) -> Path:
+    return of_part.with_name(f"{of_part.stem}_agreement.csv")
+
+
+def read_parts(output: Path, of: int | None = None) -> list[tuple[Part, Rows]]:
+    """Return the parts in a folder with their rows; those of one that has not finished are none.
 
     Args:
         output: of the evaluation.
@@ -155,15 +173,18 @@ def read_parts(output: Path, of: int | None = None) -> list[tuple[Part, list[Sco
     for file in files:
         try:
             part = _part_of(read_json_object(file))
-            parts.append((part, read_scores(file.with_suffix(".csv")) if part.finished else []))
+            rows = Rows([], [])
+            if part.finished:
+                rows = Rows(read_scores(file.with_suffix(".csv")), read_agreement(_agreement_file(file)))
+            parts.append((part, rows))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise UsageError(f"{file} or its scores cannot be read: {reason}. Run this part again.") from error
     return sorted(parts, key=lambda each: each[0].number)
 
 
-def join(parts: Sequence[tuple[Part, list[ScoreRow]]]) -> tuple[Part, list[ScoreRow]]:
-    """Return the parts of an evaluation as one, and its scores; its failures say what is missing, too.
+def join(parts: Sequence[tuple[Part, Rows]]) -> tuple[Part, Rows]:
+    """Return the parts of an evaluation as one, and its rows; its failures say what is missing, too.
 
     Raises:
         UsageError: the parts are not those of one evaluation.
@@ -200,13 +221,31 @@ def join(parts: Sequence[tuple[Part, list[ScoreRow]]]) -> tuple[Part, list[Score
         files={case: files for part, _ in finished for case, files in part.files.items()},
         predictions=_merged(part.predictions for part, _ in finished),
         weights=weights,
+        folds_together=_united(part.folds_together for part, _ in finished),
+        seen=_united(part.seen for part, _ in finished),
         failures=tuple(failures),
         finished=len(finished) == first.of,
     )
     # As if one call had scored them all: by model, then by case.
     order = {model: position for position, model in enumerate([*first.shared.models, *first.shared.outside])}
-    rows = [row for _, of_part in finished for row in of_part]
-    return joined, sorted(rows, key=lambda row: (order.get(row.model, len(order)), row.fold, row.case))
+
+    def place(row: ScoreRow | AgreementRow) -> tuple[int, str, str]:
+        return order.get(row.model, len(order)), row.fold, row.case
+
+    scores = [row for _, of_part in finished for row in of_part.scores]
+    agreement = [row for _, of_part in finished for row in of_part.agreement]
+    return joined, Rows(
+        sorted(scores, key=place), sorted(agreement, key=lambda row: (KINDS.index(row.kind), *place(row)))
+    )
+
+
+def _united(parts: Iterable[Mapping[str, Iterable[Any]]]) -> dict[str, tuple[Any, ...]]:
+    """Return for each model what any part has, each once and in ascending order."""
+    united: dict[str, set[Any]] = {}
+    for part in parts:
+        for model, values in part.items():
+            united.setdefault(model, set()).update(values)
+    return {model: tuple(sorted(values)) for model, values in united.items()}
 
 
 def _merged(
@@ -277,6 +316,8 @@ def _part_of(content: Mapping[str, Any]) -> Part:
             ),
             "cases": tuple(values["cases"]),
             "files": {case: tuple(files) for case, files in values["files"].items()},
+            "folds_together": {model: tuple(each) for model, each in values.get("folds_together", {}).items()},
+            "seen": {model: tuple(each) for model, each in values.get("seen", {}).items()},
             "failures": tuple(values["failures"]),
         }
     )

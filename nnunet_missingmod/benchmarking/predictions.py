@@ -25,11 +25,13 @@ from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
 from nnunet_missingmod.benchmarking.preparation import PreparedCase, prepare_case
 from nnunet_missingmod.benchmarking.store import Origin, PredictionStore
 from nnunet_missingmod.cases.image_file import spacing_file
+from nnunet_missingmod.evaluation.agreement import Agreement, pairwise_agreement
+from nnunet_missingmod.evaluation.conventions import evaluated_regions
 from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
 from nnunet_missingmod.inference.prediction import check_finite
-from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 from nnunet_missingmod.workers import Workers
 
@@ -51,11 +53,13 @@ class Predicted(NamedTuple):
         model: the fingerprint of the model, and those of the stages before it.
         files: {(case, subset): prediction}.
         failed: {case: reason}.
+        fold_agreement: {(case, subset): how well the folds agree}, if there are several.
     """
 
     model: str
     files: dict[tuple[str, Subset], Path]
     failed: dict[str, str]
+    fold_agreement: dict[tuple[str, Subset], Agreement]
 
 
 class _Task(NamedTuple):
@@ -69,6 +73,7 @@ class _InFlight(NamedTuple):
     task: _Task
     present: tuple[str, ...]
     exports: list[tuple[Subset, Future[None]]]
+    fold_agreement: dict[Subset, Agreement]
 
 
 def predict_set(
@@ -93,7 +98,7 @@ def predict_set(
         previous: in a cascade, the previous stage's predictions of the same cases and subsets.
     """
     made_by = model.fingerprint if previous is None else f"{model.fingerprint} after {previous.model}"
-    predicted = Predicted(made_by, {}, {})
+    predicted = Predicted(made_by, {}, {}, {})
     tasks: list[_Task] = []
     for case in cases.cases:
         if previous is not None and case.case in previous.failed:
@@ -112,6 +117,10 @@ def predict_set(
             wanted = [subset for subset in wanted if (case.case, subset) in previous.files]
         usable = store.usable(case.case, origin, wanted)
         predicted.files.update(_files(store, case.case, usable))
+        agreed = store.fold_agreement(case.case, origin)
+        for subset in usable:
+            if (name := subset_name(subset, store.names)) in agreed:
+                predicted.fold_agreement[case.case, subset] = agreed[name]
         left = [subset for subset in wanted if subset not in usable]
         on_progress(len(subsets) - len(left))
         if left:
@@ -134,11 +143,12 @@ def predict_set(
             for _, export in job.exports:
                 export.result()
             done = [subset for subset, _ in job.exports]
-            store.record(case, job.task.origin, done, present=job.present)
+            store.record(case, job.task.origin, done, present=job.present, fold_agreement=job.fold_agreement)
         except Exception as error:  # file systems and image libraries raise many kinds of errors
             predicted.failed[case] = reason(error)
         else:
             predicted.files.update(_files(store, case, done))
+            predicted.fold_agreement.update({(case, subset): each for subset, each in job.fold_agreement.items()})
         on_progress(len(job.task.subsets))
 
     with _repeatable():
@@ -215,15 +225,19 @@ def _predict_case(
     without_weights = replace(model, weights=())
     num_threads = torch.get_num_threads() if workers.at_once == 1 else 1
     exports: list[tuple[Subset, Future[None]]] = []
+    agreement: dict[Subset, Agreement] = {}
+    regions = evaluated_regions(model.dataset_json)
     for group in prepared.groups:
         data = torch.from_numpy(group.data(len(model.modalities)))
         for subset, logits in predictor.predict_logits_of_subsets(data, group.subsets):
             target = store.file(task.case.case, subset)
             check_finite(logits, task.case.case)
+            if len(model.folds) > 1:
+                agreement[subset] = pairwise_agreement(predictor.fold_labels[subset], regions)
             exports.append(
                 (subset, workers.submit(export, logits.numpy(), group.properties, without_weights, target, num_threads))
             )
-    return _InFlight(task, prepared.present, exports)
+    return _InFlight(task, prepared.present, exports, agreement)
 
 
 def _origin(made_by: str, model: ModelFolder, case: EvaluationCase, settings: PredictionSettings) -> Origin:

@@ -23,6 +23,7 @@ from nnunet_missingmod.benchmarking.task import Task, common_task, task_of
 from nnunet_missingmod.cases.dataset import DatasetError, find_dataset, read_dataset_json
 from nnunet_missingmod.cases.inspection import reader_of
 from nnunet_missingmod.errors import UsageError, listed
+from nnunet_missingmod.evaluation.agreement import Agreement
 from nnunet_missingmod.evaluation.per_subject import read_per_subject
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.inference.model_files import ModelFolderError, read_model_json
@@ -49,6 +50,7 @@ class Progress:
         rows: the scores of models of which there are scores alone.
         references: that were checked.
         predictions: that are to be scored.
+        fold_agreement: of these, where several folds predicted together.
         weights: {model: {fold: fingerprint}}.
         failures: a line on everything that failed.
     """
@@ -59,6 +61,7 @@ class Progress:
     rows: dict[str, list[ScoreRow]] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     predictions: list[ToScore] = field(default_factory=list)
+    fold_agreement: dict[ToScore, Agreement] = field(default_factory=dict)
     weights: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 

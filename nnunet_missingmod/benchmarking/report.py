@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.latents import saved_latents
-from nnunet_missingmod.benchmarking.parts import Part
+from nnunet_missingmod.benchmarking.parts import Part, Rows
+from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.benchmarking.task import Task
+from nnunet_missingmod.benchmarking.uncertainty import calibrated, measure
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, choose_convention
 from nnunet_missingmod.evaluation.label_maps import relabelled
@@ -31,6 +33,7 @@ from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report.folder import write_report
 from nnunet_missingmod.evaluation.report.model_questions import in_short
 from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
+from nnunet_missingmod.evaluation.report.reliability import Measured, reliability_section
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow
@@ -46,19 +49,19 @@ PER_SUBJECT = "per_subject.csv"
 PREDICTIONS = "predictions"
 
 
-def write_evaluation(evaluation: Part, rows: Sequence[ScoreRow], output: Path, failures: list[str]) -> list[str]:
+def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: list[str]) -> list[str]:
     """Write the report and the cards, and return the lines that tell the user the result and the report's path.
 
     Args:
         evaluation: its parts joined.
-        rows: the scores.
+        measured: its scores, and how well the predictions of a case agree.
         output: its folder.
         failures: one message for each failure so far; cards that cannot be written are added.
 
     Raises:
         ValueError: a case names no patient.
     """
-    shared, options = evaluation.shared, evaluation.options
+    shared, options, rows = evaluation.shared, evaluation.options, measured.scores
     task = shared.task
     convention, _ = choose_convention(options.convention, task.regions)
     patients = None if options.patients is None else name_patients(shared.cases, compile_pattern(options.patients))
@@ -80,6 +83,17 @@ def write_evaluation(evaluation: Part, rows: Sequence[ScoreRow], output: Path, f
     }
     pairs = [(model, baseline) for model in scored if model != baseline]
     write_per_subject(rows, output / PER_SUBJECT, convention=convention)
+    uncertainty = {
+        model: measure(
+            [row for row in rows if row.model == model],
+            [row for row in measured.agreement if row.model == model],
+            convention=convention,
+            patients=patients,
+            leave_out=evaluation.seen.get(model, ()),
+        )
+        for model in scored
+    }
+    of_cases = reliability_section(uncertainty, output)
     page = write_report(
         rows,
         output,
@@ -91,6 +105,7 @@ def write_evaluation(evaluation: Part, rows: Sequence[ScoreRow], output: Path, f
         prevalence=options.prevalence,
         pictures=draw_cases(evaluation, rows, output, convention),
         latents=saved_latents(output, [model for model in shared.models if model in scored]),
+        sections=[of_cases] if of_cases else [],
         provenance=provenance,
         failures=failures,
         margin=options.margin,
@@ -98,7 +113,7 @@ def write_evaluation(evaluation: Part, rows: Sequence[ScoreRow], output: Path, f
     if len(shared.subsets) < 2 ** len(task.modalities) - 1:
         logger.info("No model card: it needs all subsets.")
     elif evaluation.finished:
-        failures += _write_cards(evaluation, rows, provenance, patients, convention)
+        failures += _write_cards(evaluation, rows, provenance, patients, convention, uncertainty)
     else:
         logger.info("No model card: it needs all parts.")
     values = pool(rows, modalities=task.modalities, convention=convention)
@@ -123,6 +138,7 @@ def _write_cards(
     provenance: Mapping[str, str],
     patients: Mapping[str, str] | None,
     convention: Convention,
+    uncertainty: Mapping[str, Mapping[str, Measured]],
 ) -> list[str]:
     """Write a card into each model's folder; return one message for each that could not be written."""
     problems = []
@@ -139,6 +155,12 @@ def _write_cards(
                 **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
                 "weights": dict(evaluation.weights[model]),
             },
+            uncertainty=calibrated(
+                uncertainty[model],
+                evaluation.folds_together.get(model, ()),
+                PredictionSettings(**evaluation.shared.settings),
+                regions=list(evaluation.shared.task.regions),
+            ),
         )
         path = Path(folder) / FILE_NAME
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,10 @@ from tqdm import tqdm
 
 from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.references import Reference, read_labels
-from nnunet_missingmod.benchmarking.score_store import Scores, ScoreStore
+from nnunet_missingmod.benchmarking.score_store import Scores, ScoreStore, Stored
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import listed
+from nnunet_missingmod.evaluation.agreement import Agreement, CroppedLabels, agreement_with, comparable
 from nnunet_missingmod.evaluation.label_maps import LabelFile, relabelled
 from nnunet_missingmod.evaluation.scores import ScoreRow, score_rows
 from nnunet_missingmod.evaluation.scoring import score_files
@@ -37,10 +37,14 @@ class ToScore(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The rows of each prediction that could be scored, and why the others could not be."""
+    """The rows of each prediction that could be scored, why the others could not be, and how far they agree.
+
+    ``agreement`` is that of each prediction with those from one modality less, where all of these could be read.
+    """
 
     rows: dict[ToScore, list[ScoreRow]]
     failed: dict[ToScore, str]
+    agreement: dict[ToScore, Agreement]
 
 
 def score_all(
@@ -69,14 +73,15 @@ def score_all(
         score_case,
         ((of_case, references[case], task, label_map, tolerance_mm, store) for case, of_case in by_case.items()),
     )
-    scored = Scored({}, {})
+    scored = Scored({}, {}, {})
     for of_case, future in zip(tqdm(by_case.values(), "scoring", disable=None), scoring, strict=True):
         try:
             of_this = future.result()
         except Exception as error:  # a worker that was killed, or a label map that no one thought of
-            of_this = Scored({}, dict.fromkeys(of_case, str(error) or type(error).__name__))
+            of_this = Scored({}, dict.fromkeys(of_case, str(error) or type(error).__name__), {})
         scored.rows.update(of_this.rows)
         scored.failed.update(of_this.failed)
+        scored.agreement.update(of_this.agreement)
     return scored
 
 
@@ -90,16 +95,24 @@ def score_case(
 ) -> Scored:
     """Score the predictions of one case against its reference, all read by the dataset's reader.
 
-    What ``store`` has already is not scored again, and what is scored is added to it.
+    What ``store`` has already is not scored or compared again, and what is new is added to it.
     """
     case = predictions[0].case
+    outside = {each.file for each in predictions if each.is_outside}
+    kept: dict[Path, CroppedLabels] = {}
+
+    def read(file: Path) -> LabelFile:
+        found = read_labels(file, reader_name=task.reader, reference=reference)
+        if file in outside:
+            found = _checked(found, file, task, label_map)
+        kept[file] = CroppedLabels.of(found.labels)
+        return found
+
     known = _Known(case, reference, task, label_map, tolerance_mm, store)
     scores = {each: found for each in predictions if (found := known.scores(each)) is not None}
     left = [each for each in predictions if each not in scores]
     refused: dict[ToScore, str] = {}
     if left:
-        read = partial(read_labels, reader_name=task.reader, reference=reference)
-        outside = {each.file for each in left if each.is_outside}
         of_case = score_files(
             {each: each.file for each in left},
             reference.file,
@@ -107,12 +120,26 @@ def score_case(
             case=case,
             ignore_label=task.ignore_label,
             tolerance_mm=tolerance_mm,
-            read=lambda file: _checked(read(file), file, task, label_map) if file in outside else read(file),
+            read=read,
             new_labels=label_map,
         )
         scores |= of_case.scores
         refused = of_case.refused
-        known.add(of_case.scores)
+        known.add_scores(of_case.scores)
+
+    def labels(file: Path) -> CroppedLabels:
+        if file not in kept:
+            read(file)
+        return kept[file]
+
+    agreement: dict[ToScore, Agreement] = {}
+    for each, others in _compared([each for each in predictions if each in scores]).items():
+        of_regions = known.agreement(each, others)
+        if of_regions is None:
+            of_regions = agreement_with(labels(each.file), [labels(other.file) for other in others], task.regions)
+            known.add_agreement(each, others, of_regions)
+        agreement[each] = of_regions
+    known.write()
     rows = {
         each: score_rows(
             scores[each],
@@ -125,7 +152,19 @@ def score_case(
         for each in predictions
         if each in scores
     }
-    return Scored(rows, refused)
+    return Scored(rows, refused, agreement)
+
+
+def _compared(predictions: Sequence[ToScore]) -> dict[ToScore, list[ToScore]]:
+    """Return the predictions of one case, each with those of the same run from one modality less, if all are there."""
+    of_run: defaultdict[tuple[str, str], dict[Subset, ToScore]] = defaultdict(dict)
+    for each in predictions:
+        of_run[each.model, each.fold][each.subset] = each
+    return {
+        run[subset]: [run[less] for less in others]
+        for run in of_run.values()
+        for subset, others in comparable(run).items()
+    }
 
 
 def _checked(found: LabelFile, file: Path, task: Task, label_map: Mapping[int, int]) -> LabelFile:
@@ -153,7 +192,7 @@ def _content(file: Path) -> str:
 
 
 class _Known:
-    """The scores of one case that are stored, of every model."""
+    """The scores and agreement of one case that are stored, of every model."""
 
     def __init__(
         self,
@@ -165,7 +204,8 @@ class _Known:
         folder: Path | None,
     ) -> None:
         self._case, self._folder, grid = case, folder, reference.grid
-        self._stored: dict[str, dict[str, Scores]] = {}
+        self._stored: dict[str, Stored] = {}
+        self._grown: set[str] = set()
         self._fingerprints: dict[Path, str] = {}
         try:
             self._origin: dict[str, Any] | None = {
@@ -198,12 +238,38 @@ class _Known:
         except OSError:  # as before
             return None
         self._fingerprints[prediction.file] = key
-        return self._stored[prediction.model].get(key)
+        return self._stored[prediction.model].scores.get(key)
 
-    def add(self, scores: Mapping[ToScore, Scores]) -> None:
-        """Store the scores of predictions beside those that are there."""
+    def add_scores(self, scores: Mapping[ToScore, Scores]) -> None:
+        """Keep the scores of predictions beside those that are there."""
+        for each, of_regions in scores.items():
+            if each.file in self._fingerprints:
+                self._stored[each.model].scores[self._fingerprints[each.file]] = of_regions
+                self._grown.add(each.model)
+
+    def agreement(self, prediction: ToScore, others: Sequence[ToScore]) -> Agreement | None:
+        """Return how far a prediction agrees with others, or None if it is not known."""
+        key = self._key(prediction, others)
+        return None if key is None else self._stored[prediction.model].agreement.get(key)
+
+    def add_agreement(self, prediction: ToScore, others: Sequence[ToScore], agreement: Agreement) -> None:
+        """Keep how far a prediction agrees with others."""
+        key = self._key(prediction, others)
+        if key is not None:
+            self._stored[prediction.model].agreement[key] = agreement
+            self._grown.add(prediction.model)
+
+    def _key(self, prediction: ToScore, others: Sequence[ToScore]) -> str | None:
+        """Return a fingerprint of a prediction and those that it is compared with, or None if one of them has none."""
+        if not all(each.file in self._fingerprints for each in (prediction, *others)):
+            return None
+        return fingerprint(
+            self._fingerprints[prediction.file], sorted(self._fingerprints[each.file] for each in others)
+        )
+
+    def write(self) -> None:
+        """Store what is new."""
         if self._folder is None or self._origin is None:
             return
-        for model in dict.fromkeys(each.model for each in scores):
-            found = {self._fingerprints[each.file]: of for each, of in scores.items() if each.model == model}
-            ScoreStore(self._folder / model).write(self._case, self._origin, self._stored[model] | found)
+        for model in sorted(self._grown):
+            ScoreStore(self._folder / model).write(self._case, self._origin, self._stored[model])

@@ -64,14 +64,33 @@ class PredictionStore:
         record = self._read(case)
         return tuple(record["present"]) if record.get("origin") == origin.as_json() else None
 
-    def record(self, case: str, origin: Origin, done: Sequence[Subset], *, present: Sequence[str]) -> None:
+    def fold_agreement(self, case: str, origin: Origin) -> dict[str, dict[str, float]]:
+        """Return {name of a subset: {region: agreement of the folds}} of predictions of this origin, where known."""
+        record = self._read(case)
+        known = record.get("fold_agreement") if record.get("origin") == origin.as_json() else None
+        return known if isinstance(known, dict) else {}
+
+    def record(
+        self,
+        case: str,
+        origin: Origin,
+        done: Sequence[Subset],
+        *,
+        present: Sequence[str],
+        fold_agreement: Mapping[Subset, Mapping[str, float]] | None = None,
+    ) -> None:
         """Record that the predictions of these subsets are complete, and keep the records of earlier ones.
 
         Args:
             present: names of the modalities that the case has.
+            fold_agreement: of these subsets, if several folds predicted.
         """
         earlier = self._read(case)
         known = earlier.get("predictions", {}) if earlier.get("origin") == origin.as_json() else {}
+        agreement = {
+            **self.fold_agreement(case, origin),
+            **{subset_name(subset, self.names): dict(each) for subset, each in (fold_agreement or {}).items()},
+        }
         content = {
             "case": case,
             "origin": origin.as_json(),
@@ -81,6 +100,7 @@ class PredictionStore:
                 **known,
                 **{subset_name(subset, self.names): file_fingerprint(self.file(case, subset)) for subset in done},
             },
+            **({"fold_agreement": agreement} if agreement else {}),
         }
         write_text(self.folder / _RECORDS / f"{case}.json", json.dumps(content, indent=2, sort_keys=True))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_missingmod.cases.dataset import label_values
-from nnunet_missingmod.evaluation.conventions import Region, brats_regions, dataset_regions, ignore_label
+from nnunet_missingmod.evaluation.conventions import Region, evaluated_regions, ignore_label
 from nnunet_missingmod.modalities import channel_names
 
 
@@ -36,7 +36,7 @@ def task_of(dataset_json: Mapping[str, Any], plans: Mapping[str, Any]) -> Task:
     """
     return Task(
         channel_names(dataset_json),
-        brats_regions(dataset_json) or dataset_regions(dataset_json),
+        evaluated_regions(dataset_json),
         ignore_label(dataset_json),
         str(dataset_json["file_ending"]),
         tuple(sorted({0, *label_values(dataset_json)})),

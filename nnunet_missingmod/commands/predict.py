@@ -73,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         help="in a cascade: the first stage's",
     )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also predict each case without each of its modalities in turn, and tell from how well that agrees which "
+        "Dice to expect of this case: as many further predictions as a case has modalities. The model's card must be "
+        "of an evaluation on 9 patients or more",
+    )
     parser.add_argument("--save_probabilities", action="store_true", help="write them too, as nnU-Net does")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what was made from the same files")
     parser.add_argument(
@@ -102,10 +109,12 @@ def run(args: argparse.Namespace) -> int:
     """Predict; return 0 if all cases are predicted, 1 if some are not."""
     with cannot_start():
         _check_arguments(args)
+    from nnunet_missingmod.evaluation.agreement import FOLDS
     from nnunet_missingmod.inference.batch import predict_cases
 
     with cannot_start():
         predictor = _load(args)
+        _check_uncertainty(args, predictor)
         every_case = _collect(args, predictor)
         _write_description(args.output, predictor)
     cases = every_case[args.part_id :: args.num_parts]
@@ -119,6 +128,10 @@ def run(args: argparse.Namespace) -> int:
         f"{len(cases)} case{'s' * (len(cases) != 1)}, {predictor.model.taken_for} on "
         f"{', '.join(predictor.modalities)}, fold {'+'.join(map(str, predictor.model.folds))}, on {predictor.device}."
     )
+    if predictor.uncertainty is not None and len(predictor.model.folds) > 1:
+        reason = predictor.uncertainty.reasons.get(FOLDS)
+        if reason is not None:
+            print_line(f"No interval of single cases from the agreement of the folds: {reason}.")
     tally = predict_cases(
         predictor,
         cases,
@@ -126,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         probabilities=args.save_probabilities,
         resume=args.continue_prediction,
         overwrite=args.overwrite,
+        uncertainty=args.uncertainty,
         processes=args.processes,
         report=print_line,
     )
@@ -189,6 +203,25 @@ def _load(args: argparse.Namespace) -> Predictor:
         mirroring=not args.disable_tta,
         overrides=_overrides(args),
     )
+
+
+def _check_uncertainty(args: argparse.Namespace, predictor: Predictor) -> None:
+    """Check that the further predictions of --uncertainty would tell anything.
+
+    Raises:
+        UsageError: the model has no valid card, or it does not hold for these predictions.
+    """
+    from nnunet_missingmod.evaluation.agreement import SUBSETS
+
+    if not args.uncertainty:
+        return
+    if predictor.uncertainty is None:
+        raise UsageError(
+            "--uncertainty needs the model's card: evaluate the model first (nnunet_missingmod evaluate), on 9 "
+            "patients or more."
+        )
+    if SUBSETS not in predictor.uncertainty.usable:
+        raise UsageError(f"--uncertainty would tell nothing: {predictor.uncertainty.reasons[SUBSETS]}.")
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:

@@ -174,6 +174,15 @@ def brats_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region] | None:
     return {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,), **others}
 
 
+def evaluated_regions(dataset_json: Mapping[str, Any]) -> dict[str, Region]:
+    """Return the regions that are scored: WT, TC and ET where the labels are those of BraTS, else the dataset's own.
+
+    Raises:
+        ValueError: as for `dataset_regions`.
+    """
+    return brats_regions(dataset_json) or dataset_regions(dataset_json)
+
+
 def ignore_label(dataset_json: Mapping[str, Any]) -> int | None:
     """Return the label whose voxels are not scored, or None if the dataset has none.
 

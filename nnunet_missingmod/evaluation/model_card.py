@@ -7,20 +7,21 @@ modalities, `ModelCard.expected` returns the accuracy, and `ModelCard.advise` th
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, combinations
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.evaluation.aggregation import pool
 from nnunet_missingmod.evaluation.conventions import DICE, Convention
 from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
+from nnunet_missingmod.evaluation.json_fields import Fields, ImpossibleError, shortened
 from nnunet_missingmod.evaluation.modality_gain import matched_gains
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.statistics import difference_intervals, value_intervals
+from nnunet_missingmod.evaluation.uncertainty import CalibratedKind, uncertainty_as_json, uncertainty_of
 from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import write_text
 
@@ -29,9 +30,6 @@ FORMAT = "nnunet_missingmod model card"
 VERSION = 1
 # With more modalities than these, a card is not filled up with undefined numbers for subsets that were not scored.
 _MOST_WITH_GAPS = 8
-_LARGEST = 1e12
-_shortened = reprlib.Repr()
-_shortened.maxstring = _shortened.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class ModelCard:
     """The measured accuracy of one model for all subsets.
 
     ``subsets`` is keyed by `subset_name`; ``gains`` by the subset and the modality added to it. Intervals of gains come
-    from paired cases, and are therefore narrower than those of the two subsets suggest.
+    from paired cases, and are therefore narrower than those of the two subsets suggest. ``uncertainty`` is keyed by the
+    kind of agreement that intervals of single cases are made from; cards of earlier versions have none.
     """
 
     model: str
@@ -74,6 +73,7 @@ class ModelCard:
     subsets: Mapping[str, Expected]
     gains: Mapping[str, Mapping[str, Interval]]
     provenance: Mapping[str, Any]
+    uncertainty: Mapping[str, CalibratedKind] = field(default_factory=dict)
 
     def expected(self, subset: Sequence[int] | Sequence[str]) -> Expected:
         """Return the accuracy with a subset, given as channels or as modality names in any order.
@@ -117,6 +117,7 @@ def make_card(
     bootstrap: Bootstrap | None = None,
     patients: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    uncertainty: Mapping[str, CalibratedKind] | None = None,
 ) -> ModelCard:
     """Return the card of the model that the rows belong to.
 
@@ -125,6 +126,7 @@ def make_card(
         patients: maps cases to patients; a case that it does not name is its own patient.
         convention: by default the one that suits the regions, see `choose_convention`.
         provenance: JSON values.
+        uncertainty: what intervals of single cases are made from.
 
     Raises:
         ValueError: the rows belong to several models, a region has no rows, some of the subsets of more than eight
@@ -173,6 +175,7 @@ def make_card(
             "bootstrap": {**asdict(bootstrap), "patients": len(set(owners))},
             **(provenance or {}),
         },
+        uncertainty=uncertainty or {},
     )
 
 
@@ -199,6 +202,7 @@ def write_card(card: ModelCard, path: Path) -> None:
         "confidence": card.confidence,
         "cases": list(card.cases),
         "subsets": subsets,
+        **({"uncertainty": uncertainty_as_json(card.uncertainty)} if card.uncertainty else {}),
         "provenance": dict(card.provenance),
     }
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -223,37 +227,33 @@ def read_card(path: Path) -> ModelCard:
         raise ValueError(f"{path} cannot be read as JSON: {error}. Evaluate the model again.") from error
     try:
         return _card_of(content)
-    except _ImpossibleError as error:
+    except ImpossibleError as error:
         raise ValueError(f"{path} is no model card that can be used: {error}. Evaluate the model again.") from error
 
 
-class _ImpossibleError(Exception):
-    """A value of a card is impossible; the message names it."""
-
-
 def _card_of(content: Any) -> ModelCard:
-    top = _Fields(content, "the file")
+    top = Fields(content, "the file")
     if top.text("format") != FORMAT:
-        raise _ImpossibleError(f"its format is {_shortened.repr(content['format'])} and not {FORMAT!r}")
+        raise ImpossibleError(f"its format is {shortened(content['format'])} and not {FORMAT!r}")
     if top.number("version") > VERSION:
-        raise _ImpossibleError(f"its version is {content['version']}, this package reads up to {VERSION}")
+        raise ImpossibleError(f"its version is {content['version']}, this package reads up to {VERSION}")
     modalities, regions = top.texts("modalities"), top.texts("regions")
-    convention = _Fields(top.mapping("convention"), "convention")
+    convention = Fields(top.mapping("convention"), "convention")
     by_name = top.mapping("subsets")
     subsets: dict[str, Expected] = {}
     gains: dict[str, dict[str, Interval]] = {}
     for subset in _each_subset(len(modalities)):
         name = subset_name(subset, modalities)
-        of_subset = _Fields(_Fields(by_name, "subsets").mapping(name), name)
-        of_region = _Fields(of_subset.mapping("regions"), f"{name}, regions")
+        of_subset = Fields(Fields(by_name, "subsets").mapping(name), name)
+        of_region = Fields(of_subset.mapping("regions"), f"{name}, regions")
         subsets[name] = Expected(
             subset=name,
-            mean=of_subset.interval("mean", least=0.0),
-            regions={region: of_region.interval(region, least=0.0) for region in regions},
+            mean=_interval(of_subset, "mean", least=0.0),
+            regions={region: _interval(of_region, region, least=0.0) for region in regions},
         )
-        added = _Fields(of_subset.mapping("gain_with"), f"{name}, gain_with")
+        added = Fields(of_subset.mapping("gain_with"), f"{name}, gain_with")
         absent = [modality for channel, modality in enumerate(modalities) if channel not in subset]
-        gains[name] = {modality: added.interval(modality, least=-1.0) for modality in absent}
+        gains[name] = {modality: _interval(added, modality, least=-1.0) for modality in absent}
     return ModelCard(
         model=top.text("model"),
         modalities=modalities,
@@ -265,51 +265,15 @@ def _card_of(content: Any) -> ModelCard:
         subsets=subsets,
         gains=gains,
         provenance=top.mapping("provenance"),
+        uncertainty=uncertainty_of(top, regions=regions),
     )
 
 
-class _Fields:
-    """The values of one JSON object; each method reads a value and checks its type."""
-
-    def __init__(self, content: Any, place: str) -> None:
-        if not isinstance(content, Mapping):
-            raise _ImpossibleError(f"{place} is no object")
-        self._content = content
-        self._place = place
-
-    def _value(self, key: str, kind: type | tuple[type, ...], word: str) -> Any:
-        value = self._content.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise _ImpossibleError(f"{key!r} of {self._place} is {_shortened.repr(value)} and not {word}")
-        return value
-
-    def text(self, key: str) -> str:
-        return str(self._value(key, str, "a text"))
-
-    def number(self, key: str) -> float:
-        value = self._value(key, (int, float), "a number")
-        if not -_LARGEST <= value <= _LARGEST:
-            raise _ImpossibleError(f"{key!r} of {self._place} is {_shortened.repr(value)}, which is out of range")
-        return float(value)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self._value(key, list, "a list")
-        if not values or not all(isinstance(value, str) for value in values) or len(set(values)) != len(values):
-            raise _ImpossibleError(f"{key!r} of {self._place} lists no names, each once")
-        return tuple(values)
-
-    def mapping(self, key: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._value(key, Mapping, "an object")
-        return found
-
-    def interval(self, key: str, *, least: float) -> Interval:
-        """Return an interval within ``least``..1; its mean and limits may be null."""
-        of_interval = _Fields(self.mapping(key), f"{key}, {self._place}")
-        mean, low, high = (
-            nan if of_interval._content.get(end, "") is None else of_interval.number(end)
-            for end in ("mean", "low", "high")
-        )
-        if any(value < least or value > 1 for value in (mean, low, high)) or low > high:
-            found = _shortened.repr(self._content[key])
-            raise _ImpossibleError(f"{key!r} of {self._place} is {found}, outside of {least:g}..1")
-        return Interval(mean, low, high, int(of_interval.number("count")))
+def _interval(fields: Fields, key: str, *, least: float) -> Interval:
+    """Return an interval within ``least``..1; its mean and limits may be null."""
+    of_interval = fields.part(key)
+    mean, low, high = (of_interval.number_or_nan(end) for end in ("mean", "low", "high"))
+    if any(value < least or value > 1 for value in (mean, low, high)) or low > high:
+        found = shortened(fields.content[key])
+        raise ImpossibleError(f"{key!r} of {fields.place} is {found}, outside of {least:g}..1")
+    return Interval(mean, low, high, int(of_interval.number("count")))

@@ -6,19 +6,14 @@ scored by one piece of code. Rows hold raw measurements; what an empty mask scor
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import inf, nan
-from operator import attrgetter
 from pathlib import Path
-from sys import intern
-from typing import Any
 
+from nnunet_missingmod.evaluation.csv_rows import read_rows, write_rows
 from nnunet_missingmod.evaluation.scoring import RegionScore
 from nnunet_missingmod.modalities import subset_name
-from nnunet_missingmod.storage import write_text
 
 UNKNOWN_VOXELS = -1
 """In place of a number of voxels where scores came without; no convention on empty masks changes such a row."""
@@ -49,10 +44,6 @@ class ScoreRow:
     voxel_mm3: float = nan
 
 
-_COLUMNS = tuple(field.name for field in fields(ScoreRow))
-_READ: Mapping[str, Callable[[str], Any]] = {"str": intern, "int": int, "float": float}
-_PARSERS = {field.name: _READ[str(field.type)] for field in fields(ScoreRow)}
-_VALUES = attrgetter(*_COLUMNS)
 # Columns that files of earlier versions lack.
 _LATER = ("voxel_mm3",)
 
@@ -75,11 +66,7 @@ def score_rows(
 
 def write_scores(rows: Iterable[ScoreRow], path: Path) -> None:
     """Write rows as a CSV file with a header: full precision, undefined values as ``nan``, infinite ones as ``inf``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(map(_VALUES, rows))
-    write_text(path, text.getvalue())
+    write_rows(rows, ScoreRow, path)
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
@@ -88,20 +75,7 @@ def read_scores(path: Path) -> list[ScoreRow]:
     Raises:
         ValueError: a column is missing, or a line cannot be read; its number is named.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        missing = [column for column in _COLUMNS if column not in header and column not in _LATER]
-        if missing:
-            raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
-        columns = [(parse, header.index(name)) for name, parse in _PARSERS.items() if name in header]
-        rows: list[ScoreRow] = []
-        try:
-            rows.extend(ScoreRow(*(parse(line[index]) for parse, index in columns)) for line in reader if line)
-        except (IndexError, ValueError) as error:
-            why = "it has fewer cells than the header" if isinstance(error, IndexError) else error
-            raise ValueError(f"{path}, line {reader.line_num}: {why}.") from error
-    return rows
+    return read_rows(path, ScoreRow, later=_LATER)
 
 
 def rule_name(region: str, voxels: int) -> str:

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import nn
 
 from nnunet_missingmod import absence
+from nnunet_missingmod.evaluation.agreement import CroppedLabels
+from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
 from nnunet_missingmod.modalities import Subset, channel_names
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.branches import fuse_subsets
@@ -190,10 +191,14 @@ class _StackedHeads(NamedTuple):
     num_segmentation_heads: int
 
 
-class SubsetPredictor(nnUNetPredictor):
+class SubsetPredictor(FoldLabelsPredictor):
     """nnU-Net's predictor that predicts a preprocessed case under each of several subsets of its modalities.
 
     It is built and initialised like ``nnUNetPredictor``. It replaces the network by a `SubsetStack`.
+
+    Attributes:
+        fold_labels: what each fold alone would have segmented, of the subsets that were predicted together last; empty
+            lists if there is one fold.
     """
 
     label_manager: Any
@@ -203,6 +208,7 @@ class SubsetPredictor(nnUNetPredictor):
         """Initialise as nnU-Net does, with the network of stacked subsets."""
         super().manual_initialization(network, plans_manager, *args, **kwargs)
         self.num_heads = int(self.label_manager.num_segmentation_heads)
+        self.fold_labels: dict[Subset, list[CroppedLabels]] = {}
         self.network = SubsetStack(network, len(channel_names(self.dataset_json)))
 
     def predict_logits_of_subsets(
@@ -236,6 +242,7 @@ class SubsetPredictor(nnUNetPredictor):
                 torch.cuda.empty_cache()
                 continue
             del waiting[: len(chunk)]
+            self.fold_labels = {subset: self.labels_of_folds(index) for index, subset in enumerate(chunk)}
             for index, subset in enumerate(chunk):
                 yield subset, stacked[index * self.num_heads : (index + 1) * self.num_heads]
 

@@ -19,6 +19,7 @@ from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING
 from nnunet_missingmod.inference.predictor import Predictor
+from nnunet_missingmod.inference.uncertainty import describe, warnings_of
 from nnunet_missingmod.storage import ending_problem, file_fingerprint, read_json_object
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def predict_cases(
     probabilities: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    uncertainty: bool = False,
     processes: int = 1,
     report: Callable[[str], object] = logger.info,
 ) -> Counter[str]:
@@ -66,6 +68,7 @@ def predict_cases(
             ``predictions.jsonl``.
         probabilities: whether to write them too.
         resume: whether to keep the predictions that were made from the same files, model and choices.
+        uncertainty: whether each case is also predicted from one modality less, see `Predictor.predict`.
         overwrite: whether a prediction of another case that has the same name is replaced.
         processes: how many read the files for the check.
         report: is called with a line on each case, as soon as it is known what became of it.
@@ -74,7 +77,7 @@ def predict_cases(
         How many cases have which status: ``predicted``, ``kept``, ``refused`` (their files cannot be used) or
         ``failed`` (anything else).
     """
-    run = _Run(predictor, output, probabilities=probabilities, total=len(cases), report=report)
+    run = _Run(predictor, output, probabilities=probabilities, uncertainty=uncertainty, total=len(cases), report=report)
     remaining = []
     for case in cases:
         others = None if overwrite else replaced_files(case, run.target(case))
@@ -114,12 +117,14 @@ class _Run:
         output: Path,
         *,
         probabilities: bool,
+        uncertainty: bool,
         total: int,
         report: Callable[[str], object],
     ) -> None:
         self.predictor = predictor
         self.output = output
         self.probabilities = probabilities
+        self.uncertainty = uncertainty
         self.total = total
         self.report = report
         self.tally: Counter[str] = Counter()
@@ -138,7 +143,11 @@ class _Run:
         row: Row = {"status": "predicted"}
         try:
             prediction = self.predictor.predict_files(
-                case.files, case=case.case, probabilities=self.probabilities, previous_stage=case.previous_stage
+                case.files,
+                case=case.case,
+                probabilities=self.probabilities,
+                previous_stage=case.previous_stage,
+                uncertainty=self.uncertainty,
             )
             row |= {
                 "present": list(prediction.present),
@@ -184,10 +193,13 @@ class _Run:
         without = f" (without {', '.join(row['absent'])})" if row["absent"] else ""
         expected = self.predictor.expected
         dice = f" {expected.text(row['present'])}." if expected else ""
-        doubts = [f"{name} holds the same voxels as {other}" for name, other in row["copies"].items()]
+        this_case = (row["expected_dice"] or {}).get("this_case", {})
+        own = f" {said}" if (said := describe(this_case)) else ""
+        doubts = warnings_of(this_case)
+        doubts += [f"{name} holds the same voxels as {other}" for name, other in row["copies"].items()]
         doubts += [f"{name}: {decided}" for name, decided in row["headers"].items()]
         warning = f" WARNING: {'. '.join(doubts)}." if doubts else ""
-        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}{warning}"
+        return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}{own}{warning}"
 
     def completed(self, case: CaseFiles, row: Row) -> Row:
         """The row with what is known of every case."""
@@ -212,6 +224,7 @@ class _Run:
             **({} if spacing is None else {"spacing": _identity(spacing)}),
             "choices": self.file_choices(),
             "window": self.predictor.window,
+            **({"uncertainty": True} if self.uncertainty else {}),
             "model": self.model,
         }
 
@@ -235,6 +248,8 @@ class _Run:
             sidecar = read_json_object(self.output / f"{case.case}{SIDECAR_ENDING}")
             is_whole = all(sidecar[FINGERPRINTS][file.name] == file_fingerprint(file) for file in made)
             made_from = sidecar["made_from"]
+            if not self.uncertainty:
+                made_from.pop("uncertainty", None)  # it says more than is asked for
             # A choice that there was not yet was as its default is.
             made_from["choices"] = {key.name: key.default for key in FILE_KEYS} | made_from["choices"]
         except (OSError, ValueError, KeyError, TypeError):

@@ -56,7 +56,8 @@ class Prediction:
         present: names of the modalities from which it was predicted.
         report: how the files were treated: ``present``, ``blank``, ``nonfinite_zeroed``, ``grid_distance_voxels``,
             ``headers`` (what was decided about them) and ``copies`` (modalities of the same voxels).
-        expected_dice: the Dice that the model's card gives for these modalities, or None if the model has no card.
+        expected_dice: the Dice that the model's card gives for these modalities, under ``this_case`` what the agreement
+            of predictions tells of this case; None if the model has no card.
         properties: of the first file, as nnU-Net's reader returned them.
         reader: nnU-Net's reader and writer for the model's file format.
     """

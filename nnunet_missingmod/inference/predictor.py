@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ import numpy as np
 import torch
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError, has_channel_suffix
 from nnunet_missingmod.choices import FILE_KEYS
+from nnunet_missingmod.evaluation.agreement import FOLDS
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
+from nnunet_missingmod.inference.host_settings import TIMED_ALGORITHMS, threads_restored
 from nnunet_missingmod.inference.model_files import FINAL, Fold
 from nnunet_missingmod.inference.model_folder import (
-    CUDNN_LOCK,
     ModelFolder,
     check_plans_are_complete,
     load_predictor,
@@ -35,6 +37,7 @@ from nnunet_missingmod.inference.model_folder import (
     plans_errors_explained,
 )
 from nnunet_missingmod.inference.prediction import Prediction, check_finite
+from nnunet_missingmod.inference.uncertainty import CaseUncertainty
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
 # Shorter starts of file names (t, T1, p1) are those of other patients' files too.
@@ -128,10 +131,11 @@ class Predictor:
         choices: the model's, with the overrides.
         reader: nnU-Net's reader and writer for the model's file format.
         expected: the accuracy to expect for each subset of modalities, or None if the model has no card.
+        uncertainty: what the card tells of single cases, or None.
     """
 
     def __init__(
-        self, model: ModelFolder, host: nnUNetPredictor, *, overrides: Mapping[str, Any] | None = None
+        self, model: ModelFolder, host: FoldLabelsPredictor, *, overrides: Mapping[str, Any] | None = None
     ) -> None:
         self.model = model
         self.overrides = dict(overrides or {})
@@ -148,6 +152,8 @@ class Predictor:
         self._preprocessor = MissingModPreprocessor(verbose=False)
         self.reader = model.plans_manager.image_reader_writer_class()
         self.expected = ExpectedAccuracy.of_model(model)
+        self.uncertainty = CaseUncertainty(self.expected.card, model, **self.window) if self.expected else None
+        host.notes_folds = self.uncertainty is not None and FOLDS in self.uncertainty.usable
 
     @classmethod
     def from_model_folder(
@@ -188,7 +194,7 @@ class Predictor:
             host = load_predictor(
                 model,
                 device=chosen,
-                kind=nnUNetPredictor,
+                kind=FoldLabelsPredictor,
                 tile_step_size=tile_step_size,
                 use_mirroring=mirroring,
                 show_progress=show_progress,
@@ -217,6 +223,7 @@ class Predictor:
         case: str | None = None,
         probabilities: bool = False,
         previous_stage: str | os.PathLike[str] | None = None,
+        uncertainty: bool = False,
     ) -> Prediction:
         """Segment one case.
 
@@ -225,6 +232,8 @@ class Predictor:
             case: its name, for messages; by default as `common_name` calls it.
             probabilities: whether the result has probabilities too.
             previous_stage: in a cascade, the previous stage's prediction.
+            uncertainty: whether to compare it with the predictions from one modality less, for the interval of this
+                case's Dice; each modality costs a further prediction.
 
         Raises:
             ValueError: a name is not one of ``modalities``.
@@ -236,20 +245,55 @@ class Predictor:
             case=case or common_name(list(files.values()), self.modalities),
             probabilities=probabilities,
             previous_stage=Path(previous_stage) if previous_stage is not None else None,
+            uncertainty=uncertainty,
         )
 
     def predict_files(
-        self, files: Mapping[int, Path], *, case: str, probabilities: bool = False, previous_stage: Path | None = None
+        self,
+        files: Mapping[int, Path],
+        *,
+        case: str,
+        probabilities: bool = False,
+        previous_stage: Path | None = None,
+        uncertainty: bool = False,
     ) -> Prediction:
-        """Segment one case given as {channel: file}.
+        """Segment one case given as {channel: file}; see `predict`.
 
         Raises:
             CaseRefusedError: a file cannot be used; the message names case, modality and fix.
         """
         self._check_previous_stage(case, previous_stage)
         self._check_tiff_names(case, files)
+        array, probability_maps, properties = self._segment(files, case, previous_stage, probabilities)
+        report = properties[plans_block.BLOCK]
+        present = tuple(report["present"])
+        expected = None
+        if self.expected and self.uncertainty:
+            this_case = self.uncertainty.of_case(
+                array,
+                {self.modalities[channel]: file for channel, file in files.items()},
+                present,
+                of_folds=self._host.labels_of_folds(),
+                segment=partial(self._segment_named, case=case) if uncertainty else None,
+            )
+            expected = {**self.expected.as_json(present), **({"this_case": this_case} if this_case else {})}
+        return Prediction(
+            case=case,
+            array=array,
+            probabilities=probability_maps,
+            present=present,
+            report=report,
+            expected_dice=expected,
+            properties=properties,
+            reader=self.reader,
+        )
+
+    def _segment(
+        self, files: Mapping[int, Path], case: str, previous_stage: Path | None, probabilities: bool
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Return the label map of a case, its probabilities or None, and the properties of its first file."""
         manager, configuration = self.model.plans_manager, self._configuration
-        with _threads_restored(), _TIMED_ALGORITHMS.in_use() if self.device.type == "cuda" else nullcontext():
+        with threads_restored(), TIMED_ALGORITHMS.in_use() if self.device.type == "cuda" else nullcontext():
             data, seg, properties = self._preprocessor.run_assigned_case(
                 files,
                 str(previous_stage) if previous_stage is not None else None,
@@ -267,18 +311,11 @@ class Predictor:
                 logits, manager, configuration, self.model.label_manager, properties, probabilities
             )
         array, probability_maps = result if probabilities else (result, None)
-        report = properties[plans_block.BLOCK]
-        present = tuple(report["present"])
-        return Prediction(
-            case=case,
-            array=array,
-            probabilities=probability_maps,
-            present=present,
-            report=report,
-            expected_dice=self.expected.as_json(present) if self.expected else None,
-            properties=properties,
-            reader=self.reader,
-        )
+        return array, probability_maps, properties
+
+    def _segment_named(self, images: Mapping[str, Path], *, case: str) -> Any:
+        """Return the label map from some of a case's modalities, without a previous stage."""
+        return self._segment(assign_names(images, self.modalities), case, None, False)[0]
 
     def _check_tiff_names(self, case: str, files: Mapping[int, Path]) -> None:
         if not isinstance(self.reader, Tiff3DIO):
@@ -303,40 +340,3 @@ class Predictor:
             raise CaseRefusedError(
                 case, f"{self.model.configuration} has no previous stage; leave {previous_stage} out."
             )
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Restore torch's number of threads, which nnU-Net does not after an error."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class _TimedAlgorithms:
-    """Lets cuDNN choose its algorithms by timing, as nnU-Net does, while any thread of the process predicts."""
-
-    def __init__(self) -> None:
-        self._users = 0
-        self._before = False
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Have it so in the block; the last one to leave its block sets it back."""
-        with CUDNN_LOCK:
-            if not self._users:
-                self._before = torch.backends.cudnn.benchmark
-                torch.backends.cudnn.benchmark = True
-            self._users += 1
-        try:
-            yield
-        finally:
-            with CUDNN_LOCK:
-                self._users -= 1
-                if not self._users:
-                    torch.backends.cudnn.benchmark = self._before
-
-
-_TIMED_ALGORITHMS = _TimedAlgorithms()

@@ -9,6 +9,7 @@ from benchmarking.outside_world import CASES, SUBSETS, make_world
 
 from nnunet_missingmod.benchmarking import scoring
 from nnunet_missingmod.cli import main
+from nnunet_missingmod.evaluation.agreement import read_agreement
 from nnunet_missingmod.evaluation.scores import read_scores
 
 
@@ -51,7 +52,11 @@ def test_processes_at_once_leave_what_one_alone_does(world, tmp_path, numbers_on
     assert not (out / "scores.csv").exists()
     assert report(out) == 0
     assert evaluate(world, tmp_path / "whole") == 0
-    assert (out / "scores.csv").read_bytes() == (tmp_path / "whole" / "scores.csv").read_bytes()
+    for name in ("scores.csv", "agreement.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    agreed = read_agreement(out / "agreement.csv")
+    assert [(each.model, each.case) for each in agreed[::2]] == [(f"{m} (outside)", c) for m in "AB" for c in CASES]
+    assert {(each.subset, each.kind) for each in agreed} == {("T1+T2", "subsets")}
     for file in (tmp_path / "whole" / "scored").rglob("*.json"):
         assert (out / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
     assert not [file for file in out.rglob(".*") if file.is_file()]

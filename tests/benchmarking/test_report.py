@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Shared
+from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, Shared
 from nnunet_missingmod.benchmarking.report import hardest_of_each_size, spread_cases, write_evaluation
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.evaluation.conventions import BRATS
@@ -52,7 +52,8 @@ def evaluation(tmp_path, subsets, *models, options=None, **more):
 
 def write(tmp_path, rows, subsets, *models, **more):
     failures = []
-    return write_evaluation(evaluation(tmp_path, subsets, *models, **more), rows, tmp_path, failures), failures
+    whole = evaluation(tmp_path, subsets, *models, **more)
+    return write_evaluation(whole, Rows(rows, []), tmp_path, failures), failures
 
 
 def test_the_hardest_subset_of_each_size_is_shown():
@@ -117,5 +118,5 @@ def test_a_model_from_outside_is_named_in_the_provenance_and_gets_no_card(tmp_pa
 def test_an_evaluation_of_which_parts_are_missing_makes_no_card(tmp_path, numbers_only):
     failures = []
     some = replace(evaluation(tmp_path, EVERY, "a"), finished=False)
-    write_evaluation(some, some_rows("a"), tmp_path, failures)
+    write_evaluation(some, Rows(some_rows("a"), []), tmp_path, failures)
     assert not (tmp_path / "a" / FILE_NAME).exists()

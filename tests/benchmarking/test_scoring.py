@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_missingmod.benchmarking import scoring
 from nnunet_missingmod.benchmarking.cases import EvaluationCase
 from nnunet_missingmod.benchmarking.references import check_references
 from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
@@ -41,9 +44,9 @@ def world(tmp_path):
     return references, whole, part, tmp_path
 
 
-def score(predictions, references, *, jobs=1, label_map=None):
+def score(predictions, references, *, jobs=1, store=None):
     with Workers(jobs) as workers:
-        return score_all(predictions, references, TASK, label_map=label_map or {}, tolerance_mm=1.0, workers=workers)
+        return score_all(predictions, references, TASK, label_map={}, tolerance_mm=1.0, workers=workers, store=store)
 
 
 def test_rows_are_those_of_each_prediction_and_region(world):
@@ -89,6 +92,7 @@ def test_what_cannot_be_scored_is_named_and_costs_no_other(world):
     )
     scored = score([good, torn, moved], references)
     assert list(scored.rows) == [good]
+    assert scored.agreement == {}
     assert "torn.nii.gz" in scored.failed[torn]
     assert "spacing" in scored.failed[moved]
 
@@ -100,3 +104,47 @@ def test_a_reference_that_cannot_be_read_costs_its_case_only(world):
     scored = score([of_a, of_b], references)
     assert list(scored.rows) == [of_b]
     assert "its reference" in scored.failed[of_a]
+
+
+def test_predictions_of_one_run_are_compared_with_those_of_a_modality_less(world):
+    references, whole, part, _ = world
+    runs = [("m", "0"), ("m", "1"), ("n", "0")]
+    predictions = [
+        ToScore(*run, "a", subset, part if (subset, run) == ((0,), ("m", "1")) else whole)
+        for subset in ((0, 1), (0,), (1,))
+        for run in runs[: 3 - (subset == (1,))]
+    ]
+    scored = score(predictions, references)
+    assert {(each.model, each.fold, each.subset): found for each, found in scored.agreement.items()} == {
+        ("m", "0", (0, 1)): {"WT": 1.0, "TC": 1.0},
+        ("m", "1", (0, 1)): {"WT": pytest.approx((1 + 2 / 3) / 2), "TC": pytest.approx((1 + 2 / 3) / 2)},
+    }
+
+
+def test_agreement_is_kept_with_the_scores_until_one_of_its_predictions_changes(world, monkeypatch):
+    references, whole, part, folder = world
+    other = folder / "other.nii.gz"
+    other.write_bytes(part.read_bytes())
+    files = {(0,): other, (1,): whole, (0, 1): whole}
+    predictions = [ToScore("m", "0", "a", subset, file) for subset, file in files.items()]
+    store = folder / "scored"
+    first = score(predictions, references, store=store)
+    assert first.agreement[predictions[2]]["WT"] == pytest.approx((1 + 2 / 3) / 2)
+    record = store / "m" / "a.json"
+    written = record.read_bytes()
+
+    read, scored_files = [], []
+    read_labels, score_files = scoring.read_labels, scoring.score_files
+    monkeypatch.setattr(scoring, "read_labels", lambda file, **more: read.append(file) or read_labels(file, **more))
+    monkeypatch.setattr(scoring, "score_files", lambda p, *a, **m: scored_files.extend(p) or score_files(p, *a, **m))
+    assert score(predictions, references, store=store) == first
+    assert read == scored_files == []
+
+    # A record of scores alone: these are kept, and agreement is computed and added.
+    record.write_text(json.dumps({key: each for key, each in json.loads(written).items() if key != "agreement"}))
+    assert score(predictions, references, store=store) == first
+    assert (sorted(read), scored_files) == (sorted([other, whole]), [])
+    assert record.read_bytes() == written
+
+    other.write_bytes(whole.read_bytes())
+    assert score(predictions, references, store=store).agreement == {predictions[2]: {"WT": 1.0, "TC": 1.0}}

@@ -37,6 +37,18 @@ def test_what_is_recorded_is_usable(store):
     assert store.present("a", ORIGIN) == ("T1", "T2")
 
 
+def test_the_agreement_of_folds_is_kept_with_what_was_predicted(store):
+    assert store.fold_agreement("a", ORIGIN) == {}
+    predict(store, "a", FIRST)
+    assert store.fold_agreement("a", ORIGIN) == {}
+    for subset, value in ((BOTH, 0.5), (FIRST, 0.25)):
+        store.file("a", subset).parent.mkdir(parents=True, exist_ok=True)
+        store.file("a", subset).write_text("labels")
+        store.record("a", ORIGIN, [subset], present=["T1", "T2"], fold_agreement={subset: {"WT": value}})
+    assert store.fold_agreement("a", ORIGIN) == {"T1+T2": {"WT": 0.5}, "T1": {"WT": 0.25}}
+    assert store.fold_agreement("a", Origin("other weights", ORIGIN.settings, ORIGIN.images)) == {}
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -19,6 +19,7 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_missingmod import Predictor
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card, write_card
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.inference.model_folder import open_model_folder
 from nnunet_missingmod.modalities import all_subsets, subset_name
@@ -58,6 +59,15 @@ def test_fingerprints_stay_so_that_model_cards_and_teachers_stay_valid(name):
     model = open_model_folder(STORED / name)
     assert model.fingerprint == FACTS[name]["fingerprint"]
     assert model.fold_fingerprints == FACTS[name]["fold_fingerprints"]
+
+
+def test_a_card_that_was_written_before_is_read_and_written_as_it_was(tmp_path):
+    """``missingmod_card.json`` is of commit d9daf04, before cards had calibrations of single cases."""
+    card = read_card(STORED / FILE_NAME)
+    assert card.expected(["T1", "T1ce"]).mean.mean == pytest.approx(0.82)
+    assert card.uncertainty == {}
+    write_card(card, tmp_path / FILE_NAME)
+    assert (tmp_path / FILE_NAME).read_bytes() == (STORED / FILE_NAME).read_bytes()
 
 
 @pytest.mark.parametrize("name", FACTS)

@@ -26,6 +26,7 @@ from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.leading import further_pairs
 from nnunet_missingmod.evaluation.report.page import TITLE, MetricTables, Report, html_report
 from nnunet_missingmod.evaluation.report.questions import answer_questions
+from nnunet_missingmod.evaluation.report.section import Section
 from nnunet_missingmod.evaluation.report.summary import summarise
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import (
@@ -59,6 +60,7 @@ def write_report(
     prevalence: Mapping[Subset, float] | None = None,
     pictures: Sequence[tuple[str, Path]] = (),
     latents: Mapping[str, Latents] | None = None,
+    sections: Sequence[Section] = (),
     provenance: Mapping[str, Any] | None = None,
     failures: Sequence[str] = (),
     margin: float | None = None,
@@ -80,6 +82,7 @@ def write_report(
         prevalence: how often each subset occurs, for a column of the mean that is weighted by it.
         pictures: (caption, PNG file) to show, such as a `qualitative_grid`.
         latents: of each model, for `latent_plot`.
+        sections: on further questions, shown after the others; their figures lie in the folder already.
         provenance: names and values that say where the numbers come from: command, versions, models.
         failures: a line on everything that could not be scored.
         margin: of non-inferiority on complete cases, in points of Dice, if one was given beforehand.
@@ -148,7 +151,7 @@ def write_report(
         for column in (*dice.by_subset.columns, *dice.by_count.columns)
         if not column.weights
     }
-    sections = answer_questions(
+    answered = answer_questions(
         pool(grid, modalities=modalities, metric=DICE, convention=convention),
         grid,
         folder,
@@ -161,7 +164,8 @@ def write_report(
         patients=patients,
         margin=margin,
     )
-    write_text(folder / SECTIONS, sections_to_markdown(TITLE, sections))
+    answered += sections
+    write_text(folder / SECTIONS, sections_to_markdown(TITLE, answered))
 
     figures = _draw(dice, folder / "figures", with_differences=bool(pairs))
     gaps = {model: modality_gap(of_model) for model, of_model in (latents or {}).items()}
@@ -189,7 +193,7 @@ def write_report(
                 bootstrap=bootstrap,
                 patients=patients,
             ),
-            sections=sections,
+            sections=answered,
             folder=folder,
         )
     )

@@ -13,6 +13,7 @@ from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.evaluation.report.figures import save_png
 from nnunet_missingmod.evaluation.report.folder import write_report
+from nnunet_missingmod.evaluation.report.section import Section
 
 QUICK = Bootstrap(resamples=100)
 TABLES = {
@@ -51,6 +52,7 @@ def whole(tmp_path_factory):
         "provenance": {"command": "evaluate <all>"},
         "failures": ["c7 with T1: it is torn"],
         "margin": 1.5,
+        "sections": [Section("uncertainty", "How sure?", "So.", figures=("figures/dice_by_subset.png",))],
     }
     return write_report(rows, folder, **options), rows, options
 
@@ -72,10 +74,18 @@ def test_the_sections_stand_in_a_file_of_their_own_with_the_margin_that_was_give
     assert "| ours − theirs | mean of regions |" in text
 
 
+def test_sections_of_others_come_last_in_both_files(whole):
+    folder = whole[0].parent
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert text.endswith("## How sure?\n\nSo.\n\n![How sure?](figures/dice_by_subset.png)\n")
+    page = whole[0].read_text(encoding="utf-8")
+    assert page.index('id="detection"') < page.index('id="uncertainty"') < page.index("How sure?: dice by subset")
+
+
 def test_the_page_needs_nothing_but_itself(whole):
     text = whole[0].read_text(encoding="utf-8")
     sources = re.findall(r"\b(?:src|href|srcset|action|data|poster)\s*=\s*[\"']?([^\"'\s>]+)", text)
-    assert len([source for source in sources if source.startswith("data:image/png;base64,")]) == 6
+    assert len([source for source in sources if source.startswith("data:image/png;base64,")]) == 7
     assert all(source.startswith(("#", "data:image/png;base64,")) for source in sources)
     assert not re.search(r"https?:|url\(|@import", text)
     assert not re.search(r"<(link|iframe|object|embed|base)\b", text, flags=re.IGNORECASE)

@@ -10,8 +10,8 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod import Predictor
+from nnunet_missingmod.inference.host_settings import TIMED_ALGORITHMS
 from nnunet_missingmod.inference.model_folder import load_predictor, open_model_folder
-from nnunet_missingmod.inference.predictor import _TIMED_ALGORITHMS
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_cudnn_is_set_back_when_the_last_thread_has_predicted(benchmark):
     entered, may_leave = Barrier(3), Barrier(3)
 
     def predict():
-        with _TIMED_ALGORITHMS.in_use():
+        with TIMED_ALGORITHMS.in_use():
             entered.wait()
             may_leave.wait()
 
@@ -48,7 +48,7 @@ def test_cudnn_is_set_back_when_the_last_thread_has_predicted(benchmark):
         thread.start()
     entered.wait()
     assert torch.backends.cudnn.benchmark
-    with _TIMED_ALGORITHMS.in_use():
+    with TIMED_ALGORITHMS.in_use():
         pass
     assert torch.backends.cudnn.benchmark
     may_leave.wait()

@@ -1,0 +1,63 @@
+"""Rows of one dataclass as a CSV file, in full precision: how scores and agreement are kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from sys import intern
+from typing import Any, TypeVar
+
+from nnunet_missingmod.storage import write_text
+
+Row = TypeVar("Row")
+
+# Few texts occur in many rows.
+_READ: Mapping[str, Callable[[str], Any]] = {"str": intern, "int": int, "float": float}
+
+
+def write_rows(rows: Iterable[Any], kind: type, path: Path) -> None:
+    """Write rows with a header: a column per field, undefined values as ``nan``, infinite ones as ``inf``.
+
+    Args:
+        rows: of the dataclass ``kind``.
+        kind: its two or more fields are annotated as the texts ``str``, ``int`` and ``float``.
+        path: the file, which is replaced whole.
+    """
+    names = [field.name for field in fields(kind)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(map(attrgetter(*names), rows))
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: Path, kind: Callable[..., Row], *, later: Collection[str] = ()) -> list[Row]:
+    """Read what `write_rows` wrote; further columns are ignored.
+
+    Args:
+        path: the file.
+        kind: the dataclass of its rows.
+        later: columns that files of earlier versions lack; they have defaults.
+
+    Raises:
+        ValueError: a column is missing, or a line cannot be read; its number is named.
+    """
+    parsers = {field.name: _READ[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        missing = [column for column in parsers if column not in header and column not in later]
+        if missing:
+            raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(parsers)}.")
+        columns = [(parse, header.index(name)) for name, parse in parsers.items() if name in header]
+        rows: list[Row] = []
+        try:
+            rows.extend(kind(*(parse(line[index]) for parse, index in columns)) for line in reader if line)
+        except (IndexError, ValueError) as error:
+            why = "it has fewer cells than the header" if isinstance(error, IndexError) else error
+            raise ValueError(f"{path}, line {reader.line_num}: {why}.") from error
+    return rows
