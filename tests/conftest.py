@@ -274,6 +274,7 @@ def numbers_only(monkeypatch) -> list[dict]:
     monkeypatch.setattr(evaluate_report, "write_report", write_report)
     monkeypatch.setattr(evaluate_report, "draw_cases", lambda *_: [])
     monkeypatch.setattr(evaluate_module, "find_latents", lambda *_: {})
+    monkeypatch.setattr(evaluate_module, "find_costs", lambda *_: {})
     return given
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from nnunet_missingmod.benchmarking.costs import find_costs, save_costs, saved_records
 from nnunet_missingmod.benchmarking.latents import find_latents, save_latents
 from nnunet_missingmod.benchmarking.own_models import check_models, predict_models
+from nnunet_missingmod.benchmarking.parts import FOLDER as PARTS
 from nnunet_missingmod.benchmarking.parts import (
     Part,
     ReportOptions,
@@ -118,6 +120,8 @@ def evaluate(request: Request) -> Outcome:
         raise FailedError("Nothing could be scored: no case has the modalities of any subset that was asked for.")
     if request.part == 0:
         save_latents(find_latents(request, progress.sets), request.output, [model.name for model in request.models])
+        beside_parts = request.output / PARTS
+        save_costs(find_costs(request, progress.sets, saved_records(beside_parts)), beside_parts)
     part = replace(part, weights=progress.weights, failures=tuple(dict.fromkeys(progress.failures)), finished=True)
     write_part(part, request.output, rows)
     if request.parts > 1:

@@ -18,7 +18,9 @@ from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer
 from numpy.typing import NDArray
 
 from nnunet_missingmod import __version__
+from nnunet_missingmod.benchmarking.costs import saved_costs
 from nnunet_missingmod.benchmarking.latents import saved_latents
+from nnunet_missingmod.benchmarking.parts import FOLDER as PARTS
 from nnunet_missingmod.benchmarking.parts import Part, Rows
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 from nnunet_missingmod.benchmarking.store import PredictionStore
@@ -30,6 +32,7 @@ from nnunet_missingmod.evaluation.label_maps import relabelled
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
 from nnunet_missingmod.evaluation.per_subject import write_per_subject
 from nnunet_missingmod.evaluation.prevalence import prevalence_column
+from nnunet_missingmod.evaluation.report.cost_section import cost_section
 from nnunet_missingmod.evaluation.report.folder import write_report
 from nnunet_missingmod.evaluation.report.model_questions import in_short
 from nnunet_missingmod.evaluation.report.qualitative import QualitativeCase, qualitative_grid
@@ -93,7 +96,10 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
         )
         for model in scored
     }
-    of_cases = reliability_section(uncertainty, output)
+    further = (
+        reliability_section(uncertainty, output),
+        cost_section(saved_costs(output / PARTS, scored), baseline, output),
+    )
     page = write_report(
         rows,
         output,
@@ -105,7 +111,7 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
         prevalence=options.prevalence,
         pictures=draw_cases(evaluation, rows, output, convention),
         latents=saved_latents(output, [model for model in shared.models if model in scored]),
-        sections=[of_cases] if of_cases else [],
+        sections=[section for section in further if section is not None],
         provenance=provenance,
         failures=failures,
         margin=options.margin,
