@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_missingmod.cli import main
+
 CASES = ("a", "b", "c", "d")
 SUBSETS = ("T1", "T2", "T1+T2")
 
@@ -66,3 +68,22 @@ def make_world(root: Path) -> World:
     }
     (root / "dataset.json").write_text(json.dumps(content))
     return World(root)
+
+
+def two_models(root: Path) -> World:
+    """Return a world with predictions of A, which are shifted by one voxel, and of B, by two."""
+    world = make_world(root)
+    world.predict("A")
+    world.predict("B", shift=2)
+    return world
+
+
+def evaluate(world: World, out: Path, *more: object) -> int:
+    """Evaluate both models of `two_models`; return the exit code."""
+    folders = ("--predictions", *(f"{name}={world.folder(name)}" for name in ("A", "B")))
+    return main(["evaluate", *map(str, (*folders, *world.arguments, "-o", out, *more))])
+
+
+def report(out: Path, *more: object) -> int:
+    """Make the report of an evaluation anew; return the exit code."""
+    return main(["evaluate", "-o", str(out), "--report", *map(str, more)])

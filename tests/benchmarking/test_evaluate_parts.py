@@ -5,29 +5,16 @@ from __future__ import annotations
 import multiprocessing
 
 import pytest
-from benchmarking.outside_world import CASES, SUBSETS, make_world
+from benchmarking.outside_world import CASES, SUBSETS, evaluate, report, two_models
 
 from nnunet_missingmod.benchmarking import scoring
-from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.agreement import read_agreement
 from nnunet_missingmod.evaluation.scores import read_scores
 
 
 @pytest.fixture
 def world(tmp_path):
-    world = make_world(tmp_path)
-    world.predict("A")
-    world.predict("B", shift=2)
-    return world
-
-
-def evaluate(world, out, *more):
-    folders = ("--predictions", *(f"{name}={world.folder(name)}" for name in ("A", "B")))
-    return main(["evaluate", *map(str, (*folders, *world.arguments, "-o", out, *more))])
-
-
-def report(out, *more):
-    return main(["evaluate", "-o", str(out), "--report", *map(str, more)])
+    return two_models(tmp_path)
 
 
 def run_part(world, out, number, gate, codes):

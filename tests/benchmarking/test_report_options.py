@@ -5,26 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from benchmarking.outside_world import CASES, make_world
-
-from nnunet_missingmod.cli import main
+from benchmarking.outside_world import CASES, evaluate, report, two_models
 
 
 @pytest.fixture
 def world(tmp_path):
-    world = make_world(tmp_path)
-    world.predict("A")
-    world.predict("B", shift=2)
-    return world
-
-
-def evaluate(world, out, *more):
-    folders = ("--predictions", *(f"{name}={world.folder(name)}" for name in ("A", "B")))
-    return main(["evaluate", *map(str, (*folders, *world.arguments, "-o", out, *more))])
-
-
-def report(out, *more):
-    return main(["evaluate", "-o", str(out), "--report", *map(str, more)])
+    return two_models(tmp_path)
 
 
 def test_the_report_is_made_anew_with_other_options_from_files_alone(world, tmp_path, numbers_only, capsys):
