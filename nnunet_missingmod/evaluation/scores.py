@@ -42,10 +42,14 @@ class ScoreRow:
     predicted_voxels: int
     diagonal_mm: float
     voxel_mm3: float = nan
+    reference_lesions: float = nan
+    predicted_lesions: float = nan
+    matched_lesions: float = nan
+    lesion_dice: float = nan
 
 
 # Columns that files of earlier versions lack.
-_LATER = ("voxel_mm3",)
+_LATER = ("voxel_mm3", "reference_lesions", "predicted_lesions", "matched_lesions", "lesion_dice")
 
 
 def score_rows(
@@ -106,6 +110,9 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
 def _applied(row: ScoreRow, voxels: int) -> ScoreRow:
     if row.predicted_voxels >= voxels or row.predicted_voxels == 0:
         return row
+    # No lesion is left, if they were counted.
+    none = 0 * row.reference_lesions
+    row = replace(row, predicted_voxels=0, predicted_lesions=none, matched_lesions=none, lesion_dice=nan)
     if row.reference_voxels == 0:
-        return replace(row, predicted_voxels=0, dice=nan, hd95_mm=nan, nsd=nan)
-    return replace(row, predicted_voxels=0, dice=0.0, hd95_mm=inf, nsd=0.0)
+        return replace(row, dice=nan, hd95_mm=nan, nsd=nan)
+    return replace(row, dice=0.0, hd95_mm=inf, nsd=0.0)
