@@ -197,7 +197,8 @@ def _in_short(dice: MetricTables, region: str, of_dice: Mapping[Cell, Lead]) -> 
     """Return the table of the summary: by number of modalities, or the average alone where none has all its subsets."""
     table = score_table([dice.by_count] if dice.by_count.columns else [dice.by_subset], region, of_dice)
     if not dice.by_count.columns:
-        table = ScoreTable(table.names, table.models, table.lines[-1:])
+        averages = tuple(line for line in table.lines if line.is_average)
+        table = ScoreTable(table.names, table.models, averages or table.lines[-1:])
     return {"caption": f"{region}, {DICE.heading}", "table": table}
 
 

@@ -51,13 +51,13 @@ def summarise(
 
     Args:
         values: Dice of every case.
-        by_subset: the table of the same values; its last column averages all subsets.
+        by_subset: the table of the same values; the last column that is not weighted averages all subsets.
         leads: of the table's cells.
         regions: groups of regions, as in `table_of`.
         bootstrap: of the intervals.
         patients: the patient of a case where that is not the case itself.
     """
-    overall = by_subset.columns[-1]
+    overall = _overall(by_subset)
     has_score = [region for region in regions if leads[region, frozenset(overall.subsets)].models]
     *_, last = regions
     region = last if last in has_score or not has_score else has_score[0]
@@ -67,6 +67,11 @@ def summarise(
     if region != last:
         sentences = (f"The {last} has no score over all subsets: this is about {region}.", *sentences)
     return Summary(region, sentences, _cautions(leads[region, frozenset(overall.subsets)], by_subset, set(owners)))
+
+
+def _overall(by_subset: Table) -> Column:
+    """Return the column that averages all subsets, or is the only one; means that are weighted stand after it."""
+    return [column for column in by_subset.columns if not column.weights][-1]
 
 
 def _cautions(lead: Lead, table: Table, patients: set[str]) -> tuple[str, ...]:
@@ -83,7 +88,7 @@ def _cautions(lead: Lead, table: Table, patients: set[str]) -> tuple[str, ...]:
         if tests and tests * 2 / 2**number >= SIGNIFICANT:
             found.append("No test of so few patients can tell two models apart.")
     chosen = ["The leading model"] if len(lead.models) > 1 else []
-    chosen += ["the worst subset"] if len(table.columns[-1].subsets) > 1 else []
+    chosen += ["the worst subset"] if len(_overall(table).subsets) > 1 else []
     if chosen:
         text = " and ".join(chosen)
         verb = "are" if len(chosen) > 1 else "is"
@@ -111,7 +116,7 @@ class _Teller:
         if not lead.models:
             return (f"{self._where(overall)}, no model has a {self._score}.",)
         complete = tuple(range(len(self.values.modalities)))
-        single = (column.subsets[0] for column in self.table.columns if len(column.subsets) == 1)
+        single = (column.subsets[0] for column in self.table.columns if len(column.subsets) == 1 and not column.weights)
         subsets = list(dict.fromkeys(single))  # an average over one subset is that subset
         told = [self._leading(overall.subsets, self._where(overall))]
         if subsets == [complete]:

@@ -51,3 +51,13 @@ def test_some_subsets_have_it_too_and_no_curve_is_drawn_of_it(tmp_path, monkeypa
     assert float(ours[HEADING]) == pytest.approx(0.25 * 0.3 + 0.75 * 0.8)
     write(tmp_path, rows_of({"A": [0.2, 0.4]}), prevalence={(0,): 1})
     assert drawn[-1] == ()
+
+
+def test_the_summary_speaks_of_all_subsets_whichever_occur(tmp_path):
+    both = [*rows_of(SCORES), *rows_of(SCORES, model="other")]
+    said = []
+    for name, counts in (("none", {}), ("one", {(0,): 1}), ("two", {(0,): 1, (0, 1): 1})):
+        page = write(tmp_path / name, both, pairs=[("other", "ours")], prevalence=counts).read_text(encoding="utf-8")
+        said.append(page[page.index('id="summary"') : page.index('class="note"')])
+    assert "other" in said[0]
+    assert said[1:] == said[:1] * 2
