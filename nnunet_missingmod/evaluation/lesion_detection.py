@@ -9,6 +9,7 @@ import numpy as np
 
 from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
 from nnunet_missingmod.evaluation.score_grid import ScoreGrid
+from nnunet_missingmod.evaluation.scoring import UNCOUNTED
 from nnunet_missingmod.evaluation.shares import f1_interval
 from nnunet_missingmod.modalities import subset_name
 
@@ -36,8 +37,9 @@ def lesion_detections(
     grid: ScoreGrid, *, bootstrap: Bootstrap, patients: Mapping[str, str] | None = None
 ) -> list[LesionDetection]:
     """Return the detection of lesions of every model, region and subset in which they were counted."""
+    counted = np.array([row.reference_lesions != UNCOUNTED for row in grid.rows])
     reference, predicted, matched, dice = (
-        grid.mean([getattr(row, name) for row in grid.rows])
+        grid.mean(np.where(counted, [getattr(row, name) for row in grid.rows], np.nan))
         for name in ("reference_lesions", "predicted_lesions", "matched_lesions", "lesion_dice")
     )
     owners = grid.owners(patients)

@@ -45,8 +45,9 @@ def are_available() -> bool:
 def lesion_score(predicted: Mask, reference: Mask) -> LesionScore:
     """Return the lesions of two boolean masks of one shape, two or three axes.
 
-    Components touch by faces, edges or corners, those of two axes by sides. Each predicted one is matched with the one of the reference with which
-    its intersection over union is at least `LEAST_OVERLAP`, which is one at most (Kofler et al. 2023, panoptica).
+    Components touch by faces, edges or corners, those of two axes by sides. Each predicted one is matched with the one
+    of the reference with which its intersection over union is at least `LEAST_OVERLAP`, which is one at most (Kofler et
+    al. 2023, panoptica).
 
     Raises:
         ImportError: panoptica is not installed.

@@ -12,7 +12,7 @@ from math import inf, nan
 from pathlib import Path
 
 from nnunet_missingmod.evaluation.csv_rows import read_rows, write_rows
-from nnunet_missingmod.evaluation.scoring import RegionScore
+from nnunet_missingmod.evaluation.scoring import UNCOUNTED, RegionScore
 from nnunet_missingmod.modalities import subset_name
 
 UNKNOWN_VOXELS = -1
@@ -42,10 +42,10 @@ class ScoreRow:
     predicted_voxels: int
     diagonal_mm: float
     voxel_mm3: float = nan
-    reference_lesions: float = nan
-    predicted_lesions: float = nan
-    matched_lesions: float = nan
-    lesion_dice: float = nan
+    reference_lesions: int = UNCOUNTED
+    predicted_lesions: int = UNCOUNTED
+    matched_lesions: int = UNCOUNTED
+    lesion_dice: float = UNCOUNTED
 
 
 # Columns that files of earlier versions lack.
@@ -110,9 +110,9 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
 def _applied(row: ScoreRow, voxels: int) -> ScoreRow:
     if row.predicted_voxels >= voxels or row.predicted_voxels == 0:
         return row
-    # No lesion is left, if they were counted.
-    none = 0 * row.reference_lesions
-    row = replace(row, predicted_voxels=0, predicted_lesions=none, matched_lesions=none, lesion_dice=nan)
+    row = replace(row, predicted_voxels=0)
+    if row.reference_lesions != UNCOUNTED:
+        row = replace(row, predicted_lesions=0, matched_lesions=0, lesion_dice=nan)
     if row.reference_voxels == 0:
         return replace(row, dice=nan, hd95_mm=nan, nsd=nan)
     return replace(row, dice=0.0, hd95_mm=inf, nsd=0.0)

@@ -26,6 +26,9 @@ from nnunet_missingmod.evaluation.metrics import (
     surface_scores,
 )
 
+UNCOUNTED = -1
+"""In place of the numbers of lesions and of their Dice where lesions were not counted."""
+
 
 @dataclass(frozen=True)
 class RegionScore:
@@ -34,7 +37,7 @@ class RegionScore:
     ``dice`` and ``nsd`` are in 0..1; ``hd95_mm`` in mm. Both masks empty: all three are NaN. One empty: 0, 0, infinite.
     ``diagonal_mm`` is that of the image, which some conventions put in place of an infinite distance. ``voxel_mm3`` is
     the volume of a voxel, NaN in a picture of two axes. The numbers of lesions, those matched among them, and the mean
-    Dice of matched ones are those of `LesionScore`; NaN where they were not asked for.
+    Dice of matched ones are those of `LesionScore`; `UNCOUNTED` where lesions were not asked for.
     """
 
     dice: float
@@ -45,10 +48,10 @@ class RegionScore:
     predicted_voxels: int
     diagonal_mm: float
     voxel_mm3: float = nan
-    reference_lesions: float = nan
-    predicted_lesions: float = nan
-    matched_lesions: float = nan
-    lesion_dice: float = nan
+    reference_lesions: int = UNCOUNTED
+    predicted_lesions: int = UNCOUNTED
+    matched_lesions: int = UNCOUNTED
+    lesion_dice: float = UNCOUNTED
 
 
 class CaseScorer:
@@ -208,7 +211,7 @@ def score_files(
     return CaseScores(scores, refused)
 
 
-def _lesions(predicted: Mask, reference: Mask) -> dict[str, float]:
+def _lesions(predicted: Mask, reference: Mask) -> dict[str, Any]:
     found = lesion_score(predicted, reference)
     return {
         "reference_lesions": found.reference,
