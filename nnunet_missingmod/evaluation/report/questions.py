@@ -45,7 +45,7 @@ def answer_questions(
 ) -> list[Section]:
     """Write ``tables/*.csv`` and ``figures/modality_gain*.png`` of every question; return its sections.
 
-    Files without a line are not written.
+    Files without a line are not written, and removed if an earlier report has left them.
 
     Args:
         values: Dice.
@@ -84,8 +84,11 @@ def answer_questions(
         "ranks": _ranks_to_csv(ranks),
     }
     for name, text in files.items():
+        file = folder / "tables" / f"{name}.csv"
         if text:
-            write_text(folder / "tables" / f"{name}.csv", text)
+            write_text(file, text)
+        else:  # what an earlier report left
+            file.unlink(missing_ok=True)
     drawn = draw_gains(values, gains, folder / "figures", regions=regions)
 
     headings = [column.heading for column in shown_columns]
