@@ -105,6 +105,7 @@ def evaluate(request: Request) -> Outcome:
             task,
             label_map=request.label_map,
             tolerance_mm=request.tolerance_mm,
+            lesions=request.lesions,
             workers=workers,
             store=request.output / SCORED,
         )
@@ -171,6 +172,7 @@ def _started(
             models={model.name: str(model.folder.absolute()) for model in request.models},
             outside={model.name: model.source for model in request.outside},
             tolerance_mm=request.tolerance_mm,
+            lesions=request.lesions,
             label_map=request.label_map,
             settings=asdict(request.settings),
             cases=every,

@@ -63,6 +63,7 @@ class Shared:
         label_map: {value in the references: label that it stands for}.
         settings: of the predictions.
         cases: the names of all.
+        lesions: whether lesions are counted.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class Shared:
     label_map: Mapping[int, int]
     settings: Mapping[str, Any]
     cases: tuple[str, ...]
+    lesions: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _FIXED: Mapping[str, Any] = {
     "references": None,
     "subsets": None,
     "tolerance": None,
+    "lesion_wise": False,
     "map_labels": None,
     "part_id": None,
 }

@@ -15,6 +15,7 @@ from nnunet_missingmod.benchmarking.named_models import NamedModel, OutsideModel
 from nnunet_missingmod.benchmarking.outside import check_pattern
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.conventions import AUTO
+from nnunet_missingmod.evaluation.lesions import EXTRA, are_available
 from nnunet_missingmod.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunet_missingmod.inference.model_files import ModelFolderError, find_model_folder
 from nnunet_missingmod.modalities import compile_pattern
@@ -38,6 +39,7 @@ class Request:
         subset_words: see ``choose_subsets``; empty for every subset.
         convention: name of what empty masks score in the main tables.
         tolerance_mm: of the surface Dice.
+        lesions: whether lesions are counted and matched too.
         least_size: {region: voxels} for the rule of small regions.
         label_map: {value in the references: label of the dataset that it stands for}.
         patient_pattern: whose one group is the patient in the name of a case; None if each case is one.
@@ -76,6 +78,7 @@ class Request:
     part: int = 0
     parts: int = 1
     margin: float | None = None
+    lesions: bool = False
 
 
 def request_of(args: argparse.Namespace, command: str) -> Request:
@@ -107,6 +110,8 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
     tolerance_mm = DEFAULT_TOLERANCE_MM if args.tolerance is None else args.tolerance
     if not 0 < tolerance_mm < math.inf:
         raise UsageError(f"--tolerance is a number of mm above 0, got {tolerance_mm}.")
+    if args.lesion_wise and not are_available():
+        raise UsageError(f"--lesion-wise needs panoptica, which is not installed: {EXTRA}")
     least_size, label_map = least_size_of(args.least_size), _label_map(args.map_labels or ())
     baseline = _baseline(args.baseline, models, outside)
     if args.margin is not None and len(models) + len(outside) < 2:
@@ -144,6 +149,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         part=part,
         parts=parts,
         margin=margin_of(args.margin),
+        lesions=args.lesion_wise,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ def score_all(
     *,
     label_map: Mapping[int, int],
     tolerance_mm: float,
+    lesions: bool = False,
     workers: Workers,
     store: Path | None = None,
 ) -> Scored:
@@ -64,14 +66,15 @@ def score_all(
         label_map: {value in the references: label of the dataset that it stands for}; values of predictions from
             outside are mapped too.
         tolerance_mm: of the surface Dice.
+        lesions: whether lesions are counted and matched too.
         store: folder in which each model has a `ScoreStore`; None to score everything anew.
     """
     by_case: defaultdict[str, list[ToScore]] = defaultdict(list)
     for prediction in predictions:
         by_case[prediction.case].append(prediction)
+    settings = (task, label_map, tolerance_mm, lesions, store)
     scoring = workers.in_order(
-        score_case,
-        ((of_case, references[case], task, label_map, tolerance_mm, store) for case, of_case in by_case.items()),
+        score_case, ((of_case, references[case], *settings) for case, of_case in by_case.items())
     )
     scored = Scored({}, {}, {})
     for of_case, future in zip(tqdm(by_case.values(), "scoring", disable=None), scoring, strict=True):
@@ -91,6 +94,7 @@ def score_case(
     task: Task,
     label_map: Mapping[int, int],
     tolerance_mm: float,
+    lesions: bool = False,
     store: Path | None = None,
 ) -> Scored:
     """Score the predictions of one case against its reference, all read by the dataset's reader.
@@ -108,7 +112,7 @@ def score_case(
         kept[file] = CroppedLabels.of(found.labels)
         return found
 
-    known = _Known(case, reference, task, label_map, tolerance_mm, store)
+    known = _Known(case, reference, task, label_map, tolerance_mm, lesions, store)
     scores = {each: found for each in predictions if (found := known.scores(each)) is not None}
     left = [each for each in predictions if each not in scores]
     refused: dict[ToScore, str] = {}
@@ -120,6 +124,7 @@ def score_case(
             case=case,
             ignore_label=task.ignore_label,
             tolerance_mm=tolerance_mm,
+            lesions=lesions,
             read=read,
             new_labels=label_map,
         )
@@ -201,6 +206,7 @@ class _Known:
         task: Task,
         label_map: Mapping[int, int],
         tolerance_mm: float,
+        lesions: bool,
         folder: Path | None,
     ) -> None:
         self._case, self._folder, grid = case, folder, reference.grid
@@ -222,6 +228,8 @@ class _Known:
                 "tolerance_voxels": reference.tolerance_voxels,
                 "nifti_transform": reference.nifti_transform,
                 "headers": reference.headers,
+                # Scores without lesions are used again as they are.
+                **({"lesions": version("panoptica")} if lesions else {}),
             }
         except OSError:  # scoring says so
             self._origin = None

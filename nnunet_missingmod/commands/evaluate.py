@@ -72,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="all (default up to 8 modalities), alone, leave-one-out, full, random:N, numbers of modalities, or names "
         "as T1+T2",
     )
+    scores.add_argument(
+        "--lesion-wise",
+        action="store_true",
+        help="count and match lesions too, each a connected component; needs panoptica (the extra [lesions])",
+    )
     scores.add_argument("--tolerance", type=float, metavar="MM", help="of the surface Dice (default: 1 mm)")
     scores.add_argument(
         "--map-labels",

@@ -12,7 +12,7 @@ from math import inf, nan
 from pathlib import Path
 
 from nnunet_missingmod.evaluation.csv_rows import read_rows, write_rows
-from nnunet_missingmod.evaluation.scoring import RegionScore
+from nnunet_missingmod.evaluation.scoring import UNCOUNTED, RegionScore
 from nnunet_missingmod.modalities import subset_name
 
 UNKNOWN_VOXELS = -1
@@ -42,10 +42,14 @@ class ScoreRow:
     predicted_voxels: int
     diagonal_mm: float
     voxel_mm3: float = nan
+    reference_lesions: int = UNCOUNTED
+    predicted_lesions: int = UNCOUNTED
+    matched_lesions: int = UNCOUNTED
+    lesion_dice: float = UNCOUNTED
 
 
 # Columns that files of earlier versions lack.
-_LATER = ("voxel_mm3",)
+_LATER = ("voxel_mm3", "reference_lesions", "predicted_lesions", "matched_lesions", "lesion_dice")
 
 
 def score_rows(
@@ -106,6 +110,9 @@ def with_least_size(rows: Iterable[ScoreRow], *, region: str, voxels: int) -> li
 def _applied(row: ScoreRow, voxels: int) -> ScoreRow:
     if row.predicted_voxels >= voxels or row.predicted_voxels == 0:
         return row
+    row = replace(row, predicted_voxels=0)
+    if row.reference_lesions != UNCOUNTED:
+        row = replace(row, predicted_lesions=0, matched_lesions=0, lesion_dice=nan)
     if row.reference_voxels == 0:
-        return replace(row, predicted_voxels=0, dice=nan, hd95_mm=nan, nsd=nan)
-    return replace(row, predicted_voxels=0, dice=0.0, hd95_mm=inf, nsd=0.0)
+        return replace(row, dice=nan, hd95_mm=nan, nsd=nan)
+    return replace(row, dice=0.0, hd95_mm=inf, nsd=0.0)

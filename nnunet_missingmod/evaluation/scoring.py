@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nnunet_missingmod.evaluation.label_maps import LabelFile as LabelFile
 from nnunet_missingmod.evaluation.label_maps import ReadLabels, check_same_grid, read_label_map, relabelled
 from nnunet_missingmod.evaluation.label_maps import as_label_map as as_label_map
+from nnunet_missingmod.evaluation.lesions import lesion_score
 from nnunet_missingmod.evaluation.metrics import (
     DEFAULT_TOLERANCE_MM,
     LabelMap,
@@ -25,6 +26,9 @@ from nnunet_missingmod.evaluation.metrics import (
     surface_scores,
 )
 
+UNCOUNTED = -1
+"""In place of the numbers of lesions and of their Dice where lesions were not counted."""
+
 
 @dataclass(frozen=True)
 class RegionScore:
@@ -32,7 +36,8 @@ class RegionScore:
 
     ``dice`` and ``nsd`` are in 0..1; ``hd95_mm`` in mm. Both masks empty: all three are NaN. One empty: 0, 0, infinite.
     ``diagonal_mm`` is that of the image, which some conventions put in place of an infinite distance. ``voxel_mm3`` is
-    the volume of a voxel, NaN in a picture of two axes.
+    the volume of a voxel, NaN in a picture of two axes. The numbers of lesions, those matched among them, and the mean
+    Dice of matched ones are those of `LesionScore`; `UNCOUNTED` where lesions were not asked for.
     """
 
     dice: float
@@ -43,6 +48,10 @@ class RegionScore:
     predicted_voxels: int
     diagonal_mm: float
     voxel_mm3: float = nan
+    reference_lesions: int = UNCOUNTED
+    predicted_lesions: int = UNCOUNTED
+    matched_lesions: int = UNCOUNTED
+    lesion_dice: float = UNCOUNTED
 
 
 class CaseScorer:
@@ -60,10 +69,12 @@ class CaseScorer:
         *,
         ignore_label: int | None = None,
         tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        lesions: bool = False,
     ) -> None:
         """Prepare a reference: integers, its axes those of ``spacing_mm`` (an image that SimpleITK reads: Z Y X).
 
-        Voxels at which it holds ``ignore_label`` do not count, whatever is predicted there.
+        Voxels at which it holds ``ignore_label`` do not count, whatever is predicted there. With ``lesions``, these are
+        counted and matched too.
 
         Raises:
             ValueError: there are no regions, or as `Surface` and `surface_scores`.
@@ -76,6 +87,7 @@ class CaseScorer:
         self._foreground = sorted({label for labels in self._regions.values() for label in labels})
         self._ignore_label = ignore_label
         self._tolerance_mm = float(tolerance_mm)
+        self._lesions = lesions
         self._bounds = bounding_box(region_mask(reference, self._foreground))
         window = _slices(self._bounds)
         self._masks = {name: self._mask(reference, labels, window) for name, labels in self._regions.items()}
@@ -112,6 +124,7 @@ class CaseScorer:
                 predicted_voxels=int(np.count_nonzero(predicted)),
                 diagonal_mm=self._diagonal_mm,
                 voxel_mm3=self._voxel_mm3,
+                **(_lesions(predicted, reference) if self._lesions else {}),
             )
         return scores
 
@@ -147,6 +160,7 @@ def score_files(
     case: str,
     ignore_label: int | None = None,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    lesions: bool = False,
     read: ReadLabels | None = None,
     new_labels: Mapping[int, int] | None = None,
 ) -> CaseScores[Key]:
@@ -162,6 +176,7 @@ def score_files(
         case: its name, for messages.
         ignore_label: voxels at which the reference holds it do not count.
         tolerance_mm: of the surface Dice.
+        lesions: whether lesions are counted and matched, too, which needs panoptica.
         read: reads a label map, and raises ValueError where it cannot; by default `read_label_map`. A dataset with a
             reader of its own is read by it, see `label_file_of`.
         new_labels: {label in the reference's file: label of the dataset}, as {4: 3} for an older numbering of BraTS.
@@ -176,7 +191,12 @@ def score_files(
     except ValueError as error:
         return CaseScores({}, dict.fromkeys(predictions, f"its reference: {error}"))
     scorer = CaseScorer(
-        expected.labels, expected.spacing_mm, regions, ignore_label=ignore_label, tolerance_mm=tolerance_mm
+        expected.labels,
+        expected.spacing_mm,
+        regions,
+        ignore_label=ignore_label,
+        tolerance_mm=tolerance_mm,
+        lesions=lesions,
     )
     scores: dict[Key, dict[str, RegionScore]] = {}
     refused: dict[Key, str] = {}
@@ -189,6 +209,16 @@ def score_files(
         else:
             scores[key] = scorer.score(found.labels)
     return CaseScores(scores, refused)
+
+
+def _lesions(predicted: Mask, reference: Mask) -> dict[str, Any]:
+    found = lesion_score(predicted, reference)
+    return {
+        "reference_lesions": found.reference,
+        "predicted_lesions": found.predicted,
+        "matched_lesions": found.matched,
+        "lesion_dice": found.dice,
+    }
 
 
 def _union(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

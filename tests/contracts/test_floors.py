@@ -31,7 +31,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     {
         "cases": SCIENCE | {"nibabel", "tifffile", "PIL", "nnunetv2.imageio", "nnunetv2.preprocessing.normalization"},
         "networks": {"numpy"} | TORCH,
-        "evaluation": SCIENCE | {"jinja2", "matplotlib", "sklearn"},
+        "evaluation": SCIENCE | {"jinja2", "matplotlib", "panoptica", "sklearn"},
     },
     {"losses": {"numpy"} | TORCH, "audit": {"numpy", "torch"}},
     {"preprocessing": SCIENCE | HOST, "planning": SCIENCE | TORCH | HOST},

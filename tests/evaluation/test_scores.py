@@ -18,7 +18,7 @@ REFERENCE[0, :2] = 1
 REFERENCE[0, 0] = 2
 HEADER = (
     "model,fold,case,subset,num_present,region,dice,hd95_mm,nsd,nsd_tolerance_mm,reference_voxels,predicted_voxels,"
-    "diagonal_mm,voxel_mm3"
+    "diagonal_mm,voxel_mm3,reference_lesions,predicted_lesions,matched_lesions,lesion_dice"
 )
 
 
@@ -52,7 +52,7 @@ def test_rows_come_back_from_a_file_as_they_were(tmp_path):
 def test_a_file_without_the_size_of_a_voxel_is_read(tmp_path):
     path = tmp_path / "scores.csv"
     write_scores([row(0.5)], path)
-    path.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in path.read_text().splitlines()))
+    path.write_text("".join(",".join(line.split(",")[:13]) + "\n" for line in path.read_text().splitlines()))
     (back,) = read_scores(path)
     assert math.isnan(back.voxel_mm3)
     assert replace(back, voxel_mm3=2.0) == row(0.5)

@@ -9,6 +9,7 @@ from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, ordered
 from nnunet_missingmod.evaluation.conventions import DICE, Metric
 from nnunet_missingmod.evaluation.detection import detections
 from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.lesion_detection import lesion_detections
 from nnunet_missingmod.evaluation.modality_gain import modality_gains
 from nnunet_missingmod.evaluation.model_order import Rank, orders
 from nnunet_missingmod.evaluation.monotonicity import drops
@@ -18,7 +19,7 @@ from nnunet_missingmod.evaluation.report.modality_questions import draw_gains, g
 from nnunet_missingmod.evaluation.report.model_questions import noninferiority_section, order_section, power_section
 from nnunet_missingmod.evaluation.report.section import Section
 from nnunet_missingmod.evaluation.report.text import records_to_csv
-from nnunet_missingmod.evaluation.report.volume_questions import detection_section, volume_section
+from nnunet_missingmod.evaluation.report.volume_questions import detection_section, lesion_section, volume_section
 from nnunet_missingmod.evaluation.score_grid import ScoreGrid
 from nnunet_missingmod.evaluation.volumes import volume_agreements
 from nnunet_missingmod.modalities import Subset, subset_name
@@ -44,7 +45,7 @@ def answer_questions(
 ) -> list[Section]:
     """Write ``tables/*.csv`` and ``figures/modality_gain*.png`` of every question; return its sections.
 
-    Files without a line are not written.
+    Files without a line are not written, and removed if an earlier report has left them.
 
     Args:
         values: Dice.
@@ -70,6 +71,7 @@ def answer_questions(
     gains = modality_gains(values, bootstrap=bootstrap, regions=regions, patients=patients)
     volumes = volume_agreements(grid, bootstrap=bootstrap, patients=patients)
     found = detections(grid, bootstrap=bootstrap, patients=patients)
+    lesions = lesion_detections(grid, bootstrap=bootstrap, patients=patients)
     files = {
         "power": records_to_csv(power),
         "order": records_to_csv(order),
@@ -78,11 +80,15 @@ def answer_questions(
         "modality_gain": records_to_csv(gains),
         "volumes": records_to_csv(volumes),
         "detection": records_to_csv(found),
+        "lesions": records_to_csv(lesions),
         "ranks": _ranks_to_csv(ranks),
     }
     for name, text in files.items():
+        file = folder / "tables" / f"{name}.csv"
         if text:
-            write_text(folder / "tables" / f"{name}.csv", text)
+            write_text(file, text)
+        else:  # what an earlier report left
+            file.unlink(missing_ok=True)
     drawn = draw_gains(values, gains, folder / "figures", regions=regions)
 
     headings = [column.heading for column in shown_columns]
@@ -105,6 +111,7 @@ def answer_questions(
         gain_section(gains, [path.relative_to(folder).as_posix() for _, path in drawn]),
         volume_section(volumes, shown_subsets=shown_subsets),
         detection_section(found, shown_subsets=shown_subsets),
+        lesion_section(lesions, shown_subsets=shown_subsets),
     )
     return [section for section in sections if section is not None]
 

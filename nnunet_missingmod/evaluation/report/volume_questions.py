@@ -7,6 +7,8 @@ from math import isnan
 
 from nnunet_missingmod.evaluation.detection import Detection
 from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Interval
+from nnunet_missingmod.evaluation.lesion_detection import LesionDetection
+from nnunet_missingmod.evaluation.lesions import LEAST_OVERLAP
 from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.text import interval_text, number_text
 from nnunet_missingmod.evaluation.volumes import VolumeAgreement
@@ -97,6 +99,36 @@ def detection_section(found: Sequence[Detection], *, shown_subsets: Sequence[str
         "has the counts of every subset."
     )
     return Section("detection", "Are the regions found, and only where they are?", text, tuple(tables))
+
+
+def lesion_section(found: Sequence[LesionDetection], *, shown_subsets: Sequence[str]) -> Section | None:
+    """Return F1 over lesions and the Dice of those that are found; None where no lesions were counted."""
+    if not found:
+        return None
+    models = list(dict.fromkeys(each.model for each in found))
+    by_row: dict[tuple[str, str], dict[str, LesionDetection]] = {}
+    for each in found:
+        if each.subset in shown_subsets:
+            by_row.setdefault((each.region, each.subset), {})[each.model] = each
+
+    def table(caption: str, name: str) -> SectionTable:
+        body = tuple(
+            (
+                *row,
+                *(interval_text(getattr(of_row[model], name)) if model in of_row else "n/a" for model in models),
+            )
+            for row, of_row in by_row.items()
+        )
+        return SectionTable(caption, ("region", "subset", *models), body)
+
+    text = (
+        "A lesion is a connected component. A predicted one that overlaps one of the reference by an intersection over "
+        f"union of {LEAST_OVERLAP} or more is matched (panoptica). F1 = 2 matched / (reference + predicted) counts "
+        "lesions, with its 95 % interval over patients. The Dice of found lesions is the mean over cases that have "
+        "one. lesions.csv has the counts of every subset."
+    )
+    tables = (table("F1 over lesions (%)", "f1"), table("Dice of found lesions (%)", "lesion_dice"))
+    return Section("lesions", "Are single lesions found?", text, tables)
 
 
 def _cell(each: Detection, kind: str) -> str:
