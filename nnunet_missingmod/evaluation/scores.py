@@ -45,7 +45,7 @@ class ScoreRow:
     reference_lesions: int = UNCOUNTED
     predicted_lesions: int = UNCOUNTED
     matched_lesions: int = UNCOUNTED
-    lesion_dice: float = UNCOUNTED
+    lesion_dice: float = float(UNCOUNTED)
 
 
 # Columns that files of earlier versions lack.

@@ -51,7 +51,7 @@ class RegionScore:
     reference_lesions: int = UNCOUNTED
     predicted_lesions: int = UNCOUNTED
     matched_lesions: int = UNCOUNTED
-    lesion_dice: float = UNCOUNTED
+    lesion_dice: float = float(UNCOUNTED)
 
 
 class CaseScorer:
