@@ -78,6 +78,7 @@ def case_values(rows: pd.DataFrame) -> CaseValues:
         subsets=tuple(subsets),
         arrays=arrays,
         nsd_tolerance_mm=np.nan,
+        bounds=(0.0, 1.0),
     )
 
 

@@ -147,6 +147,8 @@ def test_the_table_pools_folds_and_seeds_and_takes_dedicated_networks_together(f
     assert rows["zero\\_fill"][-2:] == ["−15.0 (−20.0 to −10.0)", "−10.0, −20.0, −10.0, −20.0"]
     assert rows["dedicated"][1:3] == ["80.0", "80.0"]
     assert rows["dedicated"][-2:] == ["+20.0", "+20.0"]
+    by_subset = tables.by_subset(tables.read_runs(folder.runs, "val"), ["zero_fill", "dropout"])
+    assert "| ● | ● | 60.00 | 45.00 |" in by_subset
 
 
 def test_a_coarser_copy_keeps_borders_means_and_the_labels_of_the_largest_share(tmp_path):
