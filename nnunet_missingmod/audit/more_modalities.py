@@ -10,10 +10,12 @@ from math import isnan
 
 from nnunet_missingmod.audit.finding import NOT_APPLICABLE, NOTE, Finding
 from nnunet_missingmod.evaluation.aggregation import pool
+from nnunet_missingmod.evaluation.conventions import DICE
+from nnunet_missingmod.evaluation.monotonicity import POINTS
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.modalities import Subset, subset_name
 
-POINT = 0.01
+POINT = POINTS / DICE.factor
 """A point of Dice."""
 _UNIT = "share of steps from S to S+q, over cases, that lose more than a point of Dice"
 _NO_SCORES = (
@@ -33,16 +35,17 @@ def losing_steps(
         margin: in the unit of Dice.
     """
     counted = {}
+    channels = sorted({channel for subset in dice for channel in subset})
     for subset, before in dice.items():
-        for more in dice:
-            added = set(more) - set(subset)
-            if len(more) != len(subset) + 1 or len(added) != 1:
+        for added in channels:
+            more = tuple(sorted((*subset, added)))
+            if added in subset or more not in dice:
                 continue
             gains = [dice[more][case] - value for case, value in before.items() if case in dice[more]]
             gains = [gain for gain in gains if not isnan(gain)]
             # Differences of rounded numbers: 0.80 - 0.81 is a little more than a point.
             losing = sum(gain < -margin - 1e-9 for gain in gains)
-            counted[subset, added.pop()] = (losing, len(gains))
+            counted[subset, added] = (losing, len(gains))
     return counted
 
 

@@ -137,6 +137,11 @@ def test_set(
     return replace(of_folder, folds=chosen, notes=tuple(notes), seen=frozenset(seen))
 
 
+def first_with_cases(sets: Sequence[EvaluationSet]) -> EvaluationSet | None:
+    """Return the first set that has a case to evaluate, or None."""
+    return next((each for each in sets if each.cases), None)
+
+
 def folder_set(images: Path, references: Path, modalities: Sequence[str], file_ending: str) -> EvaluationSet:
     """Return the cases of a folder, of no folds.
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from nnunet_missingmod.benchmarking.cases import EvaluationSet
+from nnunet_missingmod.benchmarking.cases import EvaluationSet, first_with_cases
 from nnunet_missingmod.benchmarking.named_models import NamedModel
 from nnunet_missingmod.benchmarking.preparation import prepare_case
 from nnunet_missingmod.benchmarking.request import Request
@@ -40,7 +40,7 @@ def find_costs(
     """
     found = {}
     for model in request.models:
-        first = next((each for each in sets.get(model.name, ()) if each.cases), None)
+        first = first_with_cases(sets.get(model.name, ()))
         if first is None:
             continue
         try:

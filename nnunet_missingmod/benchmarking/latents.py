@@ -18,7 +18,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import nn
 
 from nnunet_missingmod import absence
-from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
+from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet, first_with_cases
 from nnunet_missingmod.benchmarking.request import Request
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
@@ -45,7 +45,7 @@ def find_latents(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) 
     """
     found = {}
     for model in request.models:
-        first = next((each for each in sets.get(model.name, ()) if each.cases), None)
+        first = first_with_cases(sets.get(model.name, ()))
         if first is None:
             continue
         try:

@@ -91,8 +91,7 @@ def check_report_arguments(args: argparse.Namespace) -> None:
         options = ["a model" if name == "positional" else f"--{name.replace('_', '-')}" for name in given]
         raise UsageError(
             f"--report makes the report of what is in -o anew, and takes no {', '.join(options)}: leave it out, or "
-            "evaluate "
-            "without --report."
+            "evaluate without --report."
         )
 
 

@@ -183,8 +183,7 @@ def _checked(found: LabelFile, file: Path, task: Task, label_map: Mapping[int, i
     if others:
         raise ValueError(
             f"{file} holds {listed(others)}, and the dataset's labels are {listed(task.labels)}: write these, or "
-            "say by "
-            f"--map-labels what is meant, for example {others[0]}={task.labels[-1]}."
+            f"say by --map-labels what is meant, for example {others[0]}={task.labels[-1]}."
         )
     return replace(found, labels=labels)
 

@@ -54,11 +54,7 @@ def detections(grid: ScoreGrid, *, bootstrap: Bootstrap, patients: Mapping[str, 
         empty, grid.mean([row.predicted_voxels * row.voxel_mm3 / MM3_PER_ML for row in grid.rows]), np.nan
     )
     owners = grid.owners(patients)
-    places = [
-        (model, region, slice(None), subset)
-        for model, region, subset in np.ndindex(len(grid.models), len(grid.regions), len(grid.subsets))
-        if not np.isnan(true_positive[model, region, :, subset]).all()
-    ]
+    places = [(model, region, slice(None), subset) for model, region, subset in grid.scored(true_positive)]
     volumes = bootstrap.intervals([volume[place][:, None] for place in places], owners, skewed=True, bounds=(0.0, inf))
     found = []
     for place, false_positive_ml in zip(places, volumes, strict=True):

@@ -43,11 +43,7 @@ def lesion_detections(
         for name in ("reference_lesions", "predicted_lesions", "matched_lesions", "lesion_dice")
     )
     owners = grid.owners(patients)
-    places = [
-        (model, region, slice(None), subset)
-        for model, region, subset in np.ndindex(len(grid.models), len(grid.regions), len(grid.subsets))
-        if not np.isnan(reference[model, region, :, subset]).all()
-    ]
+    places = [(model, region, slice(None), subset) for model, region, subset in grid.scored(reference)]
     of_dice = bootstrap.intervals([dice[place][:, None] for place in places], owners, bounds=(0.0, 1.0))
     found = []
     for place, lesion_dice in zip(places, of_dice, strict=True):

@@ -23,8 +23,8 @@ def check_prevalence(counts: Mapping[Subset, float], evaluated: Collection[Subse
         names = [subset_name(subset, modalities) for subset in left_out]
         raise ValueError(
             f"--prevalence: {listed(names)} ({100 * share:.3g} % of the counts) would not be evaluated, so that "
-            "the weighted "
-            "mean is not defined. Evaluate these subsets too (--subsets), or take their lines out of the file."
+            "the weighted mean is not defined. Evaluate these subsets too (--subsets), or take their lines out of the "
+            "file."
         )
 
 

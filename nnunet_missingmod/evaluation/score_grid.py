@@ -50,6 +50,11 @@ class ScoreGrid:
         means = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
         return means.reshape(self.shape)
 
+    def scored(self, values: NDArray[np.float64]) -> list[tuple[int, int, int]]:
+        """Return the places (model, region, subset) at which a case has a value in an array as of `mean`."""
+        has = ~np.isnan(values).all(axis=2)
+        return [(int(model), int(region), int(subset)) for model, region, subset in np.argwhere(has)]
+
     def owners(self, patients: Mapping[str, str] | None) -> list[str]:
         """Return the patient of each case: see `owners_of`."""
         return owners_of(self.cases, patients)

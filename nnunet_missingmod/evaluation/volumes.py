@@ -48,11 +48,7 @@ def volume_agreements(
     difference = grid.mean(voxel_ml * [row.predicted_voxels for row in grid.rows]) - reference
     owners = grid.owners(patients)
     found = []
-    places = [
-        place
-        for place in np.ndindex(len(grid.models), len(grid.regions), len(grid.subsets))
-        if not np.isnan(difference[place[0], place[1], :, place[2]]).all()
-    ]
+    places = grid.scored(difference)
     arrays = [difference[model, region, :, subset, None] for model, region, subset in places]
     biases = bootstrap.intervals(arrays, owners, skewed=True)
     for (model, region, subset), array, bias in zip(places, arrays, biases, strict=True):
