@@ -49,7 +49,7 @@ class Workers:
             return _run(function, args)
         try:
             return self._started().submit(function, *args)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError):  # an OSError if it breaks while it starts another worker
             self._pool = None
             return self._started().submit(function, *args)
 

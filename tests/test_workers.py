@@ -51,8 +51,21 @@ def test_a_killed_worker_costs_only_what_was_in_flight():
     with Workers(2) as workers:
         elsewhere = workers.submit(os.getpid).result()
         assert elsewhere != os.getpid()
-        broken = workers.submit(os.kill, elsewhere, signal.SIGKILL)
+        in_flight = workers.submit(signal.pause)
+        os.kill(elsewhere, signal.SIGKILL)
         with pytest.raises(BrokenProcessPool):
-            workers.submit(signal.pause).result()
-        assert broken.done()
+            in_flight.result()
         assert workers.submit(abs, -3).result() == 3
+
+
+@pytest.mark.slow
+def test_a_pool_that_breaks_while_it_starts_a_worker_is_replaced(monkeypatch):
+    with Workers(2) as workers:
+        first = workers.submit(os.getpid).result()
+
+        def closed() -> None:
+            raise OSError("handle is closed")
+
+        monkeypatch.setattr(workers._pool, "_adjust_process_count", closed)
+        second = workers.submit(os.getpid).result()
+        assert second not in (first, os.getpid())
