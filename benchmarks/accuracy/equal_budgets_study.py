@@ -171,12 +171,19 @@ FAMILIES = {
     "shaspec": Arm("nnUNetTrainerShaSpec"),
 }
 LENGTHS = (1, 2, 4, 8)
+LENGTHENED = {
+    name: (METHODS | CANDIDATES)[name]
+    for name in ("dropout", "zero_fill", "average", "average_presence", "average_presence_adapters")
+}
 SCALING = {
     at_length(name, length): replace(
-        METHODS[name], block={**METHODS[name].block, "num_epochs": length * EPOCHS}, scored_by_average=False
+        arm,
+        block={**arm.block, "num_epochs": length * EPOCHS},
+        splits=("val", "test"),
+        scored_by_average=False,
     )
     for length in LENGTHS[1:]
-    for name in ("dropout", "zero_fill", "average", "average_presence")
+    for name, arm in LENGTHENED.items()
 } | {
     at_length(name, length): build(length)
     for length in LENGTHS[1:]

@@ -13,7 +13,7 @@ from tables import read_runs
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH, line_colour
 from nnunet_missingmod.evaluation.report.text import markdown_table
 
-SHOWN = ("average_presence", "average", "flagship", "dropout", "zero_fill")
+SHOWN = ("average_presence_adapters", "average_presence", "average", "flagship", "dropout", "zero_fill")
 
 
 def means(study: Study, split: str, num_present: int | None = None) -> pd.DataFrame:

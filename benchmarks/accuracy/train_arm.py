@@ -92,6 +92,8 @@ def train(folder: StudyFolder, training: Training) -> tuple[Any, Rows]:
         pretrained = folder.checkpoint(Training(arm.pretrained, training.seed, training.fold))
         load_pretrained_weights(trainer.network, str(pretrained))
     rows = follow(folder, trainer, training) if arm.followed else []
+    # Drawing it after each epoch takes a tenth of the time of so short a training.
+    trainer.logger.plot_progress_png = lambda output_folder: None
     trainer.run_training()
     return trainer, rows
 
