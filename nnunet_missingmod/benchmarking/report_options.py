@@ -117,8 +117,6 @@ def changed_options(args: argparse.Namespace, part: Part) -> ReportOptions:
     if args.prevalence is not None:
         options = replace(options, prevalence=_counts(args.prevalence, shared.task.modalities))
     if args.margin is not None:
-        options = replace(options, margin=margin_of(args.margin))
-    if options.margin is not None and len(shared.models) + len(shared.outside) < 2:
-        raise UsageError("--margin compares a model with --baseline, and there is one model.")
+        options = replace(options, margin=margin_of(args.margin, models=len(shared.models) + len(shared.outside)))
     check_options(options, shared.task, shared.subsets, shared.cases)
     return options

@@ -114,8 +114,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         raise UsageError(f"--lesion-wise needs panoptica, which is not installed: {EXTRA}")
     least_size, label_map = least_size_of(args.least_size), _label_map(args.map_labels or ())
     baseline = _baseline(args.baseline, models, outside)
-    if args.margin is not None and len(models) + len(outside) < 2:
-        raise UsageError("--margin compares a model with --baseline: give two models or more.")
+    margin = margin_of(args.margin, models=len(models) + len(outside))
 
     # They import torch, which takes seconds, and wrong usage is said without.
     from nnunet_missingmod.benchmarking.predictions import PredictionSettings
@@ -148,7 +147,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         prevalence=args.prevalence,
         part=part,
         parts=parts,
-        margin=margin_of(args.margin),
+        margin=margin,
         lesions=args.lesion_wise,
     )
 
@@ -219,12 +218,14 @@ def _folders(args: argparse.Namespace) -> list[str | Path]:
         raise UsageError(str(error)) from error
 
 
-def margin_of(points: float | None) -> float | None:
+def margin_of(points: float | None, *, models: int) -> float | None:
     """Return the margin of non-inferiority, in points of Dice.
 
     Raises:
-        UsageError: it is out of its range.
+        UsageError: it is out of its range, or the number of models is 1.
     """
+    if points is not None and models < 2:
+        raise UsageError("--margin compares a model with --baseline, and there is one model.")
     if points is not None and not 0 < points < 100:
         raise UsageError(f"--margin is a number of points of Dice between 0 and 100, got {points}.")
     return points

@@ -27,7 +27,7 @@ from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import check_output, write_text
 
 if TYPE_CHECKING:
-    from nnunet_missingmod.modalities import Subset
+    from nnunet_missingmod.evaluation.aggregation import CaseValues
 
 REPORT_FILE = "audit.md"
 JSON_FILE = "audit.json"
@@ -96,11 +96,11 @@ def _scores_file(word: str) -> tuple[Path, str | None]:
     return file, name
 
 
-def _dice(file: Path, name: str | None, folder: Path) -> dict[Subset, dict[str, float]]:
-    from nnunet_missingmod.audit.more_modalities import dice_by_subset
+def _dice(file: Path, name: str | None, folder: Path) -> CaseValues:
+    from nnunet_missingmod.audit.more_modalities import dice_of
     from nnunet_missingmod.evaluation.scores import read_scores
     from nnunet_missingmod.inference.model_files import read_model_json
     from nnunet_missingmod.modalities import channel_names
 
     modalities = channel_names(read_model_json(folder, "dataset.json"))
-    return dice_by_subset(read_scores(file), model=name, modalities=modalities)
+    return dice_of(read_scores(file), model=name, modalities=modalities)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from nnunet_missingmod.audit.more_modalities import more_check
 from nnunet_missingmod.audit.network import CONVENTIONS, audit_probe
 from nnunet_missingmod.audit.probe import NAN, ZERO, Probe
 from nnunet_missingmod.cases.files import find_cases
+from nnunet_missingmod.evaluation.aggregation import CaseValues
 from nnunet_missingmod.inference.model_files import FINAL, Fold
 from nnunet_missingmod.inference.model_folder import (
     ModelFolder,
@@ -30,7 +31,6 @@ from nnunet_missingmod.inference.model_folder import (
     plans_errors_explained,
 )
 from nnunet_missingmod.inference.predictor import Predictor, choose_device
-from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.weights import load_weights
 
@@ -49,7 +49,7 @@ def audit_model_folder(
     checkpoint: str = FINAL,
     device: str | torch.device = "auto",
     images: Path | None = None,
-    dice: Mapping[Subset, Mapping[str, float]] | None = None,
+    dice: CaseValues | None = None,
 ) -> Audit:
     """Check a trained model, stock nnU-Net's included, and return a finding per check.
 
@@ -61,7 +61,7 @@ def audit_model_folder(
         folder, folds, checkpoint, device: see ``Predictor.from_model_folder``.
         images: folder of cases CASE_XXXX, of which the first with several modalities is predicted; by default a
             synthetic one.
-        dice: {subset: {case: Dice}} that was measured, for the question whether more modalities hurt.
+        dice: of this model, as it was measured, for the question whether more modalities hurt.
 
     Raises:
         ModelFolderError: the model cannot be used.
@@ -80,7 +80,7 @@ def audit_model_folder(
         load_weights(network, weights)
         # The way of the files is the same for all folds, and is checked below.
         of_folds[f"fold {fold}"] = [each for each in _of_network(model, network, convention) if each.check != "order"]
-    findings = [*worst(of_folds), _order(Predictor(model, host), images), more_check(dice, model.modalities)]
+    findings = [*worst(of_folds), _order(Predictor(model, host), images), more_check(dice)]
     return Audit(f"{Path(folder).name} ({model.taken_for})", CONVENTIONS[convention], tuple(findings))
 
 

@@ -38,7 +38,7 @@ def test_a_margin_is_in_points_of_dice_and_compares_two_models():
     for points in ("0", "-1", "100", "nan"):
         with pytest.raises(UsageError, match=f"--margin is a number of points of Dice between 0 and 100, got {points}"):
             ask("A=x", "B=y", f"--margin={points}")
-    with pytest.raises(UsageError, match="give two models or more"):
+    with pytest.raises(UsageError, match="and there is one model"):
         ask("x", "--margin", "1")
 
 

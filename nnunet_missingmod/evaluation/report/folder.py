@@ -216,12 +216,13 @@ def _each_once(columns: Iterable[Column]) -> tuple[Column, ...]:
 
 def _write_tables(both: MetricTables, folder: Path, metric: Metric) -> None:
     """Write both tables in all three forms; a table without columns is not written."""
+    leads = both.leads
     for name, table, is_wide in (("by_subset", both.by_subset, True), ("by_count", both.by_count, False)):
         if not table.columns:
             continue
         stem = f"{metric.name}_{name}"
         write_text(folder / f"{stem}.md", to_markdown(table, subsets_as_rows=is_wide))
-        write_text(folder / f"{stem}.tex", to_latex(table, label=f"tab:{stem}", intervals=not is_wide))
+        write_text(folder / f"{stem}.tex", to_latex(table, label=f"tab:{stem}", intervals=not is_wide, leads=leads))
         write_text(folder / f"{stem}.csv", to_csv(table))
 
 

@@ -11,6 +11,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class MetricTables:
             *(each for each in self.by_count.comparisons if Column(each.heading, each.subsets) not in shown),
         )
 
-    @property
+    @cached_property
     def leads(self) -> dict[Cell, Lead]:
         """The order of the models in every cell."""
         return leads((self.by_subset, self.by_count), (*self.comparisons, *self.further))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from math import isnan
 from typing import Any
@@ -14,11 +14,12 @@ from urllib.parse import quote
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Metric
 from nnunet_missingmod.evaluation.intervals import Interval
+from nnunet_missingmod.evaluation.report.leading import Cell, Lead
 from nnunet_missingmod.evaluation.report.section import Section
 from nnunet_missingmod.evaluation.report.tables import Table, TableRow
 from nnunet_missingmod.evaluation.statistics import Comparison
 
-_BOLD = "Bold: models whose rank has the first place in its interval."
+_BOLD = "Bold: the best mean, and the models that cannot be told from it."
 _IN_LATEX = str.maketrans(
     {
         "\\": "\\textbackslash{}",
@@ -122,15 +123,17 @@ def _dots(column: Column, modalities: Sequence[str]) -> list[str]:
     return [column.heading] + [""] * (len(modalities) - 1)
 
 
-def to_latex(table: Table, *, label: str = "", intervals: bool = False) -> str:
+def to_latex(
+    table: Table, *, label: str = "", intervals: bool = False, leads: Mapping[Cell, Lead] | None = None
+) -> str:
     """Return the table as a LaTeX ``table``, to be used with ``\\usepackage{booktabs}``.
 
     Subsets have no names but a row of dots for every modality above the columns, as the papers print them. Intervals
-    of fifteen columns do not fit a page, so that they are left out unless asked for. Of several models those are bold
-    whose rank in the region and column may be the first, see `Rank`; none if the table has no ranks.
+    of fifteen columns do not fit a page, so that they are left out unless asked for. Bold in a cell are those that
+    have a mark there, see `Lead`.
     """
     columns, names = table.columns, table.modalities
-    best = _best(table)
+    best = _best(table, leads or {})
     caption = table.note(intervals=intervals) + (f" {_BOLD}" if any(best.values()) else "")
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -164,14 +167,15 @@ def to_latex(table: Table, *, label: str = "", intervals: bool = False) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
 
 
-def _best(table: Table) -> dict[int, list[int]]:
-    """Return {row: positions} of the cells of models that may be the best: their ranks' intervals begin at 1."""
-    may_be_first = {(each.model, each.region, each.subset) for each in table.ranks if each.rank.low <= 1}
+def _best(table: Table, leads: Mapping[Cell, Lead]) -> dict[int, list[int]]:
+    """Return {row: positions} of the cells of models that lead there or cannot be told from the one that does."""
     return {
         index: [
             position
             for position, column in enumerate(table.columns)
-            if (row.model, row.region, column.heading) in may_be_first
+            if not column.weights
+            and (lead := leads.get((row.region, frozenset(column.subsets)))) is not None
+            and lead.mark(row.model)
         ]
         for index, row in enumerate(table.rows)
         if not row.is_difference

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import DICE, HD95, NNUNET
 from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
+from nnunet_missingmod.evaluation.report.leading import further_pairs, leads
 from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.tables import region_table, table_of
 from nnunet_missingmod.evaluation.report.text import (
@@ -28,7 +29,7 @@ from nnunet_missingmod.evaluation.report.text import (
     to_latex,
     to_markdown,
 )
-from nnunet_missingmod.evaluation.statistics import Comparison
+from nnunet_missingmod.evaluation.statistics import Comparison, compare_pairs
 
 ONE = Comparison(
     "ours",
@@ -174,25 +175,32 @@ def test_latex_prints_the_papers_dots_above_fifteen_columns():
     assert cells[15].strip() == ""
 
 
-def test_models_that_may_be_the_best_are_bold_and_none_without_an_interval_of_its_rank():
-    noise = (0.0, 0.1, -0.1, 0.05, -0.05)
+def test_models_that_lead_or_cannot_be_told_from_the_leading_one_are_bold():
+    noise = (0.0, 0.1, -0.1, 0.05, -0.05, 0.02, -0.02, 0.0)
     scores = {"ours": (0.75, 0.25), "theirs": (0.25, 0.26)}  # far apart with A, within the noise with B
     rows = [
-        row(level + noise[(case + 2 * (model == "theirs")) % 5], model=model, case=f"c{case}", subset=subset)
+        row(level + noise[(case + 3 * (model == "theirs")) % 8], model=model, case=f"c{case}", subset=subset)
         for model, levels in scores.items()
         for subset, level in zip(AB, levels, strict=True)
-        for case in range(5)
+        for case in range(16)
     ]
     columns = subset_columns(AB, scored=((0,), (1,)))
-    values = pool(rows, modalities=AB)
-    lines = to_latex(table_of(values, columns, bootstrap=Bootstrap(resamples=200))).splitlines()
+
+    def in_latex(metric):
+        values = pool(rows, modalities=AB, metric=metric)
+        bootstrap = Bootstrap(resamples=200)
+        of_all = table_of(values, columns, bootstrap=bootstrap)
+        compared_pairs = compare_pairs(values, further_pairs([of_all], ()), columns=columns, bootstrap=bootstrap)
+        return to_latex(of_all, leads=leads([of_all], compared_pairs)).splitlines(), to_latex(of_all)
+
+    lines, unmarked = in_latex(DICE)
     assert "ET & ours & \\textbf{75.00} & \\textbf{25.00} & \\textbf{50.00} \\\\" in lines
     assert " & theirs & 25.00 & \\textbf{26.00} & 25.50 \\\\" in lines
-    assert any("Bold: models whose rank has the first place in its interval." in line for line in lines)
-    distances = table_of(pool(rows, modalities=AB, metric=HD95), columns, bootstrap=Bootstrap(resamples=200))
-    assert "ET & ours & \\textbf{5.00} &" in to_latex(distances)
-    assert " & theirs & 15.00 &" in to_latex(distances)
-    assert "textbf" not in to_latex(table_of(values, columns))
+    assert any("Bold: the best mean, and the models that cannot be told from it." in line for line in lines)
+    assert "textbf" not in unmarked
+    lines, _ = in_latex(HD95)
+    assert any(line.startswith("ET & ours & \\textbf{5.00} &") for line in lines)
+    assert any(line.startswith(" & theirs & 15.00 &") for line in lines)
 
 
 @dataclass(frozen=True)
