@@ -1,4 +1,4 @@
-# nnunet_missingmod with nnU-Net, attached, for CPU; for a GPU, torch comes from another index:
+# nnunet_missingmod with nnU-Net, for CPU; for a GPU, torch comes from another index:
 #
 #   docker build -t nnunet_missingmod .
 #   docker build -t nnunet_missingmod --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
@@ -30,12 +30,13 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir torch torchvision --index-url "$TORCH_INDEX"
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir /wheels/*.whl \
-    && nnunet_missingmod attach
+    && ln -s "$(nnunet_missingmod path)" /nnunet_missingmod
 
 RUN useradd --uid 1000 --create-home user \
     && mkdir -p /data/raw /data/preprocessed /data/results \
     && chown -R user:user /data
-ENV nnUNet_raw=/data/raw \
+ENV nnUNet_extTrainer=/nnunet_missingmod \
+    nnUNet_raw=/data/raw \
     nnUNet_preprocessed=/data/preprocessed \
     nnUNet_results=/data/results \
     MPLCONFIGDIR=/tmp/matplotlib

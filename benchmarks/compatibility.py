@@ -4,9 +4,10 @@
     python benchmarks/compatibility.py --here --install editable        # in the virtual environment that runs it
 
 For each Python a fresh virtual environment gets this package as a wheel, with all that it requires. Then, for each
-nnunetv2 and each way to install it: attach, doctor, the class search in a spawned process, phantoms of which some
-lack files, and nnU-Net's own plan-and-preprocess, train and predict on them; stock trainers are still found; detach
-leaves the host as it was. Needs the package index; about 5 minutes per Python and 2 per host.
+nnunetv2 and each way to install it: with nnUNet_extTrainer, which leaves the host as it is, doctor, phantoms of which
+some lack files, planning, nnU-Net's own train and predict; attached, doctor, the class search in a spawned process,
+which still finds stock classes, and prediction, which is the same; detach leaves the host as it was. Needs the package
+index; about 5 minutes per Python and 2 per host.
 """
 
 from __future__ import annotations
@@ -139,8 +140,13 @@ def check(python: Path, how: str, work: Path) -> None:
     if how == "editable" and "site-packages" in host.parts:
         raise FailedError(f"nnunetv2 is not editable: {host}")
     before = contents(host)
+    environment["nnUNet_extTrainer"] = run("nnunet_missingmod", "path").strip()
+    use(run, world)
+    if contents(host) != before:
+        raise FailedError(f"something was written into {host}")
+    del environment["nnUNet_extTrainer"]
     try:
-        use(python, run, world, environment)
+        use_attached(python, run, world, environment)
     finally:
         run("nnunet_missingmod", "detach")
     if contents(host) != before:
@@ -148,20 +154,14 @@ def check(python: Path, how: str, work: Path) -> None:
     shutil.rmtree(world)
 
 
-def use(python: Path, run: Callable[..., str], world: Path, environment: dict[str, str]) -> None:
-    """Attach, search, and take incomplete phantoms from raw files to predictions."""
-    run("nnunet_missingmod", "attach")
-    run("nnunet_missingmod", "attach", "--check")
+def use(run: Callable[..., str], world: Path) -> None:
+    """Take incomplete phantoms from raw files to predictions, with nothing written into nnU-Net."""
     run("nnunet_missingmod", "doctor")
-    (world / "search.py").write_text(_SEARCH, encoding="utf-8")
-    call(python, world / "search.py", environment=environment, folder=world)
-
     run("nnunet_missingmod", "phantom", "--cases", "6", "--test-cases", "1", "--size", "28", "28", "28")
     raw = world / "nnUNet_raw" / DATASET
     for case, channel in (("001", 0), ("001", 3), ("002", 1), ("004", 2)):
         (raw / "imagesTr" / f"phantom-train-{case}_{channel:04d}.nii.gz").unlink()
-    planned = ("-fpe", "MissingModFingerprintExtractor", "-preprocessor_name", "MissingModPreprocessor")
-    run("nnUNetv2_plan_and_preprocess", "-d", "501", "-c", "3d_fullres", "-np", "1", "-npfp", "1", *planned)
+    run("nnunet_missingmod", "plan", "-d", "501", "-c", "3d_fullres", "-np", "1", "-npfp", "1")
     file = world / "nnUNet_preprocessed" / DATASET / "nnUNetPlans.json"
     plans = json.loads(file.read_text(encoding="utf-8"))
     chosen = plans["configurations"]["3d_fullres"]
@@ -174,12 +174,31 @@ def use(python: Path, run: Callable[..., str], world: Path, environment: dict[st
     sent.mkdir()
     for channel in (1, 2):
         shutil.copy(raw / "imagesTs_complete" / f"phantom-test-001_{channel:04d}.nii.gz", sent)
-    run(
-        *("nnUNetv2_predict", "-i", sent, "-o", world / "out", *MODEL, "-f", "0", "-device", "cpu"),
-        *("-npp", "1", "-nps", "1"),
-    )
-    if not (world / "out" / "phantom-test-001.nii.gz").exists():
+    predict(run, world, "out")
+
+
+def use_attached(python: Path, run: Callable[..., str], world: Path, environment: dict[str, str]) -> None:
+    """Attach, search every class, and predict as before."""
+    run("nnunet_missingmod", "attach")
+    run("nnunet_missingmod", "attach", "--check")
+    run("nnunet_missingmod", "doctor")
+    (world / "search.py").write_text(_SEARCH, encoding="utf-8")
+    call(python, world / "search.py", environment=environment, folder=world)
+    if predict(run, world, "attached") != predict(run, world, "out"):
+        raise FailedError("nnUNetv2_predict segments otherwise if nnU-Net is attached")
+
+
+def predict(run: Callable[..., str], world: Path, output: str) -> bytes:
+    """Return the file that nnUNetv2_predict writes of the incomplete case, unless it is there already."""
+    segmentation = world / output / "phantom-test-001.nii.gz"
+    if not segmentation.exists():
+        run(
+            *("nnUNetv2_predict", "-i", world / "sent", "-o", world / output, *MODEL, "-f", "0", "-device", "cpu"),
+            *("-npp", "1", "-nps", "1"),
+        )
+    if not segmentation.exists():
         raise FailedError("nnUNetv2_predict wrote no segmentation of the incomplete case")
+    return segmentation.read_bytes()
 
 
 def report(rows: list[dict[str, str]], output: Path | None) -> None:

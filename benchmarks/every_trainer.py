@@ -1,6 +1,5 @@
 """Run every trainer of the menu through nnU-Net's own commands on phantoms: train, continue, validate, predict.
 
-    nnunet_missingmod attach
     python benchmarks/every_trainer.py FOLDER [--trainers NAME ...] [--configuration 3d_fullres]
 
 For each trainer: ``nnUNetv2_train`` for one epoch of two steps, ``--c`` for a second epoch, ``--val``, and
@@ -23,6 +22,7 @@ from pathlib import Path
 from nnunet_missingmod.choices import PRETRAINERS, TEACHERS
 from nnunet_missingmod.demo.host_commands import program
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
+from nnunet_missingmod.host import VARIABLE, external_value
 from nnunet_missingmod.reference import trainer_entries
 from nnunet_missingmod.storage import write_text
 
@@ -65,7 +65,7 @@ def prepare(folder: Path, configuration: str) -> None:
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         os.environ[variable] = str(folder / variable)
-    os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
+    os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", VARIABLE: external_value()}
     write_dataset(folder / "nnUNet_raw", dataset_id=DATASET_ID, cases=6, test_cases=3, size=(32, 32, 32))
     if not (folder / "nnUNet_preprocessed" / DATASET / f"{PLANS}_{configuration}").exists():
         arguments = ("-d", str(DATASET_ID), "-c", configuration, "-np", "1", "-npfp", "1")

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_missingmod import host
 from nnunet_missingmod.demo.host_commands import Command, program, run_command
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.demo.report import evaluate_models
@@ -35,7 +34,6 @@ from nnunet_missingmod.storage import write_text
 
 ARMS = ("complete", "incomplete")
 LARGEST_LOSS = 2.0  # points of Dice
-PLANNED_BY = ("-fpe", "MissingModFingerprintExtractor", "-preprocessor_name", "MissingModPreprocessor")
 
 
 def make_data(folder: DemoFolder, args: argparse.Namespace, *, seed: int, incomplete: bool) -> None:
@@ -81,8 +79,8 @@ def run(folder: DemoFolder, title: str, argv: Iterable[str], *, tick: str, ticks
 
 def plan(folder: DemoFolder, args: argparse.Namespace) -> None:
     """Plan and preprocess, and write plans of the study's size and length."""
-    argv = ["nnUNetv2_plan_and_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2", "-npfp", "2"]
-    run(folder, "plan_and_preprocess", [*argv, *PLANNED_BY], tick=r" \d+/\d+ \[", ticks=2 * args.cases)
+    argv = ["nnunet_missingmod", "plan", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-np", "2", "-npfp", "2"]
+    run(folder, "plan_and_preprocess", argv, tick=r" \d+/\d+ \[", ticks=2 * args.cases)
     plans = json.loads((folder.preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans["plans_name"] = PLANS
     chosen: dict[str, Any] = plans["configurations"][CONFIGURATION]
@@ -171,8 +169,6 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=150)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    if host.unattached():
-        raise SystemExit("nnU-Net does not find this package yet. Run: nnunet_missingmod attach")
     rows: dict[str, list[list[ScoreRow]]] = {arm: [] for arm in ARMS}
     for seed in args.seeds:
         for arm in ARMS:

@@ -6,7 +6,7 @@ Trains tiny phantom models with ``nnUNetv2_train``, whose processes get SIGKILL 
 the middle of an epoch, while they save, or in the final validation; then ``nnUNetv2_train --c``. After every kill each
 file with a checkpoint's final name must be whole, and the model folder's JSON files too; after the last, the training
 must have every epoch once, in the checkpoint and in its log of losses, and nnU-Net's own predictor must load the model.
-Needs an attached nnunetv2. Exit code 1 if any of that fails.
+Exit code 1 if any of that fails.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 from nnunet_missingmod.demo.host_commands import program
+from nnunet_missingmod.host import VARIABLE, external_value
 
 DATASET = "Dataset501_Phantom"
 TRAINERS = ("nnUNetTrainerModalityDropout", "nnUNetTrainerRDL")
@@ -47,6 +48,7 @@ def prepare(root: Path, epochs: int) -> None:
         ("nnUNetv2_plan_and_preprocess", "-d", "501", "-c", "3d_fullres", "-np", "1", "-npfp", "1"),
     ):
         subprocess.run([program(command[0]), *command[1:]], check=True, capture_output=True)
+    os.environ[VARIABLE] = external_value()
     os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112
     file = root / "nnUNet_preprocessed" / DATASET / "nnUNetPlans.json"
     plans = json.loads(file.read_text(encoding="utf-8"))

@@ -1,6 +1,5 @@
 """Predict, evaluate and learn from models that stock nnU-Net trained, by commands only.
 
-    nnunet_missingmod attach
     python benchmarks/stock_models.py FOLDER [--models NAME ...]
 
 Each model is trained by ``nnUNetv2_train`` on phantoms, for one epoch of two steps: the plain network, batch
@@ -22,6 +21,7 @@ from typing import NamedTuple
 from every_trainer import call, write_table
 
 from nnunet_missingmod.demo.phantom_dataset import write_dataset
+from nnunet_missingmod.host import EXTERNAL_FOLDER, VARIABLE
 from nnunet_missingmod.storage import write_text
 
 CONFIGURATION = "3d_fullres"
@@ -79,7 +79,7 @@ def prepare(folder: Path, models: list[Model]) -> None:
     os.environ |= {
         "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "1",
-        "nnUNet_extTrainer": str(folder / "stock_trainers"),
+        VARIABLE: os.pathsep.join([str(EXTERNAL_FOLDER), str(folder / "stock_trainers")]),
     }
     (folder / "stock_trainers").mkdir(exist_ok=True)
     (folder / "stock_trainers" / "short.py").write_text(TRAINERS, encoding="utf-8")

@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import Any, TextIO
 
 from nnunet_missingmod import __version__
-from nnunet_missingmod.commands.options import Parser, add_verbose, lines_are_written, print_line
+from nnunet_missingmod.commands.options import add_verbose, lines_are_written, print_line
+from nnunet_missingmod.commands.parser import Parser
 from nnunet_missingmod.commands.table import COMMANDS, GROUPS, Command
 from nnunet_missingmod.errors import FailedError, UsageError
 

@@ -1,9 +1,14 @@
-"""How nnU-Net finds this package's classes: a small bridge file in each folder that it scans.
+"""How nnU-Net finds this package's classes: a small bridge file in the folders in which it looks for classes by name.
 
-nnU-Net looks classes up by name in the modules of three folders of its own package, in spawned workers too. ``attach``
-writes one identical file into each; its module-level ``__getattr__`` answers from ``CLASS_TABLE`` and imports only on a
-hit. Nothing else of the host is touched, and ``detach`` removes the files. Standard library only: the bridge imports
-this module each time nnU-Net looks for any class.
+Its module-level ``__getattr__`` answers from ``CLASS_TABLE`` and imports only on a hit. It gets there in three ways:
+
+- the variable ``nnUNet_extTrainer`` names the bridge's folder in this package. nnU-Net looks there for trainers, which
+  bring the preprocessor (``preprocessing.configuration``); nothing is written anywhere;
+- ``attach`` copies the bridge into three folders of nnU-Net's own package, so that nnU-Net's planning commands find the
+  planners, too; ``detach`` removes the copies. Nothing else of the host is touched;
+- ``planning.in_memory`` puts it into modules of its process alone, for ``nnunet_missingmod plan`` and ``preprocess``.
+
+Standard library only: the bridge imports this module each time nnU-Net looks for any class.
 """
 
 from __future__ import annotations
@@ -19,8 +24,12 @@ from nnunet_missingmod.choices import TRAINERS
 from nnunet_missingmod.errors import FailedError
 
 HOST = "nnunetv2"
+VARIABLE = "nnUNet_extTrainer"
+"""Names folders in which nnU-Net looks for trainers that it has not itself, separated as in ``PATH``."""
 BRIDGE_NAME = "missingmod_bridge.py"
+EXTERNAL_FOLDER = Path(__file__).parent / "external"
 SCANNED_FOLDERS = ("training/nnUNetTrainer", "experiment_planning", "preprocessing")
+PREPROCESSOR, HOST_PREPROCESSOR = "MissingModPreprocessor", "DefaultPreprocessor"
 
 # What follows -fpe and -pl.
 _PLANNING = (
@@ -32,28 +41,10 @@ _PLANNING = (
     "MissingModPlannerRDL",
 )
 CLASS_TABLE = {
-    "MissingModPreprocessor": "nnunet_missingmod.preprocessing.preprocessor",
+    PREPROCESSOR: "nnunet_missingmod.preprocessing.preprocessor",
     **{name: f"nnunet_missingmod.plans.{name}" for name in _PLANNING},
     **{name: f"nnunet_missingmod.{module.format(name=name)}" for module, names in TRAINERS.values() for name in names},
 }
-
-BRIDGE = '''\
-"""Lets nnU-Net find the classes of nnunet_missingmod. Written by `nnunet_missingmod attach`, removed by `detach`."""
-
-
-def __getattr__(name):
-    if name.startswith("__"):
-        raise AttributeError(name)
-    try:
-        from nnunet_missingmod.host import CLASS_TABLE
-    except Exception:  # uninstalled or broken: nnU-Net goes on as if this file were not here
-        raise AttributeError(name) from None
-    if name not in CLASS_TABLE:
-        raise AttributeError(name)
-    from importlib import import_module
-
-    return getattr(import_module(CLASS_TABLE[name]), name)
-'''
 
 
 class HostError(FailedError):
@@ -78,14 +69,54 @@ def host_folder() -> Path:
     return folder
 
 
+def bridge() -> str:
+    """Return the bridge's code."""
+    return (EXTERNAL_FOLDER / BRIDGE_NAME).read_text(encoding="utf-8")
+
+
+def external_folders() -> list[Path]:
+    """Return the folders that the variable names."""
+    return [Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder.strip()]
+
+
+def is_external() -> bool:
+    """Return whether a folder that the variable names holds the bridge."""
+    return any(_is_bridge(folder / BRIDGE_NAME) for folder in external_folders())
+
+
+def external_value() -> str:
+    """Return what the variable has to be: the bridge's folder, then the folders of others that it names already."""
+    others = [
+        folder
+        for folder in external_folders()
+        if folder.is_dir() and not holds_trainers(folder) and not _is_bridge(folder / BRIDGE_NAME)
+    ]
+    # Ours first: nnU-Net stops at the first folder with a module that cannot be imported.
+    return os.pathsep.join(map(str, [EXTERNAL_FOLDER, *others]))
+
+
+def holds_trainers(folder: Path) -> bool:
+    """Return whether a folder is this package's ``trainers``: classes that nnU-Net finds there cannot be pickled."""
+    return (folder / "nnUNetTrainerModalityDropout.py").is_file()
+
+
+def is_found() -> bool:
+    """Return whether nnU-Net's commands find this package's trainers.
+
+    Raises:
+        HostError: nnU-Net is not installed.
+    """
+    return is_external() or not unattached()
+
+
 def bridge_files() -> list[Path]:
-    """Return where the bridge files belong."""
+    """Return where the bridge files belong if nnU-Net is attached."""
     return [host_folder() / folder / BRIDGE_NAME for folder in SCANNED_FOLDERS]
 
 
 def unattached() -> list[Path]:
     """Return the bridge files that are missing or not this version's; empty if attached."""
-    return [file for file in bridge_files() if not file.is_file() or file.read_text(encoding="utf-8") != BRIDGE]
+    return [file for file in bridge_files() if not _is_bridge(file)]
 
 
 def attach() -> list[Path]:
@@ -97,7 +128,7 @@ def attach() -> list[Path]:
     written = unattached()
     for file in written:
         try:
-            _write_atomically(file, BRIDGE)
+            _write_atomically(file, bridge())
         except OSError as error:
             raise HostError(read_only_message(file.parent, error)) from error
     return written
@@ -124,23 +155,22 @@ def detach() -> list[Path]:
 
 def read_only_message(folder: Path, error: OSError) -> str:
     """Return what to do where nnU-Net's folders cannot be written to."""
-    menu = importlib.util.find_spec("nnunet_missingmod.trainers")
-    trainers = Path(menu.origin).parent if menu is not None and menu.origin else "the trainers folder of this package"
     return (
-        f"Cannot write into {folder}: {error}. Either run this once with the rights of the folder's owner; or put a "
-        f"writable nnunetv2 before the read-only one: {sys.executable} -m venv --system-site-packages ENV && "
-        f"ENV/bin/pip install --no-deps --ignore-installed {HOST}=={_host_version()} nnunet_missingmod && "
-        f"ENV/bin/nnunet_missingmod attach; or, for training only, export nnUNet_extTrainer={trainers}"
+        f"Cannot write into {folder}: {error}. Nothing need be written there: {export_line()}. "
+        "Or run nnunet_missingmod attach once with the rights of the folder's owner."
     )
 
 
-def _host_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+def export_line() -> str:
+    """Return the shell's line that sets the variable."""
+    return f'export {VARIABLE}="{external_value()}"'
 
+
+def _is_bridge(file: Path) -> bool:
     try:
-        return version(HOST)
-    except PackageNotFoundError:
-        return "2.8.1"
+        return file.read_text(encoding="utf-8") == bridge()
+    except (OSError, UnicodeError):
+        return False
 
 
 def _write_atomically(file: Path, text: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,31 @@ def attached() -> None:
     from nnunet_missingmod import host
 
     host.attach()
+
+
+@pytest.fixture(scope="session")
+def untouched_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment variables of processes that find our classes in a copy of nnU-Net that cannot be written to.
+
+    The copy is not attached, whatever other tests do to the installed one. At the end nothing has been added to it.
+    """
+    from nnunet_missingmod import host
+
+    root = tmp_path_factory.mktemp("host")
+    copy = root / host.HOST
+    shutil.copytree(host.host_folder(), copy, ignore=shutil.ignore_patterns(f"{Path(host.BRIDGE_NAME).stem}*"))
+    folders = [copy, *(folder for folder in copy.rglob("*") if folder.is_dir())]
+    before = sorted(copy.rglob("*"))
+    for folder in folders:
+        folder.chmod(0o555)
+    yield {
+        "PYTHONPATH": str(root),
+        "PYTHONDONTWRITEBYTECODE": "1",  # to root nothing is read-only
+        host.VARIABLE: str(host.EXTERNAL_FOLDER),
+    }
+    assert sorted(copy.rglob("*")) == before
+    for folder in folders:
+        folder.chmod(0o755)
 
 
 def make_architecture(dims: int, features: Sequence[int] = (4, 8, 8), kind: str = "plain") -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,6 @@ def stand_in(tmp_path, monkeypatch):
     return folder
 
 
-def load_bridge():
-    module = types.ModuleType("bridge")
-    exec(host.BRIDGE, module.__dict__)
-    return module
-
-
 def test_attach_check_detach_leave_nothing(stand_in, capsys):
     before = sorted(stand_in.rglob("*"))
     assert main(["attach", "--check"]) == 1
@@ -39,7 +33,7 @@ def test_attach_check_detach_leave_nothing(stand_in, capsys):
     assert main(["attach", "--check"]) == 0
     written = [file for file in stand_in.rglob("*") if file.is_file()]
     assert sorted(written) == sorted(host.bridge_files())
-    assert {file.read_text() for file in written} == {host.BRIDGE}
+    assert {file.read_text() for file in written} == {host.bridge()}
     assert main(["attach"]) == 0
     assert main(["detach"]) == 0
     assert sorted(stand_in.rglob("*")) == before
@@ -49,7 +43,7 @@ def test_attach_check_detach_leave_nothing(stand_in, capsys):
 def test_what_an_uninstalled_host_left_behind_is_named(tmp_path, monkeypatch):
     leftover = tmp_path / host.HOST / host.SCANNED_FOLDERS[0] / host.BRIDGE_NAME
     leftover.parent.mkdir(parents=True)
-    leftover.write_text(host.BRIDGE)
+    leftover.write_text(host.bridge())
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, host.HOST, raising=False)
     with pytest.raises(host.HostError, match=rf"{tmp_path / host.HOST} is what an uninstalled nnunetv2 has left"):
@@ -81,8 +75,8 @@ def test_a_host_that_cannot_be_written_to_is_refused_with_the_ways_out(stand_in,
     assert main(["attach"]) == 1
     message = capsys.readouterr().err
     assert "Permission denied" in message
-    assert "--system-site-packages" in message
-    assert "nnUNet_extTrainer=" in message
+    assert f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}"' in message
+    assert "rights of the folder's owner" in message
     assert not host.bridge_files()[0].exists()
 
 
@@ -102,27 +96,44 @@ def test_missing_host_is_said_with_the_command_that_installs_it(monkeypatch):
         host.host_folder()
 
 
-def test_bridge_answers_for_our_classes_only():
-    bridge = load_bridge()
-    for name in host.CLASS_TABLE:
-        assert getattr(bridge, name).__name__ == name
-    assert not hasattr(bridge, "nnUNetTrainerDA5")
-    assert not hasattr(bridge, "nnUNetTrainer")
-    assert not hasattr(bridge, "__path__")
+@pytest.fixture
+def variable(monkeypatch):
+    """Set nnUNet_extTrainer to folders."""
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    return lambda *folders: monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(map(str, folders)))
 
 
-@pytest.mark.parametrize("error", [ImportError, SyntaxError, RuntimeError])
-def test_bridge_is_silent_when_this_package_is_broken(monkeypatch, error):
-    class Broken:
-        def find_spec(self, name, path=None, target=None):
-            if name == "nnunet_missingmod.host":
-                raise error("broken")
+def test_path_prints_what_the_variable_has_to_be(variable, tmp_path, capsys):
+    theirs, ours = tmp_path / "theirs", host.EXTERNAL_FOLDER
+    theirs.mkdir()
+    for given, wanted in (
+        ((), (ours,)),
+        ((theirs,), (ours, theirs)),
+        ((theirs, ours), (ours, theirs)),
+        ((tmp_path / "nowhere", "", ours), (ours,)),
+        ((Path(host.__file__).parents[1] / "trainers",), (ours,)),
+    ):
+        variable(*given)
+        assert main(["path"]) == 0
+        assert capsys.readouterr().out == os.pathsep.join(map(str, wanted)) + "\n"
 
-    monkeypatch.delitem(sys.modules, "nnunet_missingmod.host")
-    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    bridge = load_bridge()
-    assert not hasattr(bridge, "nnUNetTrainerDA5")
-    assert not hasattr(bridge, "nnUNetTrainerZeroFill")
+
+def test_another_installation_s_bridge_is_as_good(variable, tmp_path, stand_in):
+    assert not host.is_found()
+    variable(tmp_path)
+    assert not host.is_found()
+    (tmp_path / host.BRIDGE_NAME).write_text(host.bridge())
+    assert host.is_found()
+    assert host.external_value() == str(host.EXTERNAL_FOLDER)
+    (tmp_path / host.BRIDGE_NAME).write_bytes(b"\xff")
+    assert not host.is_found()
+    host.attach()
+    assert host.is_found()
+
+
+def test_the_folder_for_the_variable_holds_the_bridge_and_no_other_module(variable):
+    modules = [module.name for module in pkgutil.iter_modules([str(host.EXTERNAL_FOLDER)])]
+    assert modules == [Path(host.BRIDGE_NAME).stem]
 
 
 _SEARCH = """
@@ -161,10 +172,6 @@ def test_stock_classes_are_found_before_during_and_after_attach_and_with_a_broke
 
     search = ("-c", _SEARCH, str(folder))
     assert "FOUND None" in run(*search)
-    by_variable = "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer;"
-    by_variable += "print(find_trainer('nnUNetTrainerZeroFill').__mro__)"
-    trainers = str(ROOT / "trainers")
-    assert "nnunet_missingmod.training.trainer" in run("-c", by_variable, nnUNet_extTrainer=trainers)
     run("-m", "nnunet_missingmod.cli", "attach")
     assert "FOUND <class 'nnunet_missingmod" in run(*search)
     assert "FOUND None" in run(*search, path=[broken.parent])

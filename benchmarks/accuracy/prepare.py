@@ -16,7 +16,6 @@ from resampling import resample_all
 from settings import PLANS
 from study_folder import Data, StudyFolder
 
-from nnunet_missingmod import host
 from nnunet_missingmod.cases.dataset import find_raw_cases
 from nnunet_missingmod.cases.description import read_dataset_json
 from nnunet_missingmod.cases.files import CaseFiles
@@ -204,19 +203,14 @@ def _plan(
     """Run nnU-Net's planner and preprocessor, and write the study's plans: narrow networks, its batch size."""
     number, configuration = str(int(data.dataset[7:10])), data.configuration
     arguments = ["-d", number, "-c", configuration, "-np", "2", "-npfp", "2"]
-    if not complete:
-        if host.unattached():
-            raise ValueError(
-                "Cases lack modalities, and nnU-Net does not find this package. Run: nnunet_missingmod attach"
-            )
-        arguments += ["-fpe", "MissingModFingerprintExtractor", "-preprocessor_name", "MissingModPreprocessor"]
     folder.set_environment(folder.root / "results")
     del os.environ["nnUNet_n_proc_DA"]  # noqa: SIM112  the planner fails on 0
     preprocessed = folder.root / "nnUNet_preprocessed" / data.dataset
     if not (preprocessed / f"{PLANS}.json").exists():
         shutil.rmtree(preprocessed, ignore_errors=True)
         log = folder.root / "plan_and_preprocess.txt"
-        argv = [program("nnUNetv2_plan_and_preprocess"), *arguments]
+        planner = ["nnUNetv2_plan_and_preprocess"] if complete else ["nnunet_missingmod", "plan"]
+        argv = [program(planner[0]), *planner[1:], *arguments]
         run_command(Command("preprocess", argv, log, r"\d+/\d+", dataset_json["numTraining"]), {})
         plans = folder.json(preprocessed / "nnUNetPlans.json")
         plans["plans_name"] = PLANS

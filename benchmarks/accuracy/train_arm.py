@@ -68,6 +68,8 @@ def prepare(folder: StudyFolder, training: Training) -> Any:
     arm, seed = folder.study.arm(training.arm), training.seed
     plans = folder.json(folder.preprocessed / f"{PLANS}.json")
     block = BLOCK | {"num_epochs": folder.study.num_epochs} | dict(arm.block)
+    if block.get("optimizer_kind") == "adam":  # which has none
+        del block["momentum"]
     block["num_iterations_per_epoch"] = folder.steps(block["num_iterations_per_epoch"])
     kind = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
     if getattr(kind, "modality_dropout", "none") != "none":

@@ -1,4 +1,4 @@
-"""``nnunet_missingmod attach`` and ``detach``: make nnU-Net find this package's classes, and undo it."""
+"""``nnunet_missingmod path``, ``attach`` and ``detach``: how nnU-Net finds this package's classes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ import argparse
 
 from nnunet_missingmod import host
 from nnunet_missingmod.commands.options import print_line
+
+
+def add_path_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``path``: there are none."""
+    parser.epilog = f'export {host.VARIABLE}="$(nnunet_missingmod path)"'
+
+
+def run_path(_args: argparse.Namespace) -> int:
+    """Print the bridge's folder, and the others that the variable names already."""
+    print_line(host.external_value())
+    return 0
 
 
 def add_attach_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,12 +31,17 @@ _SEARCH = """
 import os
 import nnunet_missingmod
 print(os.path.dirname(os.path.realpath(nnunet_missingmod.__file__)), flush=True)
-import nnunetv2
-from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as find
+import pickle
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 find_trainer("nnUNetTrainer")
-find_trainer("nnUNetTrainerModalityDropout")
-assert find(nnunetv2.__path__[0] + "/preprocessing", "MissingModPreprocessor", "nnunetv2.preprocessing")
+trainer = find_trainer("nnUNetTrainerModalityDropout")
+assert pickle.loads(pickle.dumps(trainer)) is trainer, "trainers cannot be pickled"
+from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
+configuration = ConfigurationManager({"preprocessor_name": "MissingModPreprocessor", "architecture": {}})
+bring_preprocessor(configuration)
+name = pickle.loads(pickle.dumps(configuration)).preprocessor_class.__name__
+assert name == "MissingModPreprocessor", name
 """
 
 
@@ -67,8 +72,8 @@ def check_versions() -> Iterator[Finding]:
             yield Finding(f"{package} {found}")
 
 
-def check_attached() -> Iterator[Finding]:
-    """Where nnU-Net is, and whether it finds this package."""
+def check_mode() -> Iterator[Finding]:
+    """Where nnU-Net is, and in which way it is to find this package."""
     try:
         folder = host.host_folder()
         missing = host.unattached()
@@ -77,17 +82,31 @@ def check_attached() -> Iterator[Finding]:
         return
     yield Finding(f"nnunetv2 is at {folder}")
     if not missing:
-        yield Finding("attached")
-        return
-    locked = [file.parent for file in missing if not os.access(file.parent, os.W_OK)]
-    if locked:
-        yield Finding("not attached", host.read_only_message(locked[0], PermissionError("no write access")))
+        yield Finding("attached: all of nnU-Net's commands find this package by files in nnunetv2")
+    elif host.is_external():
+        yield Finding(
+            f"nnU-Net finds this package's trainers through {host.VARIABLE}; nothing is written into nnunetv2. "
+            "nnunet_missingmod plan and preprocess are for training cases that lack files"
+        )
     else:
-        yield Finding("not attached", "nnunet_missingmod attach")
+        partly = len(missing) < len(host.SCANNED_FOLDERS)
+        attach = "run nnunet_missingmod attach again, or: " if partly else ""
+        yield Finding(
+            "partly attached, or by another version" if partly else "nnU-Net does not find this package",
+            f"{attach}{host.export_line()}",
+        )
+    for named in host.external_folders():
+        if not named.is_dir():
+            yield Finding(f"{host.VARIABLE} names {named}, which is no folder", host.export_line())
+        elif host.holds_trainers(named):
+            yield Finding(
+                f"{host.VARIABLE} names {named}: trainers that nnU-Net imports from there cannot be pickled",
+                host.export_line(),
+            )
 
 
 def check_class_search() -> Iterator[Finding]:
-    """Whether nnU-Net's own search finds its classes and ours, and in the package that this command is of.
+    """Whether nnU-Net's own search finds its classes and ours, as workers can use them, in this command's package.
 
     It runs in a fresh process outside of any checkout, as nnU-Net's workers do: Python imports from the folder in which
     it was started before anything that is installed.
@@ -116,8 +135,10 @@ def check_class_search() -> Iterator[Finding]:
         fix = f"{sys.executable} -m pip install {_PACKAGE_FOLDER.parent}"
     elif "torchvision" in searched.stderr:
         fix = f"{sys.executable} -m pip install --force-reinstall torch torchvision (both from one source)"
+    elif not host.is_found():
+        fix = host.export_line()
     else:
-        fix = "mend what the message names, then run: nnunet_missingmod attach && nnunet_missingmod doctor"
+        fix = "mend what the message names, then run: nnunet_missingmod doctor"
     yield Finding(f"nnU-Net's class search fails: {reason}", fix)
 
 
@@ -155,7 +176,7 @@ def check_device() -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     check_versions,
-    check_attached,
+    check_mode,
     check_class_search,
     check_folders,
     check_device,

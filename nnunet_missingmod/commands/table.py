@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nnunet_missingmod.host import VARIABLE
+
 
 class Command(NamedTuple):
     """Where a command is.
@@ -22,8 +24,11 @@ class Command(NamedTuple):
 # What a user wants to do: the commands for it, in the order in which they are needed.
 GROUPS = {
     "set up": {
+        "path": Command(
+            "commands.attach", "path", f"print what {VARIABLE} has to be, so that nnU-Net finds this package's trainers"
+        ),
         "attach": Command(
-            "commands.attach", "attach", "make nnU-Net find this package's trainers (once per environment)"
+            "commands.attach", "attach", "the same by files in nnU-Net's own folders, once per environment"
         ),
         "detach": Command("commands.attach", "detach", "undo attach"),
         "doctor": Command("commands.doctor", "", "say what is wrong with the installation and how to mend it"),
@@ -34,6 +39,10 @@ GROUPS = {
         "inspect": Command(
             "commands.inspect", "", "say which case of a dataset has which modalities, and what is wrong with files"
         ),
+        "plan": Command(
+            "commands.planning", "plan", "plan and preprocess a dataset whose training cases may lack modalities"
+        ),
+        "preprocess": Command("commands.planning", "preprocess", "preprocess such a dataset by plans that exist"),
         "convert-brats": Command(
             "commands.convert_brats", "", "convert a BraTS folder (2018-2021, 2023+) into an nnU-Net raw dataset"
         ),

@@ -42,13 +42,12 @@ def run_demo(
         report: called with each line that says how far the demo is.
 
     Raises:
-        HostError: nnU-Net does not find this package.
+        HostError: nnU-Net is not installed.
         UsageError: no demo is made with these settings, there is no such device, or the folder holds something else or
             cannot be written to.
         CommandError: a command or the evaluation failed.
     """
-    if host.unattached():
-        raise host.HostError("nnU-Net does not find this package yet. Run: nnunet_missingmod attach")
+    host.host_folder()
     settings.check()
     from nnunet_missingmod.inference.predictor import choose_device
 

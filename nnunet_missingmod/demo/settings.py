@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nnunet_missingmod import host
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import check_output, read_json_object, write_text
 
@@ -115,6 +116,7 @@ class DemoFolder:
             "nnUNet_raw": str(self.root / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.root / "nnUNet_preprocessed"),
             "nnUNet_results": str(self.root / "nnUNet_results"),
+            host.VARIABLE: host.external_value(),
             "nnUNet_n_proc_DA": str(min(6, cores)),
             "nnUNet_def_n_proc": str(min(4, cores)),
             "PYTHONUNBUFFERED": "1",

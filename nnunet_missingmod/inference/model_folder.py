@@ -23,7 +23,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.host import CLASS_TABLE, HOST_PREPROCESSOR, PREPROCESSOR
 from nnunet_missingmod.inference.model_files import (
     FINAL,
     Fold,
@@ -44,10 +44,8 @@ from nnunet_missingmod.training.checkpoints import (
     is_ours,
     read_checkpoint,
 )
-from nnunet_missingmod.training.trainer import PREPROCESSOR, MissingModTrainer
+from nnunet_missingmod.training.trainer import MissingModTrainer
 from nnunet_missingmod.training.weights import load_weights
-
-_HOST_PREPROCESSOR = "DefaultPreprocessor"
 
 # For whoever changes the settings of cuDNN, which are those of the whole process.
 CUDNN_LOCK = Lock()
@@ -266,7 +264,7 @@ def _with_preprocessor(plans: dict[str, Any], configuration: str, folder: Path) 
     if configuration not in plans.get("configurations", {}):
         raise ModelFolderError(f"plans.json of {folder} has no configuration {configuration}.")
     named = PlansManager(plans).get_configuration(configuration).configuration["preprocessor_name"]
-    if named not in (_HOST_PREPROCESSOR, PREPROCESSOR):
+    if named not in (HOST_PREPROCESSOR, PREPROCESSOR):
         raise ModelFolderError(
             f"The preprocessor {named!r} of {folder} does not know absent modalities, and cannot be replaced by "
             f"{PREPROCESSOR} without changing what the model was trained on."

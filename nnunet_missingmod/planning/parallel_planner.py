@@ -26,19 +26,19 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunet_missingmod.cases.dataset import find_raw_cases
 from nnunet_missingmod.cases.description import check_for_planning, read_dataset_json
 from nnunet_missingmod.cases.integrity import is_readable_name
+from nnunet_missingmod.host import HOST_PREPROCESSOR, PREPROCESSOR
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.planning.training_files import lack_files
 
 logger = logging.getLogger(__name__)
 
 STOCK_PLANS = "nnUNetPlans"
-_HOST_PREPROCESSOR = "DefaultPreprocessor"
-_OUR_PREPROCESSOR = "MissingModPreprocessor"
 # For complete cases both write the same data, bit for bit; only this package's accepts incomplete ones.
-_EQUIVALENT_PREPROCESSORS = frozenset({_HOST_PREPROCESSOR, _OUR_PREPROCESSOR})
+_EQUIVALENT_PREPROCESSORS = frozenset({HOST_PREPROCESSOR, PREPROCESSOR})
 # Every planner plans the data of these configurations alike, from the fingerprint, if no target spacing is given.
 _PLANNED_ALIKE = ("2d", "3d_fullres")
 
@@ -132,7 +132,7 @@ class ParallelPlanner(ExperimentPlanner):
         self,
         dataset_name_or_id: str | int,
         gpu_memory_target_in_gb: float | None = None,
-        preprocessor_name: str = _HOST_PREPROCESSOR,
+        preprocessor_name: str = HOST_PREPROCESSOR,
         plans_name: str | None = None,
         overwrite_target_spacing: list[float] | tuple[float, ...] | None = None,
         suppress_transpose: bool = False,
@@ -149,8 +149,8 @@ class ParallelPlanner(ExperimentPlanner):
         )
         self.num_modalities = len(channel_names(self.dataset_json))
         self.UNet_base_num_features = parallel_width(self.UNet_base_num_features, self.num_modalities)
-        if self.preprocessor_name == _HOST_PREPROCESSOR and self._lacks_files():
-            self.preprocessor_name = _OUR_PREPROCESSOR
+        if self.preprocessor_name == HOST_PREPROCESSOR and lack_files(self.dataset, self.dataset_json):
+            self.preprocessor_name = PREPROCESSOR
 
     def determine_reader_writer(self) -> Any:
         """Return nnU-Net's reader of the images, tried on one that exists: the first case may lack its first."""
@@ -228,11 +228,3 @@ class ParallelPlanner(ExperimentPlanner):
             overwritten_spacing=self.overwrite_target_spacing is not None,
         )
         return plan if shared is None else {**plan, "data_identifier": shared}
-
-    def _lacks_files(self) -> bool:
-        """Return whether nnU-Net's list of a training case's files is incomplete; one for all channels (RGB) is not."""
-        counts = {len(case["images"]) for case in self.dataset.values()}
-        is_listed = "dataset" in self.dataset_json  # where "" or a name stands for a file
-        return counts not in ({self.num_modalities}, {1}) or (
-            is_listed and not all(Path(file).is_file() for case in self.dataset.values() for file in case["images"])
-        )

@@ -109,8 +109,7 @@ def read_presence(cases: PreprocessedCases, names: Sequence[str]) -> Presence:
             raise ValueError(
                 f"Case {case!r} was preprocessed with {channels} channels by a preprocessor that does not know absent "
                 f"modalities; the dataset has {len(names)}: {', '.join(names)}. Plan and preprocess again with: "
-                "nnUNetv2_plan_and_preprocess -d DATASET -fpe MissingModFingerprintExtractor "
-                "-preprocessor_name MissingModPreprocessor"
+                "nnunet_missingmod plan -d DATASET"
             )
         if isinstance(data, _MarkedArray):
             row[:], of_blank[:] = data.present, ~data.present

@@ -30,6 +30,7 @@ from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import encodes_dropped, tell_present
+from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
 from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
 from nnunet_missingmod.training.trainer import MissingModTrainer, of_its_subset
@@ -77,6 +78,7 @@ class TermTrainer(MissingModTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the network that the resolved choices in the configuration describe."""
+        bring_preprocessor(configuration_manager)
         network = build_network(
             configuration_manager.configuration[plans_block.BLOCK],
             plans_manager,

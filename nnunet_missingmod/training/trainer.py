@@ -19,9 +19,11 @@ from torch import nn
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.description import check_for_training
 from nnunet_missingmod.choices import TEACHERS
+from nnunet_missingmod.host import HOST_PREPROCESSOR, PREPROCESSOR
 from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels, predict_from_subset
+from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
 from nnunet_missingmod.training.checkpoints import CHECKPOINT_NAMES, CheckpointTrainer
 from nnunet_missingmod.training.patterns import PatternCycle, known_pattern, report_pattern
 from nnunet_missingmod.training.presence import (
@@ -34,8 +36,6 @@ from nnunet_missingmod.training.prevalence_file import PrevalenceFile
 from nnunet_missingmod.training.split import SPLIT_FILE, Split, parse_split, write_split
 from nnunet_missingmod.training.subsets import FixedSubset, ModalityDropout, SubsetCycle, dice_by_count, dropout_chance
 
-PREPROCESSOR = "MissingModPreprocessor"
-_HOST_PREPROCESSOR = "DefaultPreprocessor"
 # Of the initial arguments, which nnU-Net saves in every checkpoint and restores from it.
 _SPLIT = "missingmod_split"
 _HOST_KEYS = (
@@ -106,10 +106,10 @@ class MissingModTrainer(CheckpointTrainer):
         """
         plans = deepcopy(plans)
         resolved = PlansManager(plans).get_configuration(configuration).configuration
-        if resolved["preprocessor_name"] not in (_HOST_PREPROCESSOR, PREPROCESSOR):
+        if resolved["preprocessor_name"] not in (HOST_PREPROCESSOR, PREPROCESSOR):
             raise ValueError(
                 f"The plans' preprocessor {resolved['preprocessor_name']!r} does not know absent modalities. Set "
-                f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{_HOST_PREPROCESSOR}".'
+                f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{HOST_PREPROCESSOR}".'
             )
         block = plans_block.resolve(resolved.get(plans_block.BLOCK), cls._own_choices(), keys=cls.block_keys)
         block = plans_block.with_numbers(block, names)
@@ -184,6 +184,7 @@ class MissingModTrainer(CheckpointTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the network that the plans name, reading absent channels as zeros."""
+        bring_preprocessor(configuration_manager)
         network = fill_absent_channels(
             nnUNetTrainer.build_network_architecture(
                 plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision

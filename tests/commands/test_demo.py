@@ -12,10 +12,10 @@ from nnunet_missingmod.demo import run
 from nnunet_missingmod.demo.settings import DemoFolder, DemoSettings
 
 
-def test_demo_without_attach_says_so_and_makes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / "bridge"])
+def test_demo_without_nnunet_says_so_and_makes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(host.importlib.util, "find_spec", lambda name: None)
     assert main(["demo", "--output", str(tmp_path / "demo")]) == 2
-    assert "nnunet_missingmod attach" in capsys.readouterr().err
+    assert "pip install nnunetv2" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
 
 
@@ -55,8 +55,7 @@ def test_help_gives_every_default_once():
     assert shown.count("(default: cpu)") == 1
 
 
-def test_a_folder_of_something_else_is_wrong_usage(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(host, "unattached", list)
+def test_a_folder_of_something_else_is_wrong_usage(tmp_path, capsys):
     (tmp_path / "thesis.tex").touch()
     assert main(["demo", "-o", str(tmp_path)]) == 2
     assert "holds other files" in capsys.readouterr().err
@@ -82,15 +81,13 @@ def test_no_process_at_all_is_wrong_usage(started, tmp_path, capsys):
         (["-device", "quantum"], "give auto, cuda, cuda:1, mps or cpu, got 'quantum'"),
     ],
 )
-def test_every_argument_is_checked_before_anything_is_written(tmp_path, monkeypatch, capsys, arguments, said):
-    monkeypatch.setattr(host, "unattached", list)
+def test_every_argument_is_checked_before_anything_is_written(tmp_path, capsys, arguments, said):
     assert main(["demo", "-o", str(tmp_path / "demo"), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_gpu_that_is_not_there_is_wrong_usage(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(host, "unattached", list)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["demo", "-o", str(tmp_path / "demo"), "-device", "cuda:1"]) == 2
     assert "There is no device 'cuda:1' here" in capsys.readouterr().err
@@ -98,8 +95,7 @@ def test_a_gpu_that_is_not_there_is_wrong_usage(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("content", "said"), [("[]", "it holds []"), ("x", "it is no JSON"), ("", "it is empty")])
-def test_a_demo_json_that_is_none_is_wrong_usage(tmp_path, monkeypatch, capsys, content, said):
-    monkeypatch.setattr(host, "unattached", list)
+def test_a_demo_json_that_is_none_is_wrong_usage(tmp_path, capsys, content, said):
     (tmp_path / "demo.json").write_text(content)
     assert main(["demo", "-o", str(tmp_path)]) == 2
     assert f"demo.json is not that of a demo: {said}" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import textwrap
 from pathlib import Path
@@ -22,6 +23,7 @@ def healthy(tmp_path, monkeypatch):
     """An environment in which every check passes, without starting a process."""
     for variable, _ in doctor.NNUNET_FOLDERS:
         monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     monkeypatch.setattr(host, "unattached", list)
     done = subprocess.CompletedProcess([], 0, "", "")
     monkeypatch.setattr(doctor.subprocess, "run", lambda *args, **kwargs: done)
@@ -56,11 +58,36 @@ def test_little_space_left(healthy, monkeypatch):
     assert any("only" in text for text in problems(doctor.check_folders))
 
 
-def test_not_attached(healthy, monkeypatch, tmp_path):
+def test_neither_attached_nor_in_the_variable(healthy, monkeypatch, tmp_path):
+    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / host.BRIDGE_NAME] * 3)
+    export = f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}"'
+    assert problems(doctor.check_mode) == {"nnU-Net does not find this package": export}
     monkeypatch.setattr(host, "unattached", lambda: [tmp_path / host.BRIDGE_NAME])
-    assert problems(doctor.check_attached) == {"not attached": "nnunet_missingmod attach"}
-    monkeypatch.setattr(doctor.os, "access", lambda *args: False)
-    assert "nnUNet_extTrainer" in problems(doctor.check_attached)["not attached"]
+    assert problems(doctor.check_mode) == {
+        "partly attached, or by another version": f"run nnunet_missingmod attach again, or: {export}"
+    }
+    monkeypatch.setenv("nnUNet_extTrainer", str(host.EXTERNAL_FOLDER))
+    assert problems(doctor.check_mode) == {}
+
+
+def test_the_mode_is_said(healthy, monkeypatch, tmp_path):
+    assert "attached: all of nnU-Net's commands find this package" in [*doctor.check_mode()][-1].text
+    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / host.BRIDGE_NAME])
+    monkeypatch.setenv("nnUNet_extTrainer", str(host.EXTERNAL_FOLDER))
+    assert "through nnUNet_extTrainer; nothing is written into nnunetv2" in [*doctor.check_mode()][-1].text
+
+
+def test_folders_in_the_variable_that_do_not_work(healthy, monkeypatch, tmp_path):
+    nowhere, trainers, theirs = tmp_path / "nowhere", tmp_path / "trainers", tmp_path / "theirs"
+    trainers.mkdir()
+    (trainers / "nnUNetTrainerModalityDropout.py").touch()
+    theirs.mkdir()
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(map(str, ["", nowhere, trainers, theirs])))
+    export = f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}{os.pathsep}{theirs}"'
+    assert problems(doctor.check_mode) == {
+        f"nnUNet_extTrainer names {nowhere}, which is no folder": export,
+        f"nnUNet_extTrainer names {trainers}: trainers that nnU-Net imports from there cannot be pickled": export,
+    }
 
 
 def test_host_that_is_not_installed(healthy, monkeypatch):
@@ -68,7 +95,7 @@ def test_host_that_is_not_installed(healthy, monkeypatch):
         raise host.HostError("nnunetv2 is not installed")
 
     monkeypatch.setattr(host, "host_folder", missing)
-    assert list(problems(doctor.check_attached)) == ["nnunetv2 is not installed"]
+    assert list(problems(doctor.check_mode)) == ["nnunetv2 is not installed"]
 
 
 @pytest.mark.parametrize(
@@ -122,12 +149,14 @@ def test_a_package_that_is_not_installed_is_named(healthy, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_search_itself_in_a_process_of_its_own(attached, monkeypatch, tmp_path):
+def test_the_search_itself_in_a_process_of_its_own(untouched_host, monkeypatch, tmp_path):
     """Wherever the doctor is called: a folder that holds a broken copy of the package is not what nnU-Net imports."""
     broken = tmp_path / "nnunet_missingmod"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise RuntimeError('broken')")
     monkeypatch.chdir(tmp_path)
+    for name, value in untouched_host.items():
+        monkeypatch.setenv(name, value)
     found = [(finding.text, finding.fix) for finding in doctor.check_class_search()]
     assert found[-1] == ("nnU-Net's class search finds its own classes and ours", None)
     # Beside that, at most that the tests are run from a checkout which is not what is installed.
@@ -155,4 +184,6 @@ def test_failing_class_search_tells_a_broken_torchvision_from_other_reasons(heal
     text, fix = fail("File torchvision/__init__.py\nRuntimeError: operator torchvision::nms does not exist")
     assert text.endswith("operator torchvision::nms does not exist")
     assert "torch torchvision (both from one source)" in fix
-    assert "attach" in fail("ImportError: something else")[1]
+    assert fail("ImportError: something else")[1] == "mend what the message names, then run: nnunet_missingmod doctor"
+    monkeypatch.setattr(host, "unattached", lambda: [Path(host.BRIDGE_NAME)])
+    assert fail("RuntimeError: Could not find")[1] == f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}"'

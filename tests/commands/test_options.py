@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from nnunet_missingmod.commands import options
+from nnunet_missingmod.commands.parser import Parser
 from nnunet_missingmod.errors import FailedError, UsageError
 
 
 def parsed(*words):
-    parser = options.Parser(prog="x")
+    parser = Parser(prog="x")
     options.add_model_options(parser)
     options.add_output(parser, required=True)
     options.add_processes(parser, old=["--jobs"])
@@ -26,7 +27,7 @@ def test_every_spelling_is_read(words):
 
 
 def test_a_required_option_may_be_given_in_an_earlier_spelling():
-    parser = options.Parser()
+    parser = Parser()
     options.add_dataset(parser, number=True, required=True)
     assert parser.parse_args(["--dataset-id", "7"]).dataset == 7
     assert parser.parse_args(["-d", "7"]).dataset == 7
@@ -118,7 +119,7 @@ def test_an_option_of_one_value_is_given_once(words, said):
 
 
 def test_an_option_of_several_values_is_given_once_or_declared_to_be_repeated():
-    parser = options.Parser()
+    parser = Parser()
     options.add_folds(parser)
     options.add_model_options(parser, several=True)
     parser.add_argument("--image", action="append")

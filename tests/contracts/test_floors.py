@@ -27,7 +27,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     },
     {"choices": set(), "absence": {"numpy", "torch"}},
     {"host": set(), "plans_block": set()},
-    {"reference": set()},
+    {"reference": set(), "external": set()},
     {
         "cases": SCIENCE | {"nibabel", "tifffile", "PIL", "nnunetv2.imageio", "nnunetv2.preprocessing.normalization"},
         "networks": {"numpy"} | TORCH,

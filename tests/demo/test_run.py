@@ -107,10 +107,10 @@ def test_stock_prediction_gets_the_cases_as_they_come_with_the_model_made_for_th
     assert ticks == 1
 
 
-def test_a_demo_that_nnunet_does_not_find_makes_nothing_and_reports_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "unattached", lambda: [tmp_path / "bridge"])
+def test_a_demo_without_nnunet_makes_nothing_and_reports_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(host.importlib.util, "find_spec", lambda name: None)
     said = []
-    with pytest.raises(host.HostError, match="nnunet_missingmod attach"):
+    with pytest.raises(host.HostError, match="pip install nnunetv2"):
         run.run_demo(DemoFolder(tmp_path / "demo"), DemoSettings(), device="cpu", report=said.append)
     assert not said
     assert not (tmp_path / "demo").exists()

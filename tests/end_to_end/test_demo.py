@@ -11,7 +11,6 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("attached")
 def test_demo_goes_from_nothing_to_the_table_and_resumes(tmp_path):
     arguments = ["--cases", "5", "--test-cases", "1", "--size", "28", "28", "28", "--width", "4"]
     arguments += ["--epochs", "1", "--iterations", "2", "--output", str(tmp_path / "demo"), "-np", "1"]

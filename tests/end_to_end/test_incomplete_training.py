@@ -117,8 +117,8 @@ def test_a_dataset_that_lists_files_of_any_name_goes_from_raw_files_to_an_evalua
     assert "Nothing is wrong with the files." in call("nnunet_missingmod", "inspect", "-d", 501)
     assert "phantom-train-001,Tr,0,1,1,0" in (raw / "presence.csv").read_text()
 
-    ours = ("-fpe", "MissingModFingerprintExtractor", "-pl", "MissingModPlanner")
-    call("nnUNetv2_plan_and_preprocess", "-d", 501, "-c", "3d_fullres", "-np", 1, "-npfp", 1, *ours)
+    ours = ("-pl", "MissingModPlanner")
+    call("nnunet_missingmod", "plan", "-d", 501, "-c", "3d_fullres", "-np", 1, "-npfp", 1, *ours)
     preprocessed = tmp_path / "nnUNet_preprocessed" / DATASET
     plans = "nnUNetMissingModPlans"
     set_block(preprocessed / f"{plans}.json", num_epochs=1, num_iterations_per_epoch=2, num_val_iterations_per_epoch=2)

@@ -1,0 +1,81 @@
+"""``plan`` and ``preprocess`` run nnU-Net's own commands with their options."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from nnunet_missingmod.cli import main
+from nnunet_missingmod.commands import planning
+from nnunet_missingmod.planning.in_memory import SEARCHED
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_in_memory():
+    """What is put into nnU-Net's modules is taken out again."""
+    yield
+    for module in SEARCHED:
+        vars(module).pop("__getattr__", None)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Record what nnU-Net's commands are called with in place of calling them."""
+    words = []
+
+    class Recorded:
+        def load(self):
+            return lambda: words.append(list(sys.argv))
+
+    monkeypatch.setattr(planning, "_command", lambda name: Recorded())
+    return words
+
+
+EXTRACTOR = ["-fpe", "MissingModFingerprintExtractor"]
+PREPROCESSOR = ["-preprocessor_name", "MissingModPreprocessor"]
+
+
+def test_options_go_to_nnunet_with_ours_where_they_are_needed_and_none_is_given(called, make_tiny_dataset):
+    before = list(sys.argv)
+    tiny = make_tiny_dataset(num_cases=2)
+    assert main(["plan", "-d", "901", "-c", "2d", "--clean"]) == 0
+    tiny.image("case_000", 1).unlink()
+    assert main(["plan", "-c", "2d", "-d", "901"]) == 0
+    assert main(["plan", "-d", "901", "-fpe", "Theirs", "-preprocessor_name=Other", "--verbose"]) == 0
+    assert main(["preprocess", "-d", "901", "-plans_name", "X"]) == 0
+    assert sys.argv == before
+    plan = "nnUNetv2_plan_and_preprocess"
+    assert called == [
+        [plan, "-d", "901", "-c", "2d", "--clean", *EXTRACTOR],
+        [plan, "-c", "2d", "-d", "901", *EXTRACTOR, *PREPROCESSOR],
+        [plan, "-d", "901", "-fpe", "Theirs", "-preprocessor_name=Other", "--verbose"],
+        ["nnUNetv2_preprocess", "-d", "901", "-plans_name", "X"],
+    ]
+
+
+def test_without_a_dataset_or_with_a_value_of_the_wrong_kind_nothing_starts(capsys):
+    assert main(["plan", "-c", "2d"]) == 2
+    assert "Say which dataset, by its number: -d 123" in capsys.readouterr().err
+    assert main(["plan", "-d", "-c", "2d"]) == 2
+    assert "Say which dataset" in capsys.readouterr().err
+    assert main(["preprocess", "-d", "five"]) == 2
+    assert "-d takes the numbers of datasets, got five: -d 123" in capsys.readouterr().err
+    assert main(["preprocess", "-d", "5", "-np", "many"]) == 2
+    assert "nnUNetv2_preprocess does not take -d 5 -np many: see nnUNetv2_preprocess -h" in capsys.readouterr().err
+
+
+def test_what_stops_nnunet_is_said_in_one_line(capsys, monkeypatch, tmp_path):
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert main(["preprocess", "-d", "777"]) == 1
+    said = capsys.readouterr().err
+    assert "nnUNetv2_preprocess failed: RuntimeError: Could not find a dataset with the ID 777" in said
+    assert "Traceback" not in said
+
+
+def test_the_help_names_nnunet_s_command_and_what_is_put_in(capsys):
+    assert main(["plan", "-h"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "All options are those of nnUNetv2_plan_and_preprocess" in said
+    assert "Unless given, -fpe MissingModFingerprintExtractor is added, and where a training case lacks files" in said
