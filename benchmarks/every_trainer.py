@@ -92,7 +92,7 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
         results = folder / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{configuration}"
         start = tuple(STARTS_FROM_IT[trainer] if word == trainer else word for word in train)
         commands["predict"] = (
-            (*start, "-pretrained_weights", str(results / "fold_0/checkpoint_final.pth")),
+            (*start, "-pretrained_weights", str(results / "fold_0/pretrained_encoder.pth")),
             1,
         )
     seconds: dict[str, float] = {}

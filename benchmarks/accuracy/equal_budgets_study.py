@@ -40,13 +40,14 @@ def _pretraining(epochs: int, **block: Any) -> Arm:
     return Arm("nnUNetTrainerMaskedPretraining", {"num_epochs": epochs, **block})
 
 
-def _pretrained(pretraining: str, epochs: int, **block: Any) -> Arm:
-    return replace(_average(num_epochs=epochs, **block), pretrained=pretraining)
+def _pretrained(pretraining: str, epochs: int, *, whole: bool = False, **block: Any) -> Arm:
+    return replace(_average(num_epochs=epochs, **block), pretrained=pretraining, pretrained_whole=whole)
 
 
 def _probe(pretrained: str | None) -> Arm:
     """The output's layers alone, 300 steps."""
-    return replace(_medmap(alignment_anchor="none", num_epochs=2), step="probe", pretrained=pretrained)
+    probe = _medmap(alignment_anchor="none", num_epochs=2)
+    return replace(probe, step="probe", pretrained=pretrained, pretrained_whole=True)
 
 
 def _teacher(length: int = 1, **block: Any) -> Arm:
@@ -127,14 +128,15 @@ SCORED_BY_AVERAGE = tuple(
 # Masked pretraining for a part of the steps, and what is in its features.
 PRETRAINING = _to_choose_from(
     {
-        "pretraining_half": _pretraining(10),
+        "pretraining_half": _pretraining(10, optimizer_kind="sgd"),
         "pretraining_half_adam": _pretraining(10, optimizer_kind="adam", initial_lr=1e-3),
-        "pretraining_quarter": _pretraining(5),
+        "pretraining_quarter_adam": _pretraining(5, optimizer_kind="adam", initial_lr=1e-3),
         "average_presence_half": _average(num_epochs=10),
+        "pretrained_whole_half": _pretrained("pretraining_half", 10, whole=True),
+        "pretrained_whole_half_adam": _pretrained("pretraining_half_adam", 10, whole=True),
         "pretrained_half": _pretrained("pretraining_half", 10),
-        "pretrained_half_rate_0.01": _pretrained("pretraining_half", 10, initial_lr=0.01),
         "pretrained_half_adam": _pretrained("pretraining_half_adam", 10),
-        "pretrained_quarter": _pretrained("pretraining_quarter", 15),
+        "pretrained_quarter_adam": _pretrained("pretraining_quarter_adam", 15),
         "probe_random": _probe(None),
         "probe_pretrained": _probe("pretraining_half"),
         "probe_pretrained_adam": _probe("pretraining_half_adam"),
@@ -166,7 +168,7 @@ FAMILIES = {
     "smunet": Arm("nnUNetTrainerSMUNet", RAMP),
     "ggmd": Arm("nnUNetTrainerGGMD"),
     "ggmd_logits": Arm("nnUNetTrainerGGMDLogits"),
-    "m3ae_pretraining": Arm("nnUNetTrainerM3AEPretrain", HALF),
+    "m3ae_pretraining": Arm("nnUNetTrainerM3AEPretrain", HALF | {"initial_lr": 1e-3}),
     "m3ae": Arm("nnUNetTrainerM3AE", HALF, pretrained="m3ae_pretraining"),
     "shaspec": Arm("nnUNetTrainerShaSpec"),
 }

@@ -34,7 +34,9 @@ class Arm:
         block: keys of the ``"missingmod"`` block.
         teacher: the arm that teaches, of the same seed.
         dedicated_to: channels, for a network that is trained and used on one subset alone.
-        pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given.
+        pretrained: the arm of the same seed whose weights nnU-Net's ``-pretrained_weights`` is given: of a pretraining
+            those of its encoder.
+        pretrained_whole: the decoder's, too.
         step: another training step than the trainer's own, by its name in ``steps``.
         splits: what it is scored on; candidates on the cases that decide, and what is chosen on the others later.
         scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``, on the cases that
@@ -48,6 +50,7 @@ class Arm:
     teacher: str | None = None
     dedicated_to: tuple[int, ...] | None = None
     pretrained: str | None = None
+    pretrained_whole: bool = False
     step: str | None = None
     presence: str | None = None
     splits: tuple[str, ...] = ("val", "test")

@@ -30,6 +30,7 @@ from study_folder import StudyFolder, Training
 
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.networks import early
+from nnunet_missingmod.training.checkpoints import PRETRAINED
 
 # Of how many training and how many validation cases a followed training is scored.
 FOLLOWED_CASES = 12
@@ -91,8 +92,12 @@ def train(folder: StudyFolder, training: Training) -> tuple[Any, Rows]:
         from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
         trainer.initialize()
-        pretrained = folder.checkpoint(Training(arm.pretrained, training.seed, training.fold))
-        load_pretrained_weights(trainer.network, str(pretrained))
+        pretrained = Training(arm.pretrained, training.seed, training.fold)
+        file = folder.checkpoint(pretrained)
+        if not (arm.pretrained_whole or folder.study.arm(arm.pretrained).segments):
+            trained(folder, pretrained).perform_actual_validation()  # which writes it
+            file = file.with_name(PRETRAINED)
+        load_pretrained_weights(trainer.network, str(file))
     rows = follow(folder, trainer, training) if arm.followed else []
     # Drawing it after each epoch takes a tenth of the time of so short a training.
     trainer.logger.plot_progress_png = lambda output_folder: None

@@ -116,8 +116,10 @@ def is_ours(checkpoint: Mapping[str, Any], configuration: Mapping[str, Any]) -> 
     return BLOCK in configuration or BLOCK in saved
 
 
+PRETRAINED = "pretrained_encoder.pth"
+"""What a training starts from, in the fold's folder of a pretraining."""
 # What to do with a pretrained model.
-START_FROM = "Train from it with nnUNetv2_train ... -pretrained_weights FOLD/checkpoint_final.pth."
+START_FROM = f"Train from it with nnUNetv2_train ... -pretrained_weights FOLD/{PRETRAINED}."
 
 
 def find_trainer(name: str, *, ours: bool = True) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.multimodal import tell_present
 from nnunet_missingmod.training.building import build_network
-from nnunet_missingmod.training.checkpoints import START_FROM
+from nnunet_missingmod.training.checkpoints import PRETRAINED, START_FROM, saved_completely
 from nnunet_missingmod.training.masking import draw_cubes, explained, reconstruction_loss, to_voxels
 from nnunet_missingmod.training.trainer import MissingModTrainer
 
@@ -33,8 +34,8 @@ class MaskedPretrainer(MissingModTrainer):
     (``oversample_foreground_percent``): cases without any label serve too, and those that lack modalities teach what
     they have. nnU-Net's pseudo Dice shows the explained variance of the hidden voxels, per modality.
 
-    ``nnUNetv2_train ... -pretrained_weights FOLD/checkpoint_final.pth`` starts a training from its weights: nnU-Net
-    takes over all layers but those that make the output.
+    ``nnUNetv2_train ... -pretrained_weights FOLD/pretrained_encoder.pth`` starts a training from its encoder. That file
+    has a decoder that is not trained: one that reconstructs intensities is a worse start than a random one.
     """
 
     block_keys = plans_block.PRETRAINING_KEYS
@@ -123,11 +124,33 @@ class MaskedPretrainer(MissingModTrainer):
             super().on_validation_epoch_end(val_outputs)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Say what the weights are for: there is no segmentation to validate."""
+        """Write what a training starts from, and say so: there is no segmentation to validate.
+
+        Raises:
+            CheckpointNotSavedError: it could not be written.
+        """
+        file = self._fold_folder / PRETRAINED
+        if self.local_rank == 0:
+            with saved_completely(file) as temporary:
+                torch.save({"network_weights": self._encoder_weights()}, temporary)
         self.print_to_log_file(
-            "A pretraining has no segmentation to validate. Start a training from it with "
-            f"-pretrained_weights {self._fold_folder / 'checkpoint_final.pth'}"
+            f"A pretraining has no segmentation to validate. Start a training from it with -pretrained_weights {file}"
         )
+
+    def _encoder_weights(self) -> dict[str, Tensor]:
+        """Return the network's weights, with those of a new decoder in the place of its decoder's."""
+        with torch.random.fork_rng(devices=[]):
+            fresh = self.build_network_architecture(
+                self.plans_manager,
+                self.configuration_manager,
+                self.num_input_channels,
+                self.label_manager.num_segmentation_heads,
+                enable_deep_supervision=False,
+            ).state_dict()
+        trained = unwrapped(self.network).state_dict()
+        # nnU-Net's decoders hold the encoder, too.
+        is_new = {name: bool(re.search(r"(^|\.)decoder\.(?!encoder\.)", name)) for name in trained}
+        return {name: (fresh[name] if is_new[name] else weights).cpu() for name, weights in trained.items()}
 
     def _start_masks(self, epoch: int) -> None:
         self._mask_rng = np.random.default_rng([self.choices["modality_dropout_seed"], self.local_rank, epoch + 1, 1])

@@ -95,7 +95,7 @@ def find_teacher(student: Student, choice: str) -> TeacherFolder:
     if trainer in PRETRAINERS:
         raise TeacherError(
             f"{trainer} cannot teach: it only pretrains, and its model segments nothing. Name another teacher; its "
-            "weights serve as -pretrained_weights FOLD/checkpoint_final.pth."
+            "weights serve as -pretrained_weights FOLD/pretrained_encoder.pth."
         )
     command = student.command(trainer)
     fold = folder / f"fold_{student.fold}"

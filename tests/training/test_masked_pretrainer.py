@@ -93,7 +93,7 @@ def test_trains_continues_and_a_training_starts_from_it(make_method, tiny, netwo
     trainer.run_training()
     trainer.perform_actual_validation()
     said = capsys.readouterr().out
-    assert f"-pretrained_weights {trainer.output_folder}/checkpoint_final.pth" in said
+    assert f"-pretrained_weights {trainer.output_folder}/pretrained_encoder.pth" in said
     assert "the pseudo Dice is the explained variance of the hidden voxels of FLAIR, T1, T1ce, T2." in said
     (per_modality,) = trainer.logger.get_value("dice_per_class_or_region", None)
     assert len(per_modality) == 4
@@ -102,6 +102,9 @@ def test_trains_continues_and_a_training_starts_from_it(make_method, tiny, netwo
     resumed = make_method(NAME, tiny, num_epochs=2, validation_subsets="cycle", **block)
     resumed.load_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
     resumed.run_training()
+    state = torch.get_rng_state()
+    resumed.perform_actual_validation()
+    assert torch.equal(torch.get_rng_state(), state)
     assert resumed.current_epoch == 2
 
     student_is = {"early": SELF, "parallel": "nnUNetTrainerSharedBackbone", "stock": "nnUNetTrainerMedMAP"}[network]
@@ -113,10 +116,19 @@ def test_trains_continues_and_a_training_starts_from_it(make_method, tiny, netwo
     student = make_method(student_is, tiny, **more)
     student.initialize()
     before = {name: value.clone() for name, value in student.network.state_dict().items()}
-    load_pretrained_weights(student.network, f"{resumed.output_folder}/checkpoint_final.pth")
+    load_pretrained_weights(student.network, f"{resumed.output_folder}/pretrained_encoder.pth")
+    pretrained, kinds = resumed.network.state_dict(), set()
     for name, value in student.network.state_dict().items():
-        taken = before[name] if ".seg_layers." in name else resumed.network.state_dict()[name]
-        assert torch.equal(value, taken), name
+        of_decoder = "decoder." in name and "decoder.encoder." not in name
+        if ".seg_layers." in name:
+            assert torch.equal(value, before[name]), name
+        elif not of_decoder:
+            assert torch.equal(value, pretrained[name]), name
+        elif value.ndim > 1:  # norms and biases begin alike
+            assert not torch.equal(value, pretrained[name]), name
+            assert value.std() == pytest.approx(before[name].std(), rel=0.5)
+        kinds.add(of_decoder)
+    assert kinds == {True, False}
     student.run_training()
     if student_is == SELF:
         assert student.average.updates == 2

@@ -10,5 +10,7 @@ class nnUNetTrainerM3AEPretrain(MaskedPretrainer):
     template image stands for both, which needs all cases in one space.
     """
 
+    optimizer_kind = "adam"
+    initial_lr = 3e-4
     modality_dropout = "uniform_count"
     absent_fill = "learned"
