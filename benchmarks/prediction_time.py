@@ -37,7 +37,7 @@ SHARED = {"channel_encoder": "shared"}
 ARMS: dict[str, tuple[str, str, dict[str, Any], float | None]] = {
     "stock": ("nnUNetTrainer", STOCK, {}, None),
     "early": ("nnUNetTrainerMedMAP", STOCK, {}, 1.05),
-    "early, conditioned": ("nnUNetTrainerHolderMISelf", STOCK, {"presence_convolutions": True}, 1.05),
+    "early, conditioned": ("nnUNetTrainerHolderMISelf", STOCK, {}, 1.05),
     "slim": ("nnUNetTrainerM3FeCon", STOCK, {}, 0.85),
     "separate": ("nnUNetTrainerMMFormer", STOCK, {}, None),
     "parallel, logits": ("nnUNetTrainerSharedBackbone", OWN, SHARED, 1.2),

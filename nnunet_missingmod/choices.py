@@ -32,6 +32,7 @@ from nnunet_missingmod.keys import (
     NATURAL,
     OFF,
     POSITIVE,
+    POSITIVE_SHARE,
     SHARE,
     SWITCH,
     TEACHER,
@@ -183,6 +184,10 @@ METHOD_KEYS: tuple[Key, ...] = (
         "configuration and fold; `average` is the exponential moving average of the network itself. The environment "
         "variable nnUNet_missingmod_teacher goes before it, except before `average`.",
         idle=(_has_no_teacher, "no term, initial_weights or predict_with uses a teacher")),
+    Key("taught_share", 1.0, POSITIVE_SHARE,
+        "Share of a batch's samples that the teacher sees and teaches, at least one, others in each step; its cost "
+        "falls with it.",
+        idle=(lambda c: not any(term.is_on(c) and term.has_teacher(c) for term in TERMS), "no term has a teacher")),
     Key("average_decay", "auto", DECAY,
         "Decay of the average per step; `auto` lets it forget over a fifteenth of the training (0.995 for 3,000 "
         "steps).",

@@ -7,6 +7,7 @@ class nnUNetTrainerHolderMISelf(nnUNetTrainerMedMAP):
     """nnUNetTrainerMedMAP with presence conditioning, taught by its own moving average, which sees all modalities."""
 
     presence_conditioning = True
+    presence_convolutions = True
     divergence = "holder_proper"
     divergence_target = "teacher"
     mutual_information = "teacher"

@@ -14,3 +14,4 @@ class nnUNetTrainerMaskedPretraining(MaskedPretrainer):
     modality_dropout = "uniform_count"
     channel_encoder = "shared"
     presence_conditioning = True
+    presence_convolutions = True

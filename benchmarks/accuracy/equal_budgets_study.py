@@ -23,8 +23,8 @@ def _medmap(**block: Any) -> Arm:
 
 
 def _average(**block: Any) -> Arm:
-    """A training that its own average teaches, with presence conditioning."""
-    return Arm("nnUNetTrainerHolderMISelf", block)
+    """A training that its own average teaches, with presence conditioning of the norms alone."""
+    return Arm("nnUNetTrainerHolderMISelf", {"presence_convolutions": False, **block})
 
 
 def _by_average(**block: Any) -> Arm:
@@ -37,7 +37,7 @@ def _to_choose_from(arms: dict[str, Arm]) -> dict[str, Arm]:
 
 
 def _pretraining(epochs: int, **block: Any) -> Arm:
-    return Arm("nnUNetTrainerMaskedPretraining", {"num_epochs": epochs, **block})
+    return Arm("nnUNetTrainerMaskedPretraining", {"num_epochs": epochs, "presence_convolutions": False, **block})
 
 
 def _pretrained(pretraining: str, epochs: int, *, whole: bool = False, **block: Any) -> Arm:
@@ -110,6 +110,8 @@ CANDIDATES = _to_choose_from(
         "average_presence_subset": replace(_average(), presence="subset"),
         "average_presence_fast": replace(_average(), presence="fast"),
         "average_presence_adapters": _average(presence_convolutions=True),
+        "average_presence_adapters_coarse": replace(_average(presence_convolutions=True), coarse_convolutions=True),
+        "average_presence_adapters_taught_half": _average(presence_convolutions=True, taught_share=0.5),
         "medmap_presence_adapters": _medmap(presence_convolutions=True),
         "average_presence_adapters_width_2": _average(channel_encoder_width=2, presence_convolutions=True),
         "average_presence_kernels": replace(_average(), presence="kernels"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from nnunet_missingmod.networks.norms import (
     replace_instance_norms,
     use_presence_norms,
 )
+from nnunet_missingmod.networks.presence_convolutions import use_presence_convolutions
 
 
 class SubsetInstanceNorm(PresenceInstanceNorm):
@@ -107,3 +109,9 @@ PRESENCE_FORMS: dict[str, Callable[[nn.Module, int], Condition]] = {
     # nnU-Net's decoder has the encoder as a submodule.
     "decoder": lambda network, num_modalities: use_presence_norms(network.decoder.stages, num_modalities),
 }
+
+
+def use_coarse_convolutions(backbone: Any, num_modalities: int, present: Condition) -> None:
+    """Let kernels depend on presence at all levels but that of the full resolution, where they cost most."""
+    coarse = nn.ModuleList([*backbone.encoder.stages[1:], *backbone.decoder.stages[:-1]])
+    use_presence_convolutions(coarse, num_modalities, present)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from presence_forms import PRESENCE_FORMS
+from presence_forms import PRESENCE_FORMS, use_coarse_convolutions
 from scoring import SCORES, Rows, cases_of, score, write_scores
 from settings import BLOCK, BY_AVERAGE, PLANS, Arm
 from steps import STEPS
@@ -60,6 +60,8 @@ def build_trainer(arm: Arm, plans: dict[str, Any], configuration: str, fold: int
         trainer_class = type(arm.trainer, (STEPS[arm.step], trainer_class), {})
     if arm.presence is not None:
         early.use_presence_norms = PRESENCE_FORMS[arm.presence]
+    if arm.coarse_convolutions:
+        early.use_presence_convolutions = use_coarse_convolutions
     # nnU-Net takes the flag out of the plans again.
     return trainer_class(plans | {"continue_training": False}, configuration, fold, dataset_json, torch.device("cpu"))
 
@@ -95,8 +97,9 @@ def train(folder: StudyFolder, training: Training) -> tuple[Any, Rows]:
         pretrained = Training(arm.pretrained, training.seed, training.fold)
         file = folder.checkpoint(pretrained)
         if not (arm.pretrained_whole or folder.study.arm(arm.pretrained).segments):
-            trained(folder, pretrained).perform_actual_validation()  # which writes it
-            file = file.with_name(PRETRAINED)
+            pretrainer = trained(folder, pretrained)
+            pretrainer.perform_actual_validation()  # which writes it
+            file = Path(pretrainer.output_folder) / PRETRAINED
         load_pretrained_weights(trainer.network, str(file))
     rows = follow(folder, trainer, training) if arm.followed else []
     # Drawing it after each epoch takes a tenth of the time of so short a training.

@@ -13,7 +13,7 @@ from nnunetv2.paths import nnUNet_results
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.average import AverageTeacher, average_decay
 from nnunet_missingmod.training.building import taught_terms
-from nnunet_missingmod.training.teacher import Teacher, load_teacher
+from nnunet_missingmod.training.teacher import Teacher, load_teacher, rotating_samples
 from nnunet_missingmod.training.teacher_folder import Student
 from nnunet_missingmod.training.term_trainer import TermTrainer
 from nnunet_missingmod.training.views import twice
@@ -31,7 +31,7 @@ class MethodTrainer(TermTrainer):
     Attributes:
         frozen_teacher: the teacher, from the start of the training on; None if no term learns from one.
         average: the network's average, from ``configure_optimizers`` on, if the choices name it as the teacher.
-        samples_taught: of the epoch so far, how many samples the teacher counted for, and how many there were.
+        samples_taught: of the epoch so far, how many samples the teacher would count for, and how many there were.
     """
 
     frozen_teacher: Teacher | None = None
@@ -197,9 +197,10 @@ class MethodTrainer(TermTrainer):
             taught, samples = self.samples_taught
             counted = int(self.frozen_teacher.counts(present).sum())
             self.samples_taught = (taught + counted, samples + len(present))
+            turn = rotating_samples(samples // len(present), len(present), self.choices["taught_share"])
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with self._autocast():
-                self.loss.teacher_output = self.frozen_teacher(batch["data"], present)
+                self.loss.teacher_output = self.frozen_teacher(batch["data"], present, turn)
         return super().train_step(batch)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:

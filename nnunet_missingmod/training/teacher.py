@@ -49,13 +49,20 @@ class Teacher:
         """Of the weights; a training that is continued checks that its teacher is the same."""
         return fingerprint(weights=self._network.state_dict())
 
-    def __call__(self, data: torch.Tensor, present: torch.Tensor) -> TeacherOutput:
+    def __call__(
+        self, data: torch.Tensor, present: torch.Tensor, samples: Sequence[int] | None = None
+    ) -> TeacherOutput:
         """Return features, and logits if a term uses them, of a batch before dropout, without gradients.
 
         Args:
             data: (B, J + E, *spatial), absent modalities marked.
             present: (B, J) bool, on the CPU, so that the CPU does not wait for the GPU.
+            samples: those to teach; of the others there are zeros, and they do not count. By default all.
         """
+        if samples is not None and len(samples) < len(data):
+            index = torch.tensor(samples)
+            on_device = index.to(data.device, non_blocking=True)
+            return _spread(self(data[on_device], present[index]), on_device, len(data))
         complete = self.counts(present).to(data.device, non_blocking=True)
         # A stock network takes no such argument; its absent channels are filled by their marks.
         given_present = present if isinstance(self._network, MultimodalNetwork) else None
@@ -121,6 +128,26 @@ class Teacher:
                 f"This training was started with other weights of its teacher than those of {self.source}. Put the "
                 "first teacher back, or train anew without --c."
             )
+
+
+def rotating_samples(step: int, batch_size: int, share: float) -> list[int]:
+    """Return which samples a teacher teaches in a step: the next ones, round and round, at least one."""
+    number = max(1, round(share * batch_size))
+    return sorted((step * number + offset) % batch_size for offset in range(number))
+
+
+def _spread(output: TeacherOutput, samples: torch.Tensor, batch_size: int) -> TeacherOutput:
+    """Return the output of some samples as one of the batch, with zeros for the others."""
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(batch_size, *values.shape[1:]).index_copy_(0, samples, values)
+
+    return TeacherOutput(
+        None if output.logits is None else spread(output.logits),
+        [spread(level) for level in output.encoder],
+        spread(output.complete),
+        None if output.decoded is None else spread(output.decoded),
+    )
 
 
 def load_teacher(

@@ -11,6 +11,7 @@ from torch import nn
 
 from nnunet_missingmod.training.average import AverageTeacher, average_decay
 from nnunet_missingmod.training.checkpoints import read_checkpoint
+from nnunet_missingmod.training.teacher import rotating_samples
 
 SELF = "nnUNetTrainerHolderMISelf"
 
@@ -95,7 +96,9 @@ def test_it_needs_no_teacher_sees_the_batch_before_dropout_and_follows_every_ste
     trainer = start(make_method(SELF, tiny, average_decay=0.5))
     seen = []
     teach = trainer.average.__class__.__call__
-    trainer.frozen_teacher = lambda data, present: seen.append(present.clone()) or teach(trainer.average, data, present)
+    trainer.frozen_teacher = lambda data, present, turn: (
+        seen.append(present.clone()) or teach(trainer.average, data, present, turn)
+    )
     trainer.frozen_teacher.counts = trainer.average.counts
     for number in range(3):
         before = weights(trainer.average._network)
@@ -106,6 +109,24 @@ def test_it_needs_no_teacher_sees_the_batch_before_dropout_and_follows_every_ste
             torch.testing.assert_close(value, decay * before[name] + (1 - decay) * live, rtol=1e-5, atol=1e-6)
     assert all(present.all() for present in seen)
     assert len(seen) == trainer.average.updates == 3
+
+
+def test_a_share_of_the_batch_is_taught_in_turn_and_the_log_counts_what_could_be(make_method, tiny):
+    trainer = start(make_method(SELF, tiny, taught_share=0.5))
+    teacher, seen = trainer.average, []
+    whole = teacher._network.forward
+    teacher._network.forward = lambda x, *more, **named: seen.append(x.clone()) or whole(x, *more, **named)
+    batches = [next(trainer.dataloader_train) for _ in range(2)]
+    shown = [batch["data"].clone() for batch in batches]
+    size = len(shown[0])
+    for batch in batches:
+        trainer.train_step(batch)
+    for step, part in enumerate(seen):
+        expected = shown[step][rotating_samples(step, size, 0.5)]
+        assert torch.equal(part.isnan(), expected.isnan())
+        assert torch.equal(part.nan_to_num(), expected.nan_to_num())
+    assert len(seen) == 2
+    assert trainer.samples_taught == (2 * size, 2 * size)
 
 
 def test_a_case_that_lacks_a_modality_is_taught_what_it_has():

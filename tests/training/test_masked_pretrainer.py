@@ -86,7 +86,7 @@ def test_without_deep_supervision_it_reconstructs_better_with_every_step(make_me
 def test_trains_continues_and_a_training_starts_from_it(make_method, tiny, network, capsys):
     block = {"network": network}
     if network != "early":
-        block |= {"presence_conditioning": False}
+        block |= {"presence_conditioning": False, "presence_convolutions": False}
     if network == "stock":
         block |= {"channel_encoder": "none"}
     trainer = make_method(NAME, tiny, validation_subsets="cycle", **block)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_missingmod.training.teacher import Teacher, load_teacher
+from nnunet_missingmod.training.teacher import Teacher, load_teacher, rotating_samples
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError
 
 CPU = torch.device("cpu")
@@ -179,3 +179,43 @@ def test_without_need_of_logits_the_decoder_is_not_run(train_teacher, make_tiny_
     assert features.logits is None
     for one, other in zip(features.encoder, both.encoder, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "share", "turns"),
+    [
+        (2, 0.5, [[0], [1], [0]]),
+        (8, 0.5, [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 3]]),
+        (3, 0.5, [[0, 1], [0, 2], [1, 2]]),
+        (1, 0.5, [[0], [0], [0]]),
+        (4, 0.1, [[0], [1], [2]]),
+        (2, 1.0, [[0, 1], [0, 1], [0, 1]]),
+    ],
+)
+def test_samples_take_turns(batch_size, share, turns):
+    assert [rotating_samples(step, batch_size, share) for step in range(3)] == turns
+
+
+@pytest.mark.parametrize("more", [{}, {"returns_decoded": True}, {"returns_logits": False}])
+def test_samples_that_are_not_taught_are_not_seen_and_do_not_count(tiny, train_teacher, student, more):
+    train_teacher(tiny)
+    teacher = load_teacher(student, "auto", device=CPU, **more)
+    data, present = torch.randn(3, 4, 16, 16, 16), torch.ones(3, 4, dtype=torch.bool)
+    present[2, 1] = False
+    alone = [teacher(data[[sample]], present[[sample]]) for sample in (0, 2)]
+    data[1] = torch.nan
+    said = teacher(data, present, [0, 2])
+    assert said.complete.tolist() == [True, False, False]
+    assert (said.logits is None) == (not more.get("returns_logits", True))
+    assert (said.decoded is None) == (not more.get("returns_decoded", False))
+
+    def compare(of_batch, of_samples):
+        assert not of_batch[1].any()
+        for sample, other in zip((0, 2), of_samples, strict=True):
+            torch.testing.assert_close(of_batch[[sample]], other, rtol=1e-4, atol=1e-5)
+
+    for level, levels in enumerate(said.encoder):
+        compare(levels, [one.encoder[level] for one in alone])
+    for name in ("logits", "decoded"):
+        if getattr(said, name) is not None:
+            compare(getattr(said, name), [getattr(one, name) for one in alone])
