@@ -10,7 +10,7 @@ from settings import BY_AVERAGE, Arm, Group, Study
 NO_ENCODER = {"channel_encoder": "none", "alignment_anchor": "none"}
 EPOCHS = 20
 # The candidates that were chosen.
-REPORTED: tuple[str, ...] = ()
+REPORTED = ("average_presence_adapters",)
 
 
 def at_length(name: str, length: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from nnunet_missingmod.commands.options import (
     check_processes,
     print_line,
 )
+from nnunet_missingmod.commands.split import splits_file, visits_notice
 from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import check_output, write_text
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from nnunet_missingmod.cases.inspection import InspectedCase
 
 TABLE_FILE = "presence.csv"
+_BETTER_FOLDS = "Before the first training, nnunet_missingmod split DATASET makes folds that are balanced by modality."
 REPORT_FILE = "inspection.txt"
 
 
@@ -68,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"{args.input} is empty.")
     cases, problems = inspect_dataset(folder, dataset_json, images=args.input, processes=args.processes)
     renamed = renamed_channels(dataset_json)
-    report = describe(cases, problems, names) + (f"\n\n{renamed}" if renamed else "")
+    notices = [*([renamed] if renamed else []), *_about_folds(folder, cases, names)]
+    report = "\n\n".join([describe(cases, problems, names), *notices])
     print_line(report)
     if args.prevalence is not None:
         counts = Counter(tuple(map(names.index, case.present)) for case in cases)
@@ -89,6 +93,30 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_line(f"Saved as {target / TABLE_FILE} and {target / REPORT_FILE}.")
     return _code(cases, problems)
+
+
+def _about_folds(folder: Path, cases: Sequence[InspectedCase], names: Sequence[str]) -> list[str]:
+    """Return what is to be said of the folds of training cases: nnU-Net's own, unless there are others."""
+    from nnunet_missingmod.planning.splitting import faults_of_folds, find_visits, host_folds
+
+    present = {case.case: [names.index(name) for name in case.present] for case in cases if case.split == "Tr"}
+    file = splits_file(folder)
+    try:
+        folds = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+        source = str(file)
+    except (OSError, ValueError):
+        folds = None
+    if folds is None:
+        folds, source = host_folds(sorted(present)), "the folds that nnU-Net makes"
+    visits = find_visits(sorted(present))
+    owners = {} if visits is None else {case: name for name, several in visits.of_patient.items() for case in several}
+    said = []
+    faults = faults_of_folds(folds, present, names, patients=owners)
+    if visits is not None and any("patients" in fault for fault in faults):
+        said.append(visits_notice(visits.pattern, visits.of_patient))
+    if faults:
+        said.append(f"With {source}:\n" + "\n".join(f"- {fault}" for fault in faults) + f"\n{_BETTER_FOLDS}")
+    return said
 
 
 def _check_file(file: Path) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from itertools import takewhile
+from typing import Any
 
 from nnunet_missingmod import host
 from nnunet_missingmod.commands.parser import Parser
@@ -39,11 +41,10 @@ def run_plan(args: argparse.Namespace) -> int:
     """
     from nnunet_missingmod.planning.training_files import dataset_lacks_files
 
-    datasets = _datasets(args.others, _PLAN)
     words = list(args.others)
     if not _is_given(_EXTRACTOR[0], words):
         words += _EXTRACTOR
-    if not _is_given(_PREPROCESSOR[0], words) and any(map(dataset_lacks_files, datasets)):
+    if not _is_given(_PREPROCESSOR[0], words) and any(map(dataset_lacks_files, _datasets(words))):
         words += _PREPROCESSOR
     return _run(_PLAN, words, args)
 
@@ -55,7 +56,6 @@ def add_preprocess_arguments(parser: Parser) -> None:
 
 def run_preprocess(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_preprocess``."""
-    _datasets(args.others, _PREPROCESS)
     return _run(_PREPROCESS, list(args.others), args)
 
 
@@ -65,19 +65,39 @@ def _pass_on(parser: Parser, name: str, more: str) -> None:
     parser.epilog = f"All options are those of {name} (see {name} -h){more}."
 
 
-def _datasets(words: Sequence[str], name: str) -> list[int]:
-    """Return the numbers after -d.
+def _datasets(words: Sequence[str]) -> list[int]:
+    """Return the numbers after -d, as far as they are numbers; nnU-Net's parser reads them, too."""
+    after = list(words[words.index("-d") + 1 :]) if "-d" in words else []
+    return [int(word) for word in takewhile(str.isdecimal, after)]
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Inside, the first parser refuses what it does not know and abbreviations, and wants a dataset.
+
+    nnU-Net's own passes over what it does not know.
 
     Raises:
-        UsageError: there are none.
+        UsageError: in the place of the exit of an argparse parser.
     """
-    after = list(words[words.index("-d") + 1 :]) if "-d" in words else []
-    numbers = list(takewhile(lambda word: not word.startswith("-"), after))
-    if not numbers:
-        raise UsageError(f"Say which dataset, by its number: -d 123. All options are those of {name}: see {name} -h")
-    if not all(number.isdecimal() for number in numbers):
-        raise UsageError(f"-d takes the numbers of datasets, got {' '.join(numbers)}: -d 123")
-    return [int(number) for number in numbers]
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def parse_strictly(parser: Any, *words: Any) -> tuple[Any, list[str]]:
+        argparse.ArgumentParser.parse_known_args = parse  # type: ignore[method-assign]
+        parser._get_option_tuples = lambda _option: []  # what an option may be short for
+        known, unknown = parse(parser, *words)
+        if unknown:
+            raise UsageError(f"unrecognized arguments: {' '.join(unknown)}\n{parser.format_usage().rstrip()}")
+        if not known.d:
+            raise UsageError(f"Say which dataset, by its number: -d 123\n{parser.format_usage().rstrip()}")
+        return known, []
+
+    # Its commands make their parsers themselves.
+    argparse.ArgumentParser.parse_known_args = parse_strictly  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.parse_known_args = parse  # type: ignore[method-assign]
 
 
 def _is_given(option: str, words: Sequence[str]) -> bool:
@@ -92,11 +112,12 @@ def _run(name: str, words: Sequence[str], args: argparse.Namespace) -> int:
     bridge_in_memory()
     before, sys.argv = sys.argv, [name, *words, *(["--verbose"] if args.verbose else [])]
     try:
-        command.load()()
+        with _strictly():
+            command.load()()
     except SystemExit as end:  # of nnU-Net's parser, which has said why
         if end.code:
             raise UsageError(f"{name} does not take {' '.join(args.others)}: see {name} -h") from end
-    except FailedError:
+    except (FailedError, UsageError):
         raise
     except Exception as error:
         raise FailedError(f"{name} failed: {type(error).__name__}: {error}") from error

@@ -39,6 +39,7 @@ GROUPS = {
         "inspect": Command(
             "commands.inspect", "", "say which case of a dataset has which modalities, and what is wrong with files"
         ),
+        "split": Command("commands.split", "", "write folds: all visits of a patient in one, every modality in each"),
         "plan": Command(
             "commands.planning", "plan", "plan and preprocess a dataset whose training cases may lack modalities"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import pytest
@@ -54,15 +55,26 @@ def test_options_go_to_nnunet_with_ours_where_they_are_needed_and_none_is_given(
     ]
 
 
-def test_without_a_dataset_or_with_a_value_of_the_wrong_kind_nothing_starts(capsys):
-    assert main(["plan", "-c", "2d"]) == 2
-    assert "Say which dataset, by its number: -d 123" in capsys.readouterr().err
-    assert main(["plan", "-d", "-c", "2d"]) == 2
-    assert "Say which dataset" in capsys.readouterr().err
-    assert main(["preprocess", "-d", "five"]) == 2
-    assert "-d takes the numbers of datasets, got five: -d 123" in capsys.readouterr().err
-    assert main(["preprocess", "-d", "5", "-np", "many"]) == 2
-    assert "nnUNetv2_preprocess does not take -d 5 -np many: see nnUNetv2_preprocess -h" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-c", "2d"], "Say which dataset, by its number: -d 123"),
+        (["-d", "901", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["-d", "901", "--verb"], "unrecognized arguments: --verb"),
+        (["-d", "-c", "2d"], "does not take -d -c 2d: see nnUNetv2_"),
+        (["-d", "five"], "does not take -d five: see nnUNetv2_"),
+        (["-d", "901", "-np", "many"], "does not take -d 901 -np many: see nnUNetv2_"),
+    ],
+)
+@pytest.mark.parametrize("name", ["plan", "preprocess"])
+def test_wrong_usage_starts_nothing(name, words, said, capsys, make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=1)
+    before = sorted(tiny.preprocessed.rglob("*"))
+    parse = argparse.ArgumentParser.parse_known_args
+    assert main([name, *words]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(tiny.preprocessed.rglob("*")) == before
+    assert argparse.ArgumentParser.parse_known_args is parse
 
 
 def test_what_stops_nnunet_is_said_in_one_line(capsys, monkeypatch, tmp_path):

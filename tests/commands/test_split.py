@@ -1,0 +1,98 @@
+"""``split`` writes folds where nnU-Net reads them, never over others unasked, and says what they hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_missingmod.cli import main
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset):
+    """Twelve cases of which three have the second modality."""
+    dataset = make_tiny_dataset(names=("T1", "T2"), num_cases=12)
+    for case in dataset.cases[3:]:
+        dataset.image(case, 1).unlink()
+    return dataset
+
+
+def test_folds_are_written_where_nnunet_reads_them_and_described(tiny, capsys):
+    target = tiny.preprocessed / "splits_final.json"
+    target.unlink(missing_ok=True)
+    assert main(["split", "-d", "901", "--num_folds", "3"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("validates 4 cases; with T1 4, T2 1") == 3
+    assert said.endswith(f"Saved as {target}.\n")
+    folds = json.loads(target.read_text())
+    assert sorted(case for fold in folds for case in fold["val"]) == sorted(tiny.cases)
+
+
+def test_folds_that_are_there_stay_unless_one_asks(tiny, capsys):
+    target = tiny.preprocessed / "splits_final.json"
+    target.write_text("mine")
+    assert main(["split", "901", "--num_folds", "3"]) == 2
+    assert "models may have been trained by it: give --replace" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    assert main(["split", "901", "--num_folds", "3", "--replace"]) == 0
+    assert json.loads(target.read_text())[0].keys() == {"train", "val"}
+
+
+def test_too_few_cases_of_a_modality_are_named(tiny, capsys, tmp_path):
+    file = tmp_path / "folds.json"
+    assert main(["split", "901", "--num_folds", "5", "--file", str(file)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("validates no case with T2. Too few patients have it: take fewer folds.") == 2
+    assert len(json.loads(file.read_text())) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["901", "-d", "901"], "Give one dataset"),
+        (["901", "--num_folds", "1"], "12 patients cannot be split into 1 folds: give 2 to 12 folds"),
+        (["901", "--patients", "case_(.)"], "cannot be split into 5 folds"),
+        (["901", "--patients", "nothing(.)"], "names no patient in case case_000"),
+        (["901", "--patients", "case"], "must have one group in round brackets"),
+        (["777"], "There is no dataset Dataset777_*"),
+    ],
+)
+def test_wrong_usage_writes_nothing(tiny, capsys, words, said):
+    target = tiny.preprocessed / "splits_final.json"
+    target.unlink(missing_ok=True)
+    assert main(["split", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_without_nnunet_s_variable_a_file_has_to_be_given(tiny, capsys, monkeypatch):
+    monkeypatch.delenv("nnUNet_preprocessed")
+    assert main(["split", "901"]) == 2
+    assert "nnUNet_preprocessed is not set" in capsys.readouterr().err
+
+
+def test_inspect_warns_of_a_fold_without_a_modality(tiny, capsys):
+    (tiny.preprocessed / "splits_final.json").unlink(missing_ok=True)
+    assert main(["inspect", "901"]) == 0
+    said = capsys.readouterr().out
+    assert "With the folds that nnU-Net makes:\n- Fold " in said
+    assert "validates no case with T2." in said
+    assert "nnunet_missingmod split DATASET makes folds" in said
+    assert main(["split", "901", "--num_folds", "3"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", "901"]) == 0
+    assert "Fold" not in capsys.readouterr().out
+
+
+def test_inspect_warns_of_visits_of_a_patient_on_both_sides(make_tiny_dataset, capsys):
+    tiny = make_tiny_dataset(names=("T1", "T2"), num_cases=6)
+    for number, case in enumerate(tiny.cases):
+        for channel in range(2):
+            tiny.image(case, channel).rename(tiny.image(f"P{number // 2}_v{number % 2}", channel))
+        tiny.label(case).rename(tiny.label(f"P{number // 2}_v{number % 2}"))
+    (tiny.preprocessed / "splits_final.json").unlink(missing_ok=True)
+    assert main(["inspect", "901"]) == 0
+    said = capsys.readouterr().out
+    assert "3 patients may have several cases: P0_v0, P0_v1 look like visits of P0; if so, keep" in said
+    assert "patients that it trains on" in said
