@@ -25,6 +25,7 @@ MEANINGS: dict[str, tuple[list[Any], list[Any]]] = {
     "number above 0, not 1": ([1.1, 2, 0.5], [1, 0, -2, "2", True, math.nan]),
     "number, at least 0": ([0, 0.125, 3], [-0.1, "1", False, math.nan, math.inf, {}]),
     "number from 0 to 1": ([0, 0.33, 1], [-0.1, 1.1, "0.3", True, math.nan]),
+    "number above 0, up to 1": ([0.01, 0.33, 1], [0, -0.1, 1.1, "0.3", True, math.nan]),
     "number from 0 up to, not including, 1": ([0, 0.5, 0.99], [1, 1.5, -0.1, "0.5", True, math.nan]),
     "true or false": ([True, False], [0, 1, "true", []]),
     "channel name, or `auto`": (["auto"], [3, True, ["auto"]]),

@@ -11,8 +11,9 @@ flagship's student step, without its teacher. Exit code 1 if a limit is exceeded
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from measuring import Ratio, compare, device_name, device_parser, synchronised
@@ -21,23 +22,42 @@ from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, mak
 from nnunet_missingmod.training.step import TeacherOutput
 
 STOCK, OWN = "ExperimentPlanner", "MissingModPlanner"
-# (trainer, planner): largest ratio to the stock step, or None
-ARMS: dict[tuple[str, str], float | None] = {
-    ("nnUNetTrainer", STOCK): None,
-    ("nnUNetTrainerZeroFill", STOCK): None,
-    ("nnUNetTrainerModalityDropout", STOCK): None,
-    ("nnUNetTrainerMedMAPTeacher", STOCK): None,
-    ("nnUNetTrainerMedMAP", STOCK): None,
-    ("nnUNetTrainerHolderMI", STOCK): 1.5,
-    ("nnUNetTrainerHolderMISelf", STOCK): 1.4,
-    ("nnUNetTrainerM3FeCon", STOCK): 0.85,
-    ("nnUNetTrainerDeMoSeg", STOCK): None,
-    ("nnUNetTrainerMMFormer", STOCK): None,
-    ("nnUNetTrainerACN", STOCK): None,
-    ("nnUNetTrainerSharedBackbone", OWN): 1.0,
-    ("nnUNetTrainerHolderMIParallel", OWN): 1.5,
-    ("nnUNetTrainerRDL", OWN): None,
-}
+
+
+class Arm(NamedTuple):
+    """A trainer, the planner of its plans, the largest ratio to the stock step, and choices that are not its own."""
+
+    trainer: str
+    planner: str = STOCK
+    limit: float | None = None
+    block: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def label(self) -> str:
+        """What the table calls it."""
+        more = "".join(f", {key} {str(value).lower()}" for key, value in self.block.items())
+        return f"`{self.trainer}`{more}"
+
+
+SELF = "nnUNetTrainerHolderMISelf"
+ARMS = (
+    Arm("nnUNetTrainer"),
+    Arm("nnUNetTrainerZeroFill"),
+    Arm("nnUNetTrainerModalityDropout"),
+    Arm("nnUNetTrainerMedMAPTeacher"),
+    Arm("nnUNetTrainerMedMAP"),
+    Arm("nnUNetTrainerHolderMI", limit=1.5),
+    Arm(SELF, limit=1.4),
+    Arm(SELF, block={"taught_share": 0.5}),
+    Arm(SELF, block={"presence_convolutions": False}),
+    Arm("nnUNetTrainerM3FeCon", limit=0.85),
+    Arm("nnUNetTrainerDeMoSeg"),
+    Arm("nnUNetTrainerMMFormer"),
+    Arm("nnUNetTrainerACN"),
+    Arm("nnUNetTrainerSharedBackbone", OWN, 1.0),
+    Arm("nnUNetTrainerHolderMIParallel", OWN, 1.5),
+    Arm("nnUNetTrainerRDL", OWN),
+)
 STUDENT = "nnUNetTrainerHolderMI"
 LARGEST_SHARE_OF_TERMS = 0.15
 
@@ -67,14 +87,14 @@ def measure(
     device: torch.device, *, pairs: int, memory_target_gb: float, trainers: Sequence[str] | None = None
 ) -> tuple[list[str], bool]:
     """Return the lines of the tables, and whether all limits are kept; of some trainers, or of all."""
-    arms = {arm: limit for arm, limit in ARMS.items() if trainers is None or arm[0] in trainers}
+    arms = [arm for arm in ARMS if trainers is None or arm.trainer in trainers]
     with dataset_without_images() as preprocessed:
         plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
-        steps = {(name, planner): stepper(make_trainer(name, plans[planner], device)) for name, planner in arms}
+        steps = [stepper(make_trainer(arm.trainer, plans[arm.planner], device, **arm.block)) for arm in arms]
         stock = stepper(make_trainer("nnUNetTrainer", plans[STOCK], device))
-        ratios = compare(stock, {" ".join(arm): run for arm, run in steps.items()}, pairs=pairs)
+        ratios = compare(stock, {str(number): run for number, run in enumerate(steps)}, pairs=pairs)
         del steps
-        share = _share_of_terms(plans[STOCK], device, pairs) if STUDENT in {name for name, _ in arms} else None
+        share = _share_of_terms(plans[STOCK], device, pairs) if STUDENT in {arm.trainer for arm in arms} else None
     lines = [
         f"Stock plans: {_described(plans[STOCK])}. Own plans: {_described(plans[OWN])}. Target {memory_target_gb} GB, "
         f"{pairs} pairs, stock step {next(iter(ratios.values())).reference:.2f} s.",
@@ -83,11 +103,10 @@ def measure(
         "| --- | --- | --: | --: | --: |",
     ]
     kept = True
-    for (name, planner), limit in arms.items():
-        ratio = ratios[f"{name} {planner}"]
-        kept &= limit is None or ratio.median <= limit
-        of = "stock" if planner == STOCK else "own"
-        lines.append(f"| `{name}` | {of} | {ratio.cells()} | {'' if limit is None else limit} |")
+    for arm, ratio in zip(arms, ratios.values(), strict=True):
+        kept &= arm.limit is None or ratio.median <= arm.limit
+        of = "stock" if arm.planner == STOCK else "own"
+        lines.append(f"| {arm.label} | {of} | {ratio.cells()} | {'' if arm.limit is None else arm.limit} |")
     if share is not None:
         kept &= share.median - 1 <= LARGEST_SHARE_OF_TERMS
         lines += [
@@ -116,7 +135,7 @@ def _described(plans: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = device_parser(__doc__, MEMORY_TARGET, pairs=12)
-    parser.add_argument("--trainers", nargs="+", choices=sorted({name for name, _ in ARMS}))
+    parser.add_argument("--trainers", nargs="+", choices=sorted({arm.trainer for arm in ARMS}))
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     target = arguments.memory_target or MEMORY_TARGET[device.type]

@@ -15,6 +15,7 @@ EXAMPLES = {
     "WEIGHT": ([0, 0.5], [-1, "0", True, float("nan"), float("inf")]),
     "BELOW_ONE": ([0, 0.99], [1, -0.1, "half", True]),
     "SHARE": ([0, 0.5, 1], [1.1, -0.1, "1"]),
+    "POSITIVE_SHARE": ([0.01, 0.5, 1], [0, 1.1, -0.1, "1", True, float("nan")]),
     "SWITCH": ([True, False], [0, 1, "true"]),
     "EXPONENT": ([0.5, 2], [1, 0, -2, "2"]),
     "CHANNELS_OR_ALL": (["all", ["T1"], ["T1", "T2"], [0, 2]], ["T1", [], [None], 3, [True]]),

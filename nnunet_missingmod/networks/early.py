@@ -19,6 +19,16 @@ from nnunet_missingmod.networks.presence_convolutions import use_presence_convol
 from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 
 
+def _is_complete(present: torch.Tensor | None) -> bool:
+    """Return whether every sample is known to have every modality, where that costs nothing to know.
+
+    A network that is trained or compiled is the same for every batch; and nobody waits for a GPU to tell.
+    """
+    if present is None or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return present.device.type == "cpu" and bool(present.all())
+
+
 class EarlyFusionNetwork(MultimodalNetwork):
     """One backbone that gets the concatenated latents of all modalities; an absent one's latent is a constant.
 
@@ -63,8 +73,9 @@ class EarlyFusionNetwork(MultimodalNetwork):
             present: (B, J) bool on any device, the modalities to use; by default all that are not marked as absent.
             return_features: also return ``Features``.
         """
+        complete = _is_complete(present)
         inputs, latents, present, offers = self._prepare(x, present)
-        with self._conditioned(present):
+        with self._conditioned(present, complete=complete):
             skips = self.encoder(inputs)
             logits: Logits = self.decoder(skips)
         if return_features or self.returns_in_training("features"):
@@ -73,8 +84,9 @@ class EarlyFusionNetwork(MultimodalNetwork):
 
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Return the encoder's levels without running the decoder; the arguments are those of ``forward``."""
+        complete = _is_complete(present)
         inputs, _, present, _ = self._prepare(x, present)
-        with self._conditioned(present):
+        with self._conditioned(present, complete=complete):
             skips: list[torch.Tensor] = self.encoder(inputs)
         return skips
 
@@ -92,8 +104,8 @@ class EarlyFusionNetwork(MultimodalNetwork):
             latents = self.channel_encoder(images, present)
         return self.append_extra_channels(latents.flatten(1, 2), extra), latents, present, offers
 
-    def _conditioned(self, present: torch.Tensor) -> AbstractContextManager[None]:
-        return nullcontext() if self.condition is None else self.condition.set(present)
+    def _conditioned(self, present: torch.Tensor, *, complete: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self.condition is None else self.condition.set(present, changes_nothing=complete)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs of the channel encoder and the backbone."""

@@ -22,19 +22,24 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 
 class Condition:
-    """The value that a network shares with its normalisation layers during a forward pass; unset between two passes."""
+    """The value that a network shares with layers of its backbone during a forward pass; unset between two passes.
+
+    Attributes:
+        changes_nothing: layers may do without what they add for the value: every modality is present.
+    """
 
     def __init__(self) -> None:
         self._value: torch.Tensor | None = None
+        self.changes_nothing = False
 
     @contextmanager
-    def set(self, value: torch.Tensor) -> Iterator[None]:
+    def set(self, value: torch.Tensor, *, changes_nothing: bool = False) -> Iterator[None]:
         """Hold ``value`` inside the ``with`` block, in which the backbone runs."""
-        self._value = value
+        self._value, self.changes_nothing = value, changes_nothing
         try:
             yield
         finally:
-            self._value = None
+            self._value, self.changes_nothing = None, False
 
     def get(self) -> torch.Tensor:
         """Return the value that is set.

@@ -44,6 +44,8 @@ class _PresenceConvolution(_ConvNd):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve (B, C_in, *spatial)."""
+        if self.present.changes_nothing:
+            return self._convolve(x, self.weight)
         absent = (~self.present.get()).to(self.absent_weight.dtype)
         # A product and a sum instead of a matrix product, which autocast would compute in half precision.
         added = (absent[:, :, None, None] * self.absent_weight).sum(1)  # (B, C_out, C_in)

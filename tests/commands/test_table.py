@@ -17,8 +17,8 @@ def test_help_groups_the_commands_by_what_a_user_wants_to_do(capsys):
     blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
     shown = {block[0].removesuffix(":"): [line.split()[0] for line in block[1:]] for block in blocks}
     expected = {
-        "set up": ["attach", "detach", "doctor", "trainers", "info"],
-        "prepare data": ["inspect", "convert-brats", "phantom"],
+        "set up": ["path", "attach", "detach", "doctor", "trainers", "info"],
+        "prepare data": ["inspect", "split", "plan", "preprocess", "convert-brats", "phantom"],
         "use a model": ["predict", "evaluate", "audit", "advise"],
         "try it": ["demo"],
     }

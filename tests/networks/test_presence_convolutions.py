@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from building import SIZE, build, choices_of
 from torch import nn
 
 from nnunet_missingmod.networks.norms import Condition
@@ -54,6 +55,18 @@ def test_a_complete_sample_uses_the_original_alone() -> None:
         torch.testing.assert_close(changed(x)[2], original(x)[2])
 
 
+def test_what_is_known_to_change_nothing_is_left_out_bit_for_bit() -> None:
+    original, changed, condition = layer(2, 1)
+    x = torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    with condition.set(torch.ones(3, J, dtype=torch.bool)):
+        computed = changed(x)
+    with condition.set(PRESENT, changes_nothing=True):
+        assert torch.equal(changed(x), original(x))
+        assert torch.equal(changed(x), computed)
+    with condition.set(PRESENT):
+        assert not torch.equal(changed(x), computed)
+
+
 def test_gradient_is_that_of_finite_differences() -> None:
     _, changed, condition = layer(2, 2)
     x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
@@ -80,3 +93,24 @@ def test_a_backbone_keeps_its_weights_their_names_and_its_output(backbone: Calla
     with condition.set(PRESENT[:2]):
         assert torch.equal(changed(x), stock(x))
     assert changed.compute_conv_feature_map_size((16, 16)) == stock.compute_conv_feature_map_size((16, 16))
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@torch.no_grad()
+def test_a_network_that_is_told_of_a_complete_batch_returns_the_same_bits(complete: bool) -> None:
+    network = build(choices_of("nnUNetTrainerHolderMISelf")).eval()
+    for name, weight in network.named_parameters():
+        if "absent" in name:
+            nn.init.normal_(weight, std=0.1)
+    x, present = torch.randn(2, J, SIZE, SIZE), torch.ones(2, J, dtype=torch.bool)
+    if not complete:
+        x[0, 1], present[0, 1] = torch.nan, False
+    asked = []
+    condition = network.condition
+    held = condition.set
+    condition.set = lambda value, **more: asked.append(more["changes_nothing"]) or held(value, **more)
+    for found, told in zip(network(x), network(x, present), strict=True):
+        assert torch.equal(found, told)
+    for found, told in zip(network.encoder_features(x), network.encoder_features(x, present), strict=True):
+        assert torch.equal(found, told)
+    assert asked == [False, complete, False, complete]

@@ -58,7 +58,7 @@ def test_presence_is_what_the_preprocessor_recorded_in_any_order_of_names(tmp_pa
 
 def test_cases_that_the_hosts_preprocessor_took_for_fewer_channels_are_refused_with_the_command(tmp_path):
     cases = stand_in(tmp_path, {"a": None}, channels=3)
-    with pytest.raises(ValueError, match=r"'a' was preprocessed with 3 channels.*-preprocessor_name MissingModPrepro"):
+    with pytest.raises(ValueError, match=r"'a' was preprocessed with 3 channels.*nnunet_missingmod plan -d DATASET"):
         read_presence(cases, NAMES)
 
 
