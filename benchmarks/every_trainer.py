@@ -25,6 +25,7 @@ from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.host import VARIABLE, external_value
 from nnunet_missingmod.reference import trainer_entries
 from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.training.checkpoints import PRETRAINED
 
 DATASET_ID = 503
 DATASET = f"Dataset{DATASET_ID}_Phantom"
@@ -92,7 +93,7 @@ def run_trainer(folder: Path, trainer: str, configuration: str) -> dict[str, flo
         results = folder / "nnUNet_results" / DATASET / f"{trainer}__{PLANS}__{configuration}"
         start = tuple(STARTS_FROM_IT[trainer] if word == trainer else word for word in train)
         commands["predict"] = (
-            (*start, "-pretrained_weights", str(results / "fold_0/pretrained_encoder.pth")),
+            (*start, "-pretrained_weights", str(results / "fold_0" / PRETRAINED)),
             1,
         )
     seconds: dict[str, float] = {}

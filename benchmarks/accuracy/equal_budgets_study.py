@@ -110,7 +110,7 @@ CANDIDATES = _to_choose_from(
         "average_presence_subset": replace(_average(), presence="subset"),
         "average_presence_fast": replace(_average(), presence="fast"),
         "average_presence_adapters": _average(presence_convolutions=True),
-        "average_presence_adapters_coarse": replace(_average(presence_convolutions=True), coarse_convolutions=True),
+        "average_presence_adapters_coarse": replace(_average(), presence="coarse"),
         "average_presence_adapters_taught_half": _average(presence_convolutions=True, taught_share=0.5),
         "medmap_presence_adapters": _medmap(presence_convolutions=True),
         "average_presence_adapters_width_2": _average(channel_encoder_width=2, presence_convolutions=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -100,18 +99,21 @@ def _kernels(network: nn.Module, num_modalities: int) -> Condition:
     return present
 
 
+def _coarse(network: nn.Module, num_modalities: int) -> Condition:
+    """The package's kernels, at all levels but that of the full resolution, where they cost most."""
+    present = use_presence_norms(network, num_modalities)
+    coarse = nn.ModuleList([*network.encoder.stages[1:], *network.decoder.stages[:-1]])
+    use_presence_convolutions(coarse, num_modalities, present)
+    return present
+
+
 # By name: replaces the instance normalisations of an early network and returns the condition that they read.
 PRESENCE_FORMS: dict[str, Callable[[nn.Module, int], Condition]] = {
     "subset": _norms(SubsetInstanceNorm),
     "fast": _norms(FastInstanceNorm),
     "kernels": _kernels,
+    "coarse": _coarse,
     "encoder": lambda network, num_modalities: use_presence_norms(network.encoder, num_modalities),
     # nnU-Net's decoder has the encoder as a submodule.
     "decoder": lambda network, num_modalities: use_presence_norms(network.decoder.stages, num_modalities),
 }
-
-
-def use_coarse_convolutions(backbone: Any, num_modalities: int, present: Condition) -> None:
-    """Let kernels depend on presence at all levels but that of the full resolution, where they cost most."""
-    coarse = nn.ModuleList([*backbone.encoder.stages[1:], *backbone.decoder.stages[:-1]])
-    use_presence_convolutions(coarse, num_modalities, present)

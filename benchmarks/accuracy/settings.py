@@ -43,7 +43,6 @@ class Arm:
             decide.
         followed: whether it is scored on training and validation cases while it trains, into ``curves``.
         presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
-        coarse_convolutions: kernels depend on presence below the full resolution only.
     """
 
     trainer: str
@@ -54,7 +53,6 @@ class Arm:
     pretrained_whole: bool = False
     step: str | None = None
     presence: str | None = None
-    coarse_convolutions: bool = False
     splits: tuple[str, ...] = ("val", "test")
     scored_by_average: bool = False
     followed: bool = False

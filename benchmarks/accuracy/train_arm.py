@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from presence_forms import PRESENCE_FORMS, use_coarse_convolutions
+from presence_forms import PRESENCE_FORMS
 from scoring import SCORES, Rows, cases_of, score, write_scores
 from settings import BLOCK, BY_AVERAGE, PLANS, Arm
 from steps import STEPS
@@ -60,8 +60,6 @@ def build_trainer(arm: Arm, plans: dict[str, Any], configuration: str, fold: int
         trainer_class = type(arm.trainer, (STEPS[arm.step], trainer_class), {})
     if arm.presence is not None:
         early.use_presence_norms = PRESENCE_FORMS[arm.presence]
-    if arm.coarse_convolutions:
-        early.use_presence_convolutions = use_coarse_convolutions
     # nnU-Net takes the flag out of the plans again.
     return trainer_class(plans | {"continue_training": False}, configuration, fold, dataset_json, torch.device("cpu"))
 

@@ -6,20 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import isnan, nan
+from math import isnan
 
 from nnunet_missingmod.audit.finding import NOT_APPLICABLE, NOTE, Finding
 from nnunet_missingmod.evaluation.aggregation import CaseValues, pool
-from nnunet_missingmod.evaluation.intervals import Interval
-from nnunet_missingmod.evaluation.monotonicity import Drops, drops
+from nnunet_missingmod.evaluation.monotonicity import drops
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.modalities import ALL
 
 _UNIT = "share of (case, S, S+q) in which S+q has over a point of Dice less than S"
 _NO_SCORES = (
     "It takes measured scores: run nnunet_missingmod evaluate on this model, and give its scores.csv with --scores."
 )
-_NO_PAIRS = Drops("", "", ALL, Interval(nan, nan, nan, 0), 0, 0)
 
 
 def more_check(dice: CaseValues | None) -> Finding:
@@ -30,11 +27,12 @@ def more_check(dice: CaseValues | None) -> Finding:
     """
     if dice is None:
         return Finding("more", "", NOT_APPLICABLE, None, _UNIT, _NO_SCORES)
-    every, *of_modality = drops(dice, regions={"": dice.regions}) or [_NO_PAIRS]
-    if not every.pairs:
+    found = drops(dice, regions={"": dice.regions})
+    if not found or not found[0].pairs:
         return Finding(
             "more", "", NOT_APPLICABLE, None, _UNIT, "No case was scored under a subset and one with a modality more."
         )
+    every, *of_modality = found
     share = every.share
     if not share.mean:
         return Finding("more", "", NOTE, 0.0, _UNIT, f"None of {every.pairs:,} pairs drops.")

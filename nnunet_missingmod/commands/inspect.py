@@ -101,12 +101,11 @@ def _about_folds(folder: Path, cases: Sequence[InspectedCase], names: Sequence[s
 
     present = {case.case: [names.index(name) for name in case.present] for case in cases if case.split == "Tr"}
     file = splits_file(folder)
-    try:
-        folds = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
-        source = str(file)
-    except (OSError, ValueError):
-        folds = None
-    if folds is None:
+    if file is not None and file.is_file():
+        folds, source = _read_folds(file), str(file)
+        if folds is None:
+            return [f"{file} is no list of folds, each with the cases of train and val. {_BETTER_FOLDS}"]
+    else:
         folds, source = host_folds(sorted(present)), "the folds that nnU-Net makes"
     visits = find_visits(sorted(present))
     owners = {} if visits is None else {case: name for name, several in visits.of_patient.items() for case in several}
@@ -117,6 +116,18 @@ def _about_folds(folder: Path, cases: Sequence[InspectedCase], names: Sequence[s
     if faults:
         said.append(f"With {source}:\n" + "\n".join(f"- {fault}" for fault in faults) + f"\n{_BETTER_FOLDS}")
     return said
+
+
+def _read_folds(file: Path) -> list[dict[str, list[str]]] | None:
+    """Return the folds of a splits_final.json, or None if it holds something else."""
+    try:
+        folds = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    are_folds = isinstance(folds, list) and all(
+        isinstance(fold, dict) and all(isinstance(fold.get(kind), list) for kind in ("train", "val")) for fold in folds
+    )
+    return folds if are_folds else None
 
 
 def _check_file(file: Path) -> None:

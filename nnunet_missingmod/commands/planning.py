@@ -39,6 +39,7 @@ def run_plan(args: argparse.Namespace) -> int:
 
     Plans of complete cases name nnU-Net's preprocessor, so that stock nnU-Net can use them without this package.
     """
+    host.host_folder()
     from nnunet_missingmod.planning.training_files import dataset_lacks_files
 
     words = list(args.others)
@@ -56,6 +57,7 @@ def add_preprocess_arguments(parser: Parser) -> None:
 
 def run_preprocess(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_preprocess``."""
+    host.host_folder()
     return _run(_PREPROCESS, list(args.others), args)
 
 
@@ -105,7 +107,6 @@ def _is_given(option: str, words: Sequence[str]) -> bool:
 
 
 def _run(name: str, words: Sequence[str], args: argparse.Namespace) -> int:
-    host.host_folder()
     command = _command(name)
     from nnunet_missingmod.planning.in_memory import bridge_in_memory
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nnunet_missingmod.host import VARIABLE
-
 
 class Command(NamedTuple):
     """Where a command is.
@@ -25,7 +23,9 @@ class Command(NamedTuple):
 GROUPS = {
     "set up": {
         "path": Command(
-            "commands.attach", "path", f"print what {VARIABLE} has to be, so that nnU-Net finds this package's trainers"
+            "commands.attach",
+            "path",
+            "print what nnUNet_extTrainer has to be, so that nnU-Net finds this package's trainers",
         ),
         "attach": Command(
             "commands.attach", "attach", "the same by files in nnU-Net's own folders, once per environment"

@@ -91,13 +91,14 @@ def balanced_folds(
     if not 2 <= folds <= len(names):
         raise ValueError(f"{len(names)} patients cannot be split into {folds} folds: give 2 to {len(names)} folds.")
     num_modalities = 1 + max((channel for channels in present.values() for channel in channels), default=-1)
+    row_of = {name: row for row, name in enumerate(names)}
     counts = np.zeros((len(names), num_modalities + 1), dtype=np.int64)  # the last: cases
     for case, channels in present.items():
-        row = counts[names.index(owner[case])]
+        row = counts[row_of[owner[case]]]
         row[list(channels)] += 1
         row[-1] += 1
     fold_of = _stratified(counts, folds, np.random.default_rng(seed))
-    of_case = {case: fold_of[names.index(owner[case])] for case in sorted(present)}
+    of_case = {case: fold_of[row_of[owner[case]]] for case in sorted(present)}
     return [
         {
             "train": [case for case, fold in of_case.items() if fold != number],

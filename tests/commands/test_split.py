@@ -85,6 +85,13 @@ def test_inspect_warns_of_a_fold_without_a_modality(tiny, capsys):
     assert "Fold" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["", "{}", '"mine"', "[3]", '[{"train": ["case_000"]}]', "null"])
+def test_inspect_says_that_folds_are_none(tiny, capsys, content):
+    (tiny.preprocessed / "splits_final.json").write_text(content)
+    assert main(["inspect", "901"]) == 0
+    assert "splits_final.json is no list of folds" in capsys.readouterr().out
+
+
 def test_inspect_warns_of_visits_of_a_patient_on_both_sides(make_tiny_dataset, capsys):
     tiny = make_tiny_dataset(names=("T1", "T2"), num_cases=6)
     for number, case in enumerate(tiny.cases):
