@@ -196,8 +196,8 @@ SCALING = {
 # The same trainings again, scored while they run.
 FOLLOWED = {
     f"{name}_followed": replace(arm, followed=True, scored_by_average=False)
-    for name, arm in (METHODS | SCALING).items()
-    if name.removesuffix("_x4") in ("dropout", "zero_fill", "average_presence")
+    for name, arm in (METHODS | CANDIDATES | SCALING).items()
+    if name.removesuffix("_x4") in ("dropout", "zero_fill", "average_presence_adapters")
 }
 STUDY = Study(
     "equal_budgets",

@@ -7,6 +7,7 @@ normalisations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
 
 from nnunet_missingmod.networks.norms import Condition
+
+# Below so many channels, the groups of a convolution take longer than one convolution and a sum.
+_CHANNELS_OF_A_GROUP = 16
 
 
 class _PresenceConvolution(_ConvNd):
@@ -26,7 +30,9 @@ class _PresenceConvolution(_ConvNd):
 
     ``absent_weight`` (J, C_out, C_in), of P, starts at zero, so the layer starts as the original; weight and bias keep
     their values and names. A complete sample always uses W and c alone. One sample, as in a prediction, takes one
-    convolution with the kernel W plus P in its centre, which costs what the original does.
+    convolution with the kernel W plus P in its centre, which costs what the original does. So do the samples of a batch
+    on a CPU, as groups of one convolution. Elsewhere, and for few channels, the pointwise ones are added to what the
+    batch's convolution returns: grouped convolutions are not fast everywhere.
 
     Args:
         original: with an odd kernel and as much padding as keeps the size.
@@ -35,6 +41,7 @@ class _PresenceConvolution(_ConvNd):
     """
 
     absent_weight: nn.Parameter
+    _convolution: Callable[..., torch.Tensor]
 
     def _take(self, original: Any, num_modalities: int, present: Condition) -> None:
         self.present = present
@@ -49,8 +56,8 @@ class _PresenceConvolution(_ConvNd):
         absent = (~self.present.get()).to(self.absent_weight.dtype)
         # A product and a sum instead of a matrix product, which autocast would compute in half precision.
         added = (absent[:, :, None, None] * self.absent_weight).sum(1)  # (B, C_out, C_in)
-        if len(x) == 1:
-            return self._convolve(x, self.weight + self._in_the_centre(added[0]))
+        if len(x) == 1 or (x.device.type == "cpu" and self.in_channels >= _CHANNELS_OF_A_GROUP):
+            return self._convolve_each(x, self.weight + self._in_the_centre(added))
         y = self._convolve(x, self.weight)
         strided = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
         summed = torch.baddbmm(y.flatten(2), added.to(y.dtype), strided.flatten(2).to(y.dtype))
@@ -59,6 +66,20 @@ class _PresenceConvolution(_ConvNd):
     def _in_the_centre(self, pointwise: torch.Tensor) -> torch.Tensor:
         kernel = pointwise.reshape(*pointwise.shape, *[1] * len(self.kernel_size))
         return functional.pad(kernel, [side for size in reversed(self.kernel_size) for side in [size // 2] * 2])
+
+    def _convolve_each(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Convolve each sample with its own kernel, of (B, C_out, C_in, *kernel)."""
+        groups = len(x)
+        y = self._convolution(
+            x.flatten(0, 1)[None],
+            weights.flatten(0, 1),
+            None if self.bias is None else self.bias.repeat(groups),
+            self.stride,
+            self.padding,
+            self.dilation,
+            groups,
+        )
+        return y.reshape(groups, self.out_channels, *y.shape[2:])
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         convolved: torch.Tensor = self._conv_forward(x, weight, self.bias)
@@ -72,9 +93,13 @@ class _PresenceConvolution(_ConvNd):
 class PresenceConv2d(_PresenceConvolution, nn.Conv2d):
     """`_PresenceConvolution` in 2D."""
 
+    _convolution = staticmethod(functional.conv2d)
+
 
 class PresenceConv3d(_PresenceConvolution, nn.Conv3d):
     """`_PresenceConvolution` in 3D."""
+
+    _convolution = staticmethod(functional.conv3d)
 
 
 def _replaced(original: Any, num_modalities: int, present: Condition) -> nn.Module:
