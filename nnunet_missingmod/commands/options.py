@@ -147,14 +147,14 @@ def check_folds(folds: Sequence[int | str] | None) -> None:
         raise UsageError(f"-f names fold {', '.join(twice)} twice.")
 
 
-def check_processes(number: int) -> None:
-    """Check the number of processes.
+def check_processes(number: int, option: str = "-np") -> None:
+    """Check the number of processes, or of threads.
 
     Raises:
         UsageError: it is below 1.
     """
     if number < 1:
-        raise UsageError(f"-np is 1 or more, got {number}.")
+        raise UsageError(f"{option} is 1 or more, got {number}.")
 
 
 def check_folders(*folders: Path | None) -> None:

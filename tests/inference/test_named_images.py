@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
-from nnunet_missingmod.inference.predictor import assign_names, choose_device, common_name
+from nnunet_missingmod.cases.memory import MemoryImage
+from nnunet_missingmod.inference.named_images import assign_names, common_name
+from nnunet_missingmod.inference.predictor import choose_device
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
@@ -20,13 +24,32 @@ def test_names_become_channels_in_channel_order():
     ]
 
 
-@pytest.mark.parametrize(
-    ("given", "meant"), [("t1", "T1"), ("T1CE", "T1ce"), ("flair", "FLAIR"), ("T1c", "T1ce"), ("t2 ", "T2")]
-)
+@pytest.mark.parametrize(("given", "meant"), [("T1c", "T1ce"), ("t2 ", "T2"), ("flaire", "FLAIR")])
 def test_wrong_name_is_refused_with_the_right_ones(given, meant):
     said = f"no modality '{given}'. Did you mean '{meant}'? Its modalities are: FLAIR, T1, T1ce, T2."
     with pytest.raises(ValueError, match=re.escape(said)):
         assign_names({given: "a.nii.gz"}, NAMES)
+
+
+def test_the_case_of_a_name_matters_only_where_it_tells_channels_apart():
+    assert assign_names({"t1CE": "a.mha", "flair": "b.mha"}, NAMES) == {0: Path("b.mha"), 2: Path("a.mha")}
+    assert assign_names({"t1": "a.mha", "T1": "b.mha"}, ("T1", "t1")) == {0: Path("b.mha"), 1: Path("a.mha")}
+    with pytest.raises(ValueError, match="no modality 'Ax'. Did you mean 'ax'"):
+        assign_names({"Ax": "a.mha"}, ("ax", "AX"))
+    with pytest.raises(ValueError, match="'T1' and 't1' are both T1. Give it once"):
+        assign_names({"T1": "a.mha", "t1": "b.mha"}, NAMES)
+
+
+def test_images_in_memory_stand_beside_files():
+    image = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.float32))
+    found = assign_names({"T1": image, "T2": Path("b.mha"), "FLAIR": (np.zeros((3, 4, 5)), (1, 2, 3))}, NAMES)
+    assert [type(each) for each in found.values()] == [MemoryImage, MemoryImage, type(Path())]
+    assert common_name(list(found.values()), NAMES) == "b"
+    assert common_name(list(found.values())[:2], NAMES) == "case"
+    with pytest.raises(ValueError, match="an image in memory is given as T1 and as T2"):
+        assign_names({"T1": image, "T2": image}, NAMES)
+    with pytest.raises(ValueError, match=r"^T1: An image is a path, a SimpleITK image, or \(array, spacing"):
+        assign_names({"T1": 3}, NAMES)
 
 
 @pytest.mark.parametrize("given", ["PET", "T3"])
