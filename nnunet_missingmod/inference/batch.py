@@ -21,7 +21,8 @@ from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.check_ahead import Check, CheckAhead
 from nnunet_missingmod.inference.overlap import overlapped
 from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING, Prediction
-from nnunet_missingmod.inference.predictor import InferredCase, Predictor, PreparedCase
+from nnunet_missingmod.inference.predictor import Predictor
+from nnunet_missingmod.inference.stages import InferredCase, PreparedCase
 from nnunet_missingmod.inference.uncertainty import describe, warnings_of
 from nnunet_missingmod.storage import ending_problem, file_fingerprint, read_json_object
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import TypeAlias
 
 from nnunet_missingmod.cases.files import CaseFiles
 from nnunet_missingmod.cases.preflight import CaseCheck
+
+logger = logging.getLogger(__name__)
 
 Check: TypeAlias = Callable[[CaseFiles], CaseCheck]
 
@@ -62,8 +65,13 @@ class CheckAhead:
             return self._problems.get(case.case, ())
 
     def _check_all(self) -> None:
-        # A pool that can be terminated: nobody waits for a check that is no longer wanted.
-        with get_context("spawn").Pool(1, initializer=_yield_to_others) as pool:
+        try:
+            # A pool that can be terminated: nobody waits for a check that is no longer wanted.
+            pool = get_context("spawn").Pool(1, initializer=_yield_to_others)
+        except (OSError, ImportError) as error:  # a container without /dev/shm has no semaphores
+            logger.debug("No files are checked ahead: %s", error)
+            return
+        with pool:
             for case in self._cases:
                 if case.case in self._begun:
                     continue

@@ -22,6 +22,7 @@ from nnunet_missingmod.audit.network import CONVENTIONS, audit_probe
 from nnunet_missingmod.audit.probe import NAN, ZERO, Probe
 from nnunet_missingmod.cases.files import find_cases
 from nnunet_missingmod.evaluation.aggregation import CaseValues
+from nnunet_missingmod.inference.device import choose_device
 from nnunet_missingmod.inference.model_files import FINAL, Fold
 from nnunet_missingmod.inference.model_folder import (
     ModelFolder,
@@ -30,7 +31,7 @@ from nnunet_missingmod.inference.model_folder import (
     open_model_folder,
     plans_errors_explained,
 )
-from nnunet_missingmod.inference.predictor import Predictor, choose_device
+from nnunet_missingmod.inference.predictor import Predictor
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.weights import load_weights
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from nnunet_missingmod import plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError, has_channel_suffix
 from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.choices import FILE_KEYS
-from nnunet_missingmod.evaluation.agreement import FOLDS, CroppedLabels
+from nnunet_missingmod.evaluation.agreement import FOLDS
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.device import choose_device
 from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
 from nnunet_missingmod.inference.host_settings import TIMED_ALGORITHMS, threads_restored
 from nnunet_missingmod.inference.model_files import FINAL, Fold
@@ -38,58 +39,9 @@ from nnunet_missingmod.inference.model_folder import (
 from nnunet_missingmod.inference.named_images import NamedImage, assign_names, common_name
 from nnunet_missingmod.inference.overlap import overlapped
 from nnunet_missingmod.inference.prediction import Prediction, check_finite
+from nnunet_missingmod.inference.stages import InferredCase, PreparedCase
 from nnunet_missingmod.inference.uncertainty import CaseUncertainty
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device; ``"auto"`` is the GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: torch does not know the device, or this machine does not have it.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"Unknown device {device!r}: give cuda, cuda:1, mps or cpu.") from error
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(chosen.type, False) or (
-        chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
-    ):
-        raise ValueError(f"There is no device {str(chosen)!r} here: give cpu, or mend the driver.")
-    return chosen
-
-
-class PreparedCase(NamedTuple):
-    """A case as the network takes it.
-
-    Attributes:
-        case, files: its name, and {channel: file}.
-        data: (J + E, *spatial), absent channels marked; a cascade's labels of the previous stage one-hot behind.
-        properties: of the first file, as nnU-Net's reader and preprocessor left them.
-    """
-
-    case: str
-    files: Mapping[int, Path | MemoryImage]
-    data: torch.Tensor
-    properties: dict[str, Any]
-
-
-class InferredCase(NamedTuple):
-    """A case as the network returned it.
-
-    Attributes:
-        logits: (K, *spatial), on the grid of the preprocessed case.
-        of_folds: the label map of each fold there, if they are noted.
-    """
-
-    case: str
-    files: Mapping[int, Path | MemoryImage]
-    logits: torch.Tensor
-    properties: dict[str, Any]
-    of_folds: tuple[CroppedLabels, ...]
 
 
 class Predictor:
@@ -233,11 +185,11 @@ class Predictor:
         probabilities: bool = False,
         preparing: int = 2,
         finishing: int = 2,
-    ) -> Iterator[Prediction | CaseRefusedError]:
+    ) -> Iterator[Prediction | Exception]:
         """Segment cases one after the other, while the next ones are read and the last ones brought to their grids.
 
-        The error for which one case is refused is yielded in its place and stops no other. Cases are asked for as there
-        is room, so they may come from a queue, and memory holds ``preparing + finishing + 1`` of them.
+        The error that ends one case is yielded in its place and stops no other. Cases are asked for as there is room,
+        so they may come from a queue, and memory holds ``preparing + finishing + 1`` of them.
 
         Args:
             cases: of each, what ``predict`` takes as ``images``.
@@ -246,10 +198,9 @@ class Predictor:
             finishing: the same of what comes after the network.
 
         Yields:
-            For each case, in order, its prediction; or the error for which ``predict`` would have refused it.
+            For each case, in order, its prediction, or the error that ``predict`` would have raised.
 
         Raises:
-            ValueError: see `named_images.assign_names`; a caller's mistake ends the iteration.
             RuntimeError: the model is the second stage of a cascade, whose cases ``predict`` takes one by one.
         """
         if self.model.configuration_manager.previous_stage_name is not None:
@@ -268,7 +219,8 @@ class Predictor:
             finishing=finishing,
         ):
             error = future.exception()
-            yield error if isinstance(error, CaseRefusedError) else future.result()
+            assert error is None or isinstance(error, Exception)
+            yield future.result() if error is None else error
 
     def predict_files(
         self,

@@ -118,7 +118,7 @@ def test_exit_2_with_the_fix_where_it_cannot_start(model, given, tmp_path, capsy
         (("-i", tmp_path / "none", "-m", model), f"There is no folder {tmp_path / 'none'}"),
         (("-m", model), "Give the cases as a folder (-i), or one case as --image"),
         (("-i", given, "--image", f"T1={image}", "-m", model), "Give the cases as a folder (-i), or"),
-        (("--image", f"t1={image}", "-m", model), "no modality 't1'. Did you mean 'T1'? Its modalities are: FLAIR"),
+        (("--image", f"T1c={image}", "-m", model), "no modality 'T1c'. Did you mean 'T1ce'? Its modalities are: FLAIR"),
         (("--image", str(image), "-m", model), "--image takes NAME=FILE"),
         (("--image", f"T1={image}", "--image", f"T1={image}", "-m", model), "once per name; look at: T1"),
         (("--image", f"T1={image}", "--case", "a/b", "-m", model), "--case is the name of a file without folder"),

@@ -99,9 +99,8 @@ def test_what_is_bad_is_told_before_its_turn_and_refused_then(predictor, tiny, t
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(9):
-        (folder / f"a{number}_0001.nii.gz").write_bytes(
-            tiny.image("case_000", 1).read_bytes()[: -100 if number == 8 else None]
-        )
+        content = tiny.image("case_000", 1).read_bytes()
+        (folder / f"a{number}_0001.nii.gz").write_bytes(content[: -100 if number == 8 else None])
     said, infer = [], predictor.infer
 
     def infer_once_told(prepared):
@@ -122,9 +121,8 @@ def test_what_is_bad_is_told_before_its_turn_and_refused_then(predictor, tiny, t
 
 def test_all_problems_of_a_case_are_in_its_row(predictor, given, out):
     (given / "case_002_0000.nii.gz").write_bytes(b"")
-    (given / "case_002_0007.nii.gz").write_bytes(b"")
     error = predict(predictor, given, out)[1]["case_002"]["error"]
-    assert all(f"case_002_{channel:04d}" in error for channel in (0, 2, 7))
+    assert all(f"case_002_{channel:04d}" in error for channel in (0, 2))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -66,6 +67,18 @@ def test_the_end_is_not_held_up(check: Callable[[CaseFiles], CaseCheck]) -> None
         started = time.monotonic()
         assert ahead.take(CASES[0]) == ()
     assert time.monotonic() - started < 10
+
+
+def test_where_no_process_can_be_started_none_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_semaphores(*_: object) -> object:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn"), "SimpleQueue", no_semaphores)
+    monkeypatch.setattr(multiprocessing.get_context("spawn"), "Lock", no_semaphores)
+    with CheckAhead(CASES, partial(find, folder=tmp_path, bad="c0"), report=print) as ahead:
+        time.sleep(0.5)
+        assert ahead.take(CASES[0]) == ()
+    assert not list(tmp_path.iterdir())
 
 
 def test_few_cases_are_not_worth_a_process(tmp_path: Path) -> None:

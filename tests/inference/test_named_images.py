@@ -1,4 +1,4 @@
-"""Names are matched exactly, and what is wrong is answered with what is right."""
+"""Names of modalities are found, and what is wrong is answered with what is right."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.inference.named_images import assign_names, common_name
-from nnunet_missingmod.inference.predictor import choose_device
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
@@ -42,9 +40,9 @@ def test_the_case_of_a_name_matters_only_where_it_tells_channels_apart():
 
 def test_images_in_memory_stand_beside_files():
     image = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.float32))
-    found = assign_names({"T1": image, "T2": Path("b.mha"), "FLAIR": (np.zeros((3, 4, 5)), (1, 2, 3))}, NAMES)
+    found = assign_names({"T1": image, "T2": Path("/p/patient7.mha"), "FLAIR": (np.zeros((3, 4, 5)), (1, 2, 3))}, NAMES)
     assert [type(each) for each in found.values()] == [MemoryImage, MemoryImage, type(Path())]
-    assert common_name(list(found.values()), NAMES) == "b"
+    assert common_name(list(found.values()), NAMES) == "patient7"
     assert common_name(list(found.values())[:2], NAMES) == "case"
     with pytest.raises(ValueError, match="an image in memory is given as T1 and as T2"):
         assign_names({"T1": image, "T2": image}, NAMES)
@@ -103,18 +101,3 @@ def test_case_whose_files_are_called_as_every_patients_is_called_as_their_folder
     monkeypatch.chdir(tmp_path / "PATIENT1")
     assert common_name([Path("/data/PATIENT2") / file for file in files], NAMES) == "PATIENT2"
     assert common_name([Path(file) for file in files], NAMES) == "PATIENT1"
-
-
-def test_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == torch.device("cpu")
-    assert choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="no device 'cuda' here: give cpu"):
-        choose_device("cuda")
-    with pytest.raises(ValueError, match="Unknown device 'gpu'"):
-        choose_device("gpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert choose_device("auto") == torch.device("cuda")
-    with pytest.raises(ValueError, match="no device 'cuda:3'"):
-        choose_device("cuda:3")

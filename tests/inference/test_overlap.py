@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from queue import Queue
 
 import pytest
 
@@ -109,3 +110,24 @@ def test_items_are_asked_for_as_there_is_room_and_a_caller_may_stop() -> None:
     found.close()  # type: ignore[attr-defined]
     assert len(asked) <= 6
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("prepare", "finish"))]
+
+
+def test_an_item_that_is_waited_for_holds_up_none_before_it() -> None:
+    queue: Queue[int | None] = Queue()
+    found = overlapped(iter(queue.get, None), prepare=same, run=same, finish=same, preparing=3, finishing=3)
+    for item in range(3):  # each comes only after the one before it was returned
+        queue.put(item)
+        assert next(found)[0] == item
+    queue.put(None)
+    assert list(found) == []
+
+
+def test_what_the_items_raise_comes_after_those_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise ValueError("no more")
+
+    found = overlapped(items(), prepare=same, run=same, finish=same, preparing=2, finishing=2)
+    assert next(found)[0] == 0
+    with pytest.raises(ValueError, match="no more"):
+        next(found)
