@@ -17,7 +17,7 @@ from nnunet_missingmod.commands.options import (
 )
 from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import FailedError, UsageError
-from nnunet_missingmod.storage import check_output, file_fingerprint
+from nnunet_missingmod.storage import check_output, file_fingerprint, name_problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_output(args: argparse.Namespace) -> None:
+    check_output(args.output.parent)
     if args.output.suffix != ".zip":
         raise UsageError(f"-o is the zip's file, as model.zip, got {args.output}.")
+    if problem := name_problem(args.output.name):
+        raise UsageError(f"-o {args.output} cannot be: the name {problem}.")
     if args.output.is_dir() or args.output.resolve() == (args.model and args.model.resolve()):
         raise UsageError(f"-o {args.output} is a folder, or the model itself: choose another name.")
-    check_output(args.output.parent)

@@ -60,12 +60,12 @@ def unpack_manifest(file: Path) -> Manifest:
         OSError: it cannot be read.
     """
     with _opened(file) as archive:
-        entries = _checked_entries(archive, file)
-        if MANIFEST not in entries:
+        if MANIFEST not in archive.namelist():
             raise SharedModelError(
                 f"{file} has no {MANIFEST}, so it is no model that nnunet_missingmod share wrote. A zip of nnU-Net is "
                 "installed by nnUNetv2_install_pretrained_model_from_zip."
             )
+        entries = _checked_entries(archive, file)
         if entries[MANIFEST].file_size > MOST_BYTES:
             raise SharedModelError(f"{MANIFEST} of {file} is longer than {MOST_BYTES} bytes.")
         manifest = read_manifest(archive.read(entries[MANIFEST]), str(file))

@@ -60,13 +60,14 @@ def test_the_zip_for_nnunet_is_none_for_m(model, tmp_path, capsys):
     assert share(model, "-o", file, "--for-nnunet") == 0
     capsys.readouterr()
     assert cli.main(["audit", str(file)]) == 2
-    assert "which no shared model has" in capsys.readouterr().err
+    assert "is installed by nnUNetv2_install_pretrained_model_from_zip" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         (["-o", "model"], "-o is the zip's file, as model.zip, got model"),
+        (["-o", "o" * 240 + ".zip"], "the name is longer than 200 bytes"),
         (["-o", "taken.zip"], "-o taken.zip is a folder, or the model itself"),
         (["-o", "x.zip", "--license", "no license"], "--license is an identifier"),
         (["-o", "x.zip", "-f", "7"], "of fold 7"),
