@@ -55,10 +55,10 @@ def local_folder(model: str | os.PathLike[str]) -> Path:
         manifest, commit = download_manifest(address)
         return _kept(manifest, partial(download, commit, manifest))
     path = Path(model)
-    if path.is_file():
+    if os.path.isfile(path):  # which takes a name that no disk can have for none
         manifest = unpack_manifest(path)
         return _kept(manifest, partial(unpack, path, manifest))
-    if (path / MANIFEST).is_file():
+    if os.path.isfile(path / MANIFEST):
         problem = problem_of(read_manifest((path / MANIFEST).read_bytes(), str(path)), path, without=_MAY_DIFFER)
         if problem:
             raise SharedModelError(f"{path} is not what its {MANIFEST} lists: {problem}. Unpack the model again.")

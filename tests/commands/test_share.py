@@ -150,22 +150,30 @@ def test_a_torn_zip_is_exit_2_and_predicts_nothing(two_fold_dataset, model, tmp_
 
 @pytest.mark.slow
 def test_a_zip_predicts_in_a_process_of_its_own_that_opens_no_pickle(two_fold_dataset, model, tmp_path):
-    """The command as it is installed, in which opening a pickle would end the process."""
+    """The command in a process that ends when a pickle is opened, as it does with the folder."""
     file, images = tmp_path / "model.zip", tmp_path / "images"
     assert share(model, "-o", file) == 0
     images.mkdir()
     source = two_fold_dataset.image("case_000", 1)
     (images / source.name).write_bytes(source.read_bytes())
-    arguments = ["predict", "-i", str(images), "-o", str(tmp_path / "zip"), "-device", "cpu", "-m", str(file)]
-    code = (
-        "import sys; from nnunet_missingmod.cli import main\n"
-        "def hook(event, _):\n"
-        "    if event == 'pickle.find_class': sys.exit('a pickle was opened')\n"
-        "sys.addaudithook(hook)\n"
-        f"sys.exit(main({arguments}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+
+    def arguments(given, out):
+        return ["predict", "-i", str(images), "-o", str(tmp_path / out), "-device", "cpu", "-m", str(given)]
+
+    def in_a_process(given, out):
+        code = (
+            "import os, sys; from nnunet_missingmod.cli import main\n"
+            "def hook(event, arguments):\n"
+            "    opened = event == 'open' and str(arguments[0]).endswith(('.pth', '.pkl'))\n"
+            "    if opened or event == 'pickle.find_class': print('a pickle was opened', flush=True); os._exit(7)\n"
+            "sys.addaudithook(hook)\n"
+            f"sys.exit(main({arguments(given, out)}))"
+        )
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    done = in_a_process(file, "zip")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "1 predicted" in done.stdout
-    assert cli.main([*arguments[:4], str(tmp_path / "folder"), "-device", "cpu", "-m", str(model)]) == 0
+    assert in_a_process(model, "nothing").returncode == 7
+    assert cli.main(arguments(model, "folder")) == 0
     assert segmentations(tmp_path / "zip") == segmentations(tmp_path / "folder") != {}

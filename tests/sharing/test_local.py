@@ -85,7 +85,8 @@ def test_the_cache_is_where_the_desktop_standard_says(monkeypatch, tmp_path):
 
 def test_a_folder_stays_what_it_is(tmp_path):
     assert local_folder(tmp_path) == tmp_path
-    assert local_folder(tmp_path / "nothing") == tmp_path / "nothing"
+    for nothing in (tmp_path / "nothing", tmp_path / ("x" * 5000)):
+        assert local_folder(nothing) == nothing
 
 
 def test_a_folder_that_was_unpacked_by_hand_is_checked_where_it_is(shared, tmp_path, cache):
