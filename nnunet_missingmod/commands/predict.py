@@ -177,7 +177,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.input is not None and args.output.resolve().is_relative_to(args.input.resolve()):
         raise UsageError(f"-o {args.output} lies in {args.input} (-i), which is read: choose another -o.")
     if args.model is not None:
-        model_folder(args)
+        args.model = model_folder(args)
     check_output(args.output)
 
 

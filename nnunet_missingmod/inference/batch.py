@@ -290,6 +290,8 @@ class _Run:
                 made_from.pop("uncertainty", None)  # it says more than is asked for
             # A choice that there was not yet was as its default is.
             made_from["choices"] = {key.name: key.default for key in FILE_KEYS} | made_from["choices"]
+            # The fingerprint is the model; where it lies does not matter.
+            made_from["model"]["folder"] = self.model["folder"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return is_whole and made_from == json.loads(json.dumps(self.made_from(case)))
