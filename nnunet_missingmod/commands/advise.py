@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from nnunet_missingmod.commands.options import (
     add_model_options,
@@ -13,9 +12,6 @@ from nnunet_missingmod.commands.options import (
     print_line,
 )
 from nnunet_missingmod.commands.values import filled
-
-if TYPE_CHECKING:
-    from nnunet_missingmod.evaluation.intervals import Interval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_missingmod.errors import UsageError
     from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
     from nnunet_missingmod.evaluation.report.text import interval_text
-    from nnunet_missingmod.inference.advise import ExpectedAccuracy
+    from nnunet_missingmod.inference.advise import ExpectedAccuracy, conclusion
     from nnunet_missingmod.modalities import choose_subset
 
     with cannot_start():
@@ -55,16 +51,6 @@ def run(args: argparse.Namespace) -> int:
     width = max(len(each.modality) for each in advice)
     for each in advice:
         print_line(f"  {each.modality:{width}}  {interval_text(each.gain, signed=True)}")
-    print_line(_conclusion(advice[0].modality, advice[0].gain))
+    print_line(conclusion(advice))
     print_line(f"Measured on {len(card.cases)} cases: {card.provenance.get('cases', 'unknown')}.")
     return 0
-
-
-def _conclusion(modality: str, gain: Interval) -> str:
-    if gain.mean != gain.mean:
-        return "What a further modality gains was not measured: no case of the evaluation has it."
-    if gain.low > 0:
-        return f"{modality} would gain most."
-    if gain.mean <= 0:
-        return "No further modality gains anything on average."
-    return f"{modality} would gain most on average, but its interval does not exclude 0."

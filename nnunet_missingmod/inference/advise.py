@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_missingmod.evaluation.model_card import FILE_NAME, ModelCard, read_card
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, Advice, ModelCard, read_card
 from nnunet_missingmod.evaluation.report.text import interval_text
 from nnunet_missingmod.inference.model_folder import ModelFolder
 
@@ -67,3 +67,15 @@ class ExpectedAccuracy:
             "convention": self.card.convention_text,
             "measured_on": {"cases": len(self.card.cases), "which": self.card.provenance.get("cases")},
         }
+
+
+def conclusion(advice: Sequence[Advice]) -> str:
+    """Return a sentence on which further modality would gain most; ``advice`` as `ModelCard.advise` returns it."""
+    modality, gain = advice[0].modality, advice[0].gain
+    if gain.mean != gain.mean:
+        return "What a further modality gains was not measured: no case of the evaluation has it."
+    if gain.low > 0:
+        return f"{modality} would gain most."
+    if gain.mean <= 0:
+        return "No further modality gains anything on average."
+    return f"{modality} would gain most on average, but its interval does not exclude 0."

@@ -38,7 +38,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     {"training": SCIENCE | TORCH | HOST | {"matplotlib", "PIL", "safetensors"}},
     {"inference": SCIENCE | TORCH | HOST},
     {"benchmarking": SCIENCE | TORCH | HOST},
-    {"datasets": SCIENCE, "demo": SCIENCE},
+    {"datasets": SCIENCE, "demo": SCIENCE, "viewer": SCIENCE | {"napari", "qtpy"}},
     {"commands": {"torch", "packaging"}},
     {"cli": set()},
 )

@@ -1,0 +1,58 @@
+"""Layers of the viewer: what names tell of modalities, what a file becomes, what the model is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_missingmod.viewer.volumes import find_reader, given_of, guess_modality
+
+BRATS = ("FLAIR", "T1", "T1ce", "T2")
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("t1", "T1"),
+        ("patient7_T1ce", "T1ce"),
+        ("patient7_t1_ce", "T1ce"),
+        ("BraTS-GLI-00000-000-t2f", "FLAIR"),
+        ("BraTS-GLI-00000-000-t1n", "T1"),
+        ("BraTS20_Training_001_flair", "FLAIR"),
+        ("case_0002", "T1ce"),
+        ("case_0009", None),
+        ("ax t2w tse", "T2"),
+        ("SE000004", None),
+        ("t1 or t2", None),
+        ("", None),
+    ],
+)
+def test_names_speak_of_modalities(name: str, modality: str | None) -> None:
+    assert guess_modality(name, BRATS) == modality
+
+
+def test_other_models_modalities_are_found_by_their_own_names() -> None:
+    assert guess_modality("p_dwi_b1000", ("ADC", "DWI b1000")) == "DWI b1000"
+    assert guess_modality("liver-ct", ("CT", "MR")) == "CT"
+    assert guess_modality("x_t1w", ("T2w", "T1w")) == "T1w"
+    assert guess_modality("x_flair", ("T2w", "T1w")) is None
+    assert guess_modality("anything", ()) is None
+
+
+def test_a_file_is_a_layer_with_its_size_and_is_given_as_the_file(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.arange(60, dtype=np.float32).reshape(3, 4, 5))
+    image.SetSpacing((1.0, 2.0, 3.0))
+    file = tmp_path / "p.1_T1.nii.gz"
+    sitk.WriteImage(image, str(file))
+    read = find_reader(str(file))
+    assert read is not None
+    ((data, described, kind),) = read(str(file))
+    assert (data.shape, described["name"], described["scale"], kind) == ((3, 4, 5), "p.1_T1", (3.0, 2.0, 1.0), "image")
+    assert given_of(data, described["scale"], described["metadata"]) == file
+    array, spacing = given_of(data, (3, 2, 1), {})
+    assert array is data
+    assert spacing == (3.0, 2.0, 1.0)
+    assert find_reader([str(file), "b.png"]) is None
