@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_missingmod.inference.model_files import Fold
+from nnunet_missingmod.sharing.local import local_folder
 from nnunet_missingmod.storage import name_problem
 
 MARK = " (outside)"
@@ -62,18 +63,18 @@ def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> li
     Where that is not enough to tell them apart it is the folder's name.
 
     Args:
-        given: ``FOLDER`` or ``NAME=FOLDER`` each.
+        given: ``FOLDER`` or ``NAME=FOLDER`` each; a shared model as ``local_folder`` takes it.
         folds: of every model, None for all it has.
 
     Raises:
-        ValueError: two models have one name, or a name cannot be that of a folder.
+        ValueError: two models have one name, a name cannot be that of a folder, or a shared model is torn or changed.
     """
     names: list[str | None] = []
     folders: list[Path] = []
     for each in given:
         name, folder = _named_path(each)
         names.append(name)
-        folders.append(folder)
+        folders.append(local_folder(folder))
     trainers = Counter(folder.resolve().name.split("__")[0] for folder in folders)
     for index, folder in enumerate(folders):
         trainer = folder.resolve().name.split("__")[0]

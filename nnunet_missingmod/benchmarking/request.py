@@ -118,7 +118,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
 
     # They import torch, which takes seconds, and wrong usage is said without.
     from nnunet_missingmod.benchmarking.predictions import PredictionSettings
-    from nnunet_missingmod.inference.predictor import choose_device
+    from nnunet_missingmod.inference.device import choose_device
 
     try:
         device = choose_device(args.device)

@@ -110,6 +110,23 @@ def corners_mm(shape: Sequence[int], properties: Mapping[str, Any]) -> npt.NDArr
     return corners
 
 
+def simpleitk_geometry(properties: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return spacing, origin and direction as SimpleITK has them; None for a format without position in space."""
+    if "sitk_stuff" in properties:
+        stuff: Mapping[str, Any] = properties["sitk_stuff"]
+        return stuff
+    if "nibabel_stuff" not in properties:
+        return None
+    affine = _affine(properties)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    to_left_and_back = np.array([-1, -1, 1])
+    return {
+        "spacing": tuple(spacing.tolist()),
+        "origin": tuple((to_left_and_back * affine[:3, 3]).tolist()),
+        "direction": tuple((to_left_and_back[:, None] * affine[:3, :3] / spacing).ravel().tolist()),
+    }
+
+
 def _rounded(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in values)
 

@@ -19,6 +19,7 @@ from nnunet_missingmod.cases import geometry, nifti, pictures
 from nnunet_missingmod.cases.files import case_name
 from nnunet_missingmod.cases.integrity import HeaderError, as_read, checked_header, printable, tiff_complaints
 from nnunet_missingmod.cases.labels import Grid
+from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.storage import read_json_object
 
 Image = npt.NDArray[np.float32]
@@ -47,9 +48,9 @@ class ImageFile(NamedTuple):
 
 
 def read_image(
-    file: Path, name: str, reader: ImageReader, *, transform: str, strict: bool, tolerance_voxels: float
+    file: Path | MemoryImage, name: str, reader: ImageReader, *, transform: str, strict: bool, tolerance_voxels: float
 ) -> ImageFile:
-    """Read one image file.
+    """Read one image file, or take one that is in memory.
 
     Args:
         name: of its modality, for messages.
@@ -59,19 +60,27 @@ def read_image(
     Raises:
         ValueError: it cannot be used; the message names file, modality and fix.
     """
-    described = f"{printable(file)} ({name})"
+    described = f"{printable(str(file))} ({name})"
+    hidden = 0
+    decided: list[str] = []
     try:
-        hidden, decided = checked_header(file, strict=strict)
-        if isinstance(reader, Tiff3DIO):
-            pictures.check_slices(file)
-            _check_spacing_file(file)
-        with tiff_complaints() as complaints:
-            image, properties, chosen = nifti.read_by(
-                lambda path: reader.read_images([path]), file, transform=transform, tolerance_voxels=tolerance_voxels
-            )
-        if complaints:
-            raise ValueError(f"the file is damaged: {'; '.join(complaints)}")
-        decided += [chosen] if chosen else []
+        if isinstance(file, MemoryImage):
+            image, properties = file.read(reader)
+        else:
+            hidden, decided = checked_header(file, strict=strict)
+            if isinstance(reader, Tiff3DIO):
+                pictures.check_slices(file)
+                _check_spacing_file(file)
+            with tiff_complaints() as complaints:
+                image, properties, chosen = nifti.read_by(
+                    lambda path: reader.read_images([path]),
+                    file,
+                    transform=transform,
+                    tolerance_voxels=tolerance_voxels,
+                )
+            if complaints:
+                raise ValueError(f"the file is damaged: {'; '.join(complaints)}")
+            decided += [chosen] if chosen else []
         try:
             geometry.check(properties)
         except HeaderError as error:

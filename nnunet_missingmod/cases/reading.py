@@ -20,6 +20,7 @@ from nnunet_missingmod.cases import geometry, pictures
 from nnunet_missingmod.cases.files import CaseRefusedError, describe_channels
 from nnunet_missingmod.cases.image_file import Image, ImageReader, read_image
 from nnunet_missingmod.cases.integrity import printable
+from nnunet_missingmod.cases.memory import MemoryImage
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class ReadFiles(NamedTuple):
 
 
 def read_files(
-    files: Mapping[int, Path],
+    files: Mapping[int, Path | MemoryImage],
     names: Sequence[str],
     reader: ImageReader,
     *,
@@ -82,7 +83,7 @@ def read_files(
     A single file ``_0000`` that holds all J channels (an RGB image) is a complete case, as in nnU-Net.
 
     Args:
-        files: {channel: file}, as ``assign_channels`` returns it; at least one.
+        files: {channel: file}, as ``assign_channels`` returns it; at least one. Images in memory may be among them.
         names: the J modality names in channel order.
         geometry_tolerance_voxels: see ``geometry.distance_voxels``.
         volumes_only: whether images of two dimensions are refused, because the network is three-dimensional.
@@ -152,14 +153,14 @@ def read_files(
     return read
 
 
-def _is_grey_for_colours(file: Path, names: Sequence[str]) -> bool:
+def _is_grey_for_colours(file: Path | MemoryImage, names: Sequence[str]) -> bool:
     """Whether a picture of one channel is given where the channels' names are those of one picture in colour."""
     folded = [name.casefold() for name in names]
     are_colours = set(folded) in _COLOURS or (len(names) > 1 and all(name.startswith("rgb_") for name in folded))
     return are_colours and file.suffix.lower() in pictures.ENDINGS
 
 
-def _fix_of_channels(file: Path, number: int, names: Sequence[str], file_ending: str) -> str:
+def _fix_of_channels(file: Path | MemoryImage, number: int, names: Sequence[str], file_ending: str) -> str:
     if file.suffix.lower() not in pictures.ENDINGS or number not in (3, 4):
         return f"one is expected. Save each modality as its own file: {describe_channels(names, file_ending)}."
     if number == 4 and len(names) == 3:
@@ -183,7 +184,7 @@ def _copies(images: Mapping[str, Image]) -> dict[str, str]:
 
 
 def read_case(
-    files: Mapping[int, Path],
+    files: Mapping[int, Path | MemoryImage],
     names: Sequence[str],
     reader: ImageReader,
     *,

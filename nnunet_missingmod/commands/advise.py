@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``advise``."""
     model = parser.add_argument_group("model (-m, or -d -c -tr)")
-    add_model_options(model, help="model folder with the card that evaluate wrote")
+    add_model_options(model, help="model folder with the card that evaluate wrote, or a shared model")
     parser.add_argument(
         "--present", metavar="MODALITY", type=filled, nargs="+", required=True, help="what there is, as T1 T2"
     )

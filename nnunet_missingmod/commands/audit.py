@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``audit``."""
     model = parser.add_argument_group("model (-m, or -d -c -tr)")
     model.add_argument("positional", nargs="?", metavar="FOLDER", type=path, help="as -m")
-    add_model_options(model, help="model folder TRAINER__PLANS__CONFIGURATION, stock or not")
+    add_model_options(model, help="model folder TRAINER__PLANS__CONFIGURATION, stock or not, or a shared model")
     add_folds(model)
     add_checkpoint(model)
     add_input(parser, help="images CASE_XXXX, one case of which is predicted to see whether the order of files matters")

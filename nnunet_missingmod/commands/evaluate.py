@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``evaluate``; those that nnU-Net has too are called as there."""
     models = parser.add_argument_group("models (-m, or -d -c -tr)")
     models.add_argument("positional", nargs="*", metavar="[NAME=]FOLDER", type=named_path, help="as -m")
-    add_model_options(models, several=True, help="model folders TRAINER__PLANS__CONFIGURATION, stock or not")
+    add_model_options(
+        models, several=True, help="model folders TRAINER__PLANS__CONFIGURATION, stock or not, or shared models"
+    )
     add_folds(models)
     add_checkpoint(models)
     outside = parser.add_argument_group(

@@ -147,14 +147,14 @@ def check_folds(folds: Sequence[int | str] | None) -> None:
         raise UsageError(f"-f names fold {', '.join(twice)} twice.")
 
 
-def check_processes(number: int) -> None:
-    """Check the number of processes.
+def check_processes(number: int, option: str = "-np") -> None:
+    """Check the number of processes, or of threads.
 
     Raises:
         UsageError: it is below 1.
     """
     if number < 1:
-        raise UsageError(f"-np is 1 or more, got {number}.")
+        raise UsageError(f"{option} is 1 or more, got {number}.")
 
 
 def check_folders(*folders: Path | None) -> None:
@@ -204,7 +204,7 @@ def add_model_options(
     parser: Arguments,
     *,
     several: bool = False,
-    help: str = "model folder TRAINER__PLANS__CONFIGURATION",
+    help: str = "model folder TRAINER__PLANS__CONFIGURATION, model.zip of share, or hf://USER/NAME@REVISION",
 ) -> None:
     """Declare ``-m``, and what finds a model folder by nnU-Net's names: ``-d -c -tr -p``.
 
@@ -249,14 +249,16 @@ def check_model_options(args: argparse.Namespace) -> None:
 
 
 def model_folder(args: argparse.Namespace) -> Path:
-    """Return the folder of the one model that ``add_model_options`` read.
+    """Return the folder of the one model that ``add_model_options`` read, unpacked if it is a shared one.
 
     Raises:
-        ValueError: nnU-Net knows no such dataset.
+        ValueError: nnU-Net knows no such dataset, or a shared model is torn or was changed.
         UsageError: there is no such folder.
     """
     if args.model is not None:
-        folder = Path(args.model)
+        from nnunet_missingmod.sharing.local import local_folder
+
+        folder = local_folder(args.model)
     else:
         from nnunet_missingmod.inference.model_files import find_model_folder
 

@@ -20,7 +20,6 @@ from nnunet_missingmod.commands.options import (
     add_option,
     add_output,
     add_parts,
-    add_processes,
     add_window_options,
     cannot_start,
     check_folders,
@@ -85,7 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace predictions of other cases that have the same name"
     )
-    add_processes(parser, help="processes that check the files")
+    for option, long, help in (
+        ("-npp", "--preparing", "read and preprocessed"),
+        ("-nps", "--exporting", "brought to their own grid and written"),
+    ):
+        shown = f"cases that are {help} at once, while another one is in the network (default: 2)"
+        add_option(parser, option, long, type=int, default=2, metavar="N", help=shown)
     add_parts(parser)
     files = parser.add_argument_group("files (default: as the model was trained)")
     key = {each.name: each for each in FILE_KEYS}
@@ -140,7 +144,9 @@ def run(args: argparse.Namespace) -> int:
         resume=args.continue_prediction,
         overwrite=args.overwrite,
         uncertainty=args.uncertainty,
-        processes=args.processes,
+        preparing=args.preparing,
+        exporting=args.exporting,
+        check_ahead=True,
         report=print_line,
     )
     counted = ", ".join(f"{number} {status}" for status, number in sorted(tally.items()))
@@ -155,7 +161,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise UsageError("--case names the one case of --image; a folder's cases are named by their files.")
     plans_block.resolve(_overrides(args))
     check_model_options(args)
-    check_processes(args.processes)
+    check_processes(args.preparing, option="-npp")
+    check_processes(args.exporting, option="-nps")
     check_folds(args.folds)
     _check_names(args)
     if args.num_parts < 1:
@@ -170,7 +177,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.input is not None and args.output.resolve().is_relative_to(args.input.resolve()):
         raise UsageError(f"-o {args.output} lies in {args.input} (-i), which is read: choose another -o.")
     if args.model is not None:
-        model_folder(args)
+        args.model = model_folder(args)
     check_output(args.output)
 
 
@@ -278,9 +285,10 @@ def _case_of_images(args: argparse.Namespace, predictor: Predictor) -> CaseFiles
     """
     from nnunet_missingmod.cases.files import CaseFiles
     from nnunet_missingmod.inference.batch import replaced_files
-    from nnunet_missingmod.inference.predictor import assign_names, common_name
+    from nnunet_missingmod.inference.named_images import assign_names, common_name
 
-    files = assign_names(dict(_named_images(args)), predictor.modalities)
+    images = assign_names(dict(_named_images(args)), predictor.modalities)
+    files = {channel: image for channel, image in images.items() if isinstance(image, Path)}  # all of them
     name = args.case or common_name(list(files.values()), predictor.modalities)
     if problem := name_problem(name):
         raise UsageError(f"The case would be called {name!r}, which {problem}: name it with --case.")

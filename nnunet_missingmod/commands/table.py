@@ -62,6 +62,9 @@ GROUPS = {
         "advise": Command(
             "commands.advise", "", "say which further modality would gain most, from a model's measured accuracy"
         ),
+        "share": Command(
+            "commands.share", "", "pack a model for others: a zip without code, every file of it with its checksum"
+        ),
     },
     "try it": {
         "demo": Command("commands.demo", "", "phantom, training, prediction, table and figures, in one folder"),

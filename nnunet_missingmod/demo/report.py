@@ -20,8 +20,8 @@ from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.tables import region_table
 from nnunet_missingmod.evaluation.report.text import to_csv, to_markdown
 from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores
+from nnunet_missingmod.inference.device import choose_device
 from nnunet_missingmod.inference.model_files import FINAL
-from nnunet_missingmod.inference.predictor import choose_device
 from nnunet_missingmod.modalities import ALL, channel_names
 from nnunet_missingmod.storage import write_text
 

@@ -49,7 +49,7 @@ def run_demo(
     """
     host.host_folder()
     settings.check()
-    from nnunet_missingmod.inference.predictor import choose_device
+    from nnunet_missingmod.inference.device import choose_device
 
     try:
         device = str(choose_device(device))

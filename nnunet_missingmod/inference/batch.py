@@ -1,4 +1,4 @@
-"""Many cases through one ``Predictor``: all are checked first, one bad case stops no other, each gets a row."""
+"""Many cases through one ``Predictor``: their stages overlap, one bad case stops no other, each gets a row."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
 from nnunet_missingmod.cases.image_file import spacing_file
-from nnunet_missingmod.cases.preflight import CaseCheck, check_case, check_cases
+from nnunet_missingmod.cases.preflight import check_case
 from nnunet_missingmod.choices import FILE_KEYS
-from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING
+from nnunet_missingmod.inference.check_ahead import Check, CheckAhead
+from nnunet_missingmod.inference.overlap import overlapped
+from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING, Prediction
 from nnunet_missingmod.inference.predictor import Predictor
+from nnunet_missingmod.inference.stages import InferredCase, PreparedCase
 from nnunet_missingmod.inference.uncertainty import describe, warnings_of
 from nnunet_missingmod.storage import ending_problem, file_fingerprint, read_json_object
 
@@ -27,6 +31,7 @@ logger = logging.getLogger(__name__)
 STATUS_FILE = "predictions.jsonl"
 
 Row = dict[str, Any]
+Content = TypeVar("Content")
 
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
@@ -58,10 +63,15 @@ def predict_cases(
     resume: bool = False,
     overwrite: bool = False,
     uncertainty: bool = False,
-    processes: int = 1,
+    preparing: int = 2,
+    exporting: int = 2,
+    check_ahead: bool = False,
     report: Callable[[str], object] = logger.info,
 ) -> Counter[str]:
-    """Check all cases, then predict those that can be, and write a status row for each.
+    """Predict the cases that can be, and write a status row for each.
+
+    While one case is in the network, the next ones are read and preprocessed and the last ones written. Rows are in the
+    order of the cases, after those of the cases that are kept or whose names or earlier predictions refuse them.
 
     Args:
         output: folder that is there; receives ``CASE`` + the model's file ending, ``CASE.missingmod.json``, and
@@ -70,8 +80,13 @@ def predict_cases(
         resume: whether to keep the predictions that were made from the same files, model and choices.
         uncertainty: whether each case is also predicted from one modality less, see `Predictor.predict`.
         overwrite: whether a prediction of another case that has the same name is replaced.
-        processes: how many read the files for the check.
-        report: is called with a line on each case, as soon as it is known what became of it.
+        preparing: how many cases are read and preprocessed at once, each by a thread.
+        exporting: how many are brought to their own grid and written at once, each by a thread.
+        check_ahead: whether a process of its own, which yields to everything else, reads the files of the cases that
+            are not begun yet, so that what is wrong with them is reported before their turn. It is spawned: a script
+            must call this below ``if __name__ == "__main__"``.
+        report: is called with a line on each case, as soon as it is known what became of it; and before that with one
+            on each case that was found ahead to be unusable.
 
     Returns:
         How many cases have which status: ``predicted``, ``kept``, ``refused`` (their files cannot be used) or
@@ -89,7 +104,7 @@ def predict_cases(
             run.record(case, {"status": "refused", "error": f"The case's name {problem}: rename its files."})
         else:
             remaining.append(case)
-    check_one = partial(
+    check = partial(
         check_case,
         names=predictor.modalities,
         reader=predictor.reader,
@@ -98,14 +113,25 @@ def predict_cases(
         labels=predictor.model.label_manager.all_labels,
         volumes_only=len(predictor.model.configuration_manager.patch_size) == 3,
     )
-    checks = list(check_cases(remaining, check_one, processes=processes))
-    for check in checks:
-        if check.problems:
-            run.record(check.case, {"status": "refused", "error": " ".join(check.problems)})
-    for check in checks:
-        if not check.problems:
-            run.predict(check)
+    with CheckAhead(remaining[preparing:] if check_ahead else (), check, report=report) as ahead:
+        for case, row in overlapped(
+            remaining,
+            prepare=partial(run.prepare, check=check, ahead=ahead),
+            run=run.infer,
+            finish=run.finish,
+            preparing=preparing,
+            finishing=exporting,
+        ):
+            run.record(case, _row_of(case, row))
     return run.tally
+
+
+class _Timed(NamedTuple, Generic[Content]):
+    """A case on its way, and how many seconds its stages took so far."""
+
+    case: CaseFiles
+    seconds: float
+    content: Content
 
 
 class _Run:
@@ -136,39 +162,51 @@ class _Run:
             "fingerprint": model.fingerprint,
         }
 
-    def predict(self, check: CaseCheck) -> None:
-        """Predict and save one case that passed the checks; whatever goes wrong ends in its row."""
-        case = check.case
+    def prepare(self, case: CaseFiles, *, check: Check, ahead: CheckAhead) -> _Timed[PreparedCase]:
+        """Read and preprocess a case.
+
+        Raises:
+            CaseRefusedError: with all problems of its files.
+        """
         started = time.perf_counter()
-        row: Row = {"status": "predicted"}
-        try:
-            prediction = self.predictor.predict_files(
-                case.files,
-                case=case.case,
-                probabilities=self.probabilities,
-                previous_stage=case.previous_stage,
-                uncertainty=self.uncertainty,
-            )
-            row |= {
-                "present": list(prediction.present),
-                "absent": [name for name in self.predictor.modalities if name not in prediction.present],
-                "blank": list(prediction.report["blank"]),
-                "nonfinite_zeroed": dict(prediction.report["nonfinite_zeroed"]),
-                "grid_distance_voxels": dict(prediction.report["grid_distance_voxels"]),
-                "headers": dict(prediction.report["headers"]),
-                "copies": dict(prediction.report["copies"]),
-                "expected_dice": prediction.expected_dice,
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-            prediction.save(self.target(case), sidecar=self.completed(case, row))
-        except CaseRefusedError as error:  # a file has changed since it was checked
-            row |= {"status": "refused", "error": error.problem}
-        except OSError as error:
-            row |= {"status": "failed", "error": error.strerror or str(error)}
-        except Exception as error:  # out of memory, a broken driver: the next case may still work
-            logger.debug("Case %r", case.case, exc_info=True)
-            row |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        self.record(case, row)
+        problems = ahead.take(case) or (check(case).problems if case.problems or not case.files else ())
+        if not problems:
+            try:
+                prepared = self.predictor.prepare(case.files, case=case.case, previous_stage=case.previous_stage)
+                return _Timed(case, time.perf_counter() - started, prepared)
+            except CaseRefusedError as error:
+                problems = check(case).problems or (error.problem,)
+        raise CaseRefusedError(case.case, " ".join(problems))
+
+    def infer(self, timed: _Timed[PreparedCase]) -> _Timed[InferredCase | Prediction]:
+        """Let the network segment a case; everything that the network has a part in."""
+        started = time.perf_counter()
+        inferred = self.predictor.infer(timed.content)
+        result: InferredCase | Prediction = inferred
+        if self.uncertainty:
+            result = self.predictor.finish(inferred, probabilities=self.probabilities, uncertainty=True)
+        return _Timed(timed.case, timed.seconds + time.perf_counter() - started, result)
+
+    def finish(self, timed: _Timed[InferredCase | Prediction]) -> Row:
+        """Bring a case to its own grid and save it; return its row."""
+        case, started = timed.case, time.perf_counter()
+        prediction = timed.content
+        if isinstance(prediction, InferredCase):
+            prediction = self.predictor.finish(prediction, probabilities=self.probabilities)
+        row = {
+            "status": "predicted",
+            "present": list(prediction.present),
+            "absent": [name for name in self.predictor.modalities if name not in prediction.present],
+            "blank": list(prediction.report["blank"]),
+            "nonfinite_zeroed": dict(prediction.report["nonfinite_zeroed"]),
+            "grid_distance_voxels": dict(prediction.report["grid_distance_voxels"]),
+            "headers": dict(prediction.report["headers"]),
+            "copies": dict(prediction.report["copies"]),
+            "expected_dice": prediction.expected_dice,
+            "seconds": round(timed.seconds + time.perf_counter() - started, 3),
+        }
+        prediction.save(self.target(case), sidecar=self.completed(case, row))
+        return row
 
     def record(self, case: CaseFiles, row: Row) -> None:
         """Append the row of a case and report its line."""
@@ -252,9 +290,24 @@ class _Run:
                 made_from.pop("uncertainty", None)  # it says more than is asked for
             # A choice that there was not yet was as its default is.
             made_from["choices"] = {key.name: key.default for key in FILE_KEYS} | made_from["choices"]
+            # The fingerprint is the model; where it lies does not matter.
+            made_from["model"]["folder"] = self.model["folder"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return is_whole and made_from == json.loads(json.dumps(self.made_from(case)))
+
+
+def _row_of(case: CaseFiles, made: Future[Row]) -> Row:
+    """Return a case's row; whatever went wrong with it is in there."""
+    try:
+        return made.result()
+    except CaseRefusedError as error:
+        return {"status": "refused", "error": error.problem}
+    except OSError as error:
+        return {"status": "failed", "error": error.strerror or str(error)}
+    except Exception as error:  # out of memory, a broken driver: the next case may still work
+        logger.debug("Case %r", case.case, exc_info=True)
+        return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
 
 
 def replaced_files(case: CaseFiles, target: Path) -> list[str] | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, PASS, Audit, Finding, Result, worst
@@ -22,6 +21,8 @@ from nnunet_missingmod.audit.network import CONVENTIONS, audit_probe
 from nnunet_missingmod.audit.probe import NAN, ZERO, Probe
 from nnunet_missingmod.cases.files import find_cases
 from nnunet_missingmod.evaluation.aggregation import CaseValues
+from nnunet_missingmod.inference.device import choose_device
+from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
 from nnunet_missingmod.inference.model_files import FINAL, Fold
 from nnunet_missingmod.inference.model_folder import (
     ModelFolder,
@@ -30,7 +31,7 @@ from nnunet_missingmod.inference.model_folder import (
     open_model_folder,
     plans_errors_explained,
 )
-from nnunet_missingmod.inference.predictor import Predictor, choose_device
+from nnunet_missingmod.inference.predictor import Predictor
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.weights import load_weights
 
@@ -72,7 +73,7 @@ def audit_model_folder(
     with plans_errors_explained(folder):
         model = open_model_folder(folder, folds=folds, checkpoint_name=checkpoint)
         check_plans_are_complete(model)
-        host = load_predictor(model, device=chosen, kind=nnUNetPredictor, use_mirroring=False)
+        host = load_predictor(model, device=chosen, kind=FoldLabelsPredictor, use_mirroring=False)
     network = unwrapped(host.network).to(chosen)
     convention = NAN if model.is_ours else ZERO
     of_folds = {}

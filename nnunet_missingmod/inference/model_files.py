@@ -10,6 +10,7 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunet_missingmod.cases.description import check_dataset_json
 from nnunet_missingmod.modalities import written_names
+from nnunet_missingmod.sharing.manifest import WEIGHTS
 from nnunet_missingmod.storage import read_json_object
 
 FINAL = "checkpoint_final.pth"
@@ -43,7 +44,8 @@ def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: st
     found: list[Fold] = []
     for path in folder.glob("fold_*"):
         name = path.name.removeprefix("fold_")
-        if (path / checkpoint_name).is_file() and (name == "all" or name.isdecimal()):
+        files = (path / checkpoint_name, (path / checkpoint_name).with_suffix(WEIGHTS))
+        if any(file.is_file() for file in files) and (name == "all" or name.isdecimal()):
             found.append(name if name == "all" else int(name))
     found.sort(key=lambda fold: (isinstance(fold, str), fold))
     if folds is None:

@@ -36,6 +36,7 @@ from nnunet_missingmod.inference.plans_check import check_imported_names, check_
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.plans_block import BLOCK
+from nnunet_missingmod.sharing.local import local_folder
 from nnunet_missingmod.storage import fingerprint
 from nnunet_missingmod.training.checkpoints import (
     CheckpointError,
@@ -136,7 +137,8 @@ def open_model_folder(
     """Read a model folder.
 
     Args:
-        folder: holds plans.json, dataset.json and ``fold_X`` folders with a checkpoint each.
+        folder: holds plans.json, dataset.json and ``fold_X`` folders with a checkpoint each; or a shared model, see
+            ``local_folder``.
         folds: numbers, or ``"all"``; by default every numbered fold that has the checkpoint, else ``"all"``.
         checkpoint_name: the file in each fold's folder.
 
@@ -144,8 +146,9 @@ def open_model_folder(
         ModelFolderError: something is missing or cannot be read, the folds do not belong together, dataset.json is
             not that of the training, the plans' own preprocessor cannot be replaced, or they name a network of
             another package.
+        SharedModelError: a shared model is torn or was changed, or cannot be downloaded.
     """
-    folder = Path(folder)
+    folder = local_folder(folder)
     dataset_json, plans = (read_model_json(folder, name) for name in ("dataset.json", "plans.json"))
     chosen = choose_folds(folder, folds, checkpoint_name)
     heads: set[tuple[str, str, bool]] = set()

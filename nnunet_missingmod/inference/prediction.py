@@ -20,9 +20,12 @@ import SimpleITK as sitk
 import torch
 from batchgenerators.utilities.file_and_folder_operations import save_pickle
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 
 from nnunet_missingmod.cases.files import CaseRefusedError
+from nnunet_missingmod.cases.geometry import is_flat, simpleitk_geometry
 from nnunet_missingmod.cases.integrity import check_name
+from nnunet_missingmod.evaluation.conventions import evaluated_regions
 from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 
 SIDECAR_ENDING = ".missingmod.json"
@@ -60,6 +63,7 @@ class Prediction:
             of predictions tells of this case; None if the model has no card.
         properties: of the first file, as nnU-Net's reader returned them.
         reader: nnU-Net's reader and writer for the model's file format.
+        dataset_json: of the model, which names the labels.
     """
 
     case: str
@@ -70,24 +74,39 @@ class Prediction:
     expected_dice: Mapping[str, Any] | None
     properties: dict[str, Any] = field(repr=False)
     reader: BaseReaderWriter = field(repr=False)
+    dataset_json: Mapping[str, Any] = field(repr=False)
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
         """Voxel spacing in the order of ``array``'s axes."""
         return tuple(float(value) for value in self.properties["spacing"])
 
+    def volumes_ml(self) -> dict[str, float]:
+        """Return the volume of each region in millilitres: the number of its voxels times their mm^3, over 1,000.
+
+        The regions are those that are evaluated: WT, TC and ET where the labels are those of BraTS.
+
+        Raises:
+            ValueError: the case is a slice or a picture, or the dataset's labels are unusable.
+        """
+        if is_flat(self.properties) or isinstance(self.reader, NaturalImage2DIO):
+            raise ValueError(f"{self.case} has two dimensions and no volume; count the labels in array.")
+        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
+        regions = evaluated_regions(self.dataset_json)
+        return {name: float(np.isin(self.array, labels).sum()) * voxel_ml for name, labels in regions.items()}
+
     def to_simpleitk(self) -> sitk.Image:
         """Return the segmentation as an image with spacing, origin and direction.
 
         Raises:
-            ValueError: the model's files are not read by SimpleITK, so the geometry is unknown; ``save`` always works.
+            ValueError: the model's files have no position in space (.png, .tif); ``save`` always works.
         """
-        if "sitk_stuff" not in self.properties:
+        geometry = simpleitk_geometry(self.properties)
+        if geometry is None:
             raise ValueError(
-                f"{type(self.reader).__name__}, which this model reads files with, keeps no SimpleITK geometry. "
-                "Use save(path), or array and spacing_mm."
+                f"{type(self.reader).__name__}, which this model reads files with, keeps no geometry. Use save(path), "
+                "or array and spacing_mm."
             )
-        geometry = self.properties["sitk_stuff"]
         is_2d = len(geometry["spacing"]) == 2
         image = sitk.GetImageFromArray(self.array[0] if is_2d else self.array)
         image.SetSpacing(geometry["spacing"])

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,9 +21,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError, has_channel_suffix
+from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.evaluation.agreement import FOLDS
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.device import choose_device
 from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
 from nnunet_missingmod.inference.host_settings import TIMED_ALGORITHMS, threads_restored
 from nnunet_missingmod.inference.model_files import FINAL, Fold
@@ -36,84 +36,12 @@ from nnunet_missingmod.inference.model_folder import (
     open_model_folder,
     plans_errors_explained,
 )
+from nnunet_missingmod.inference.named_images import NamedImage, assign_names, common_name
+from nnunet_missingmod.inference.overlap import overlapped
 from nnunet_missingmod.inference.prediction import Prediction, check_finite
+from nnunet_missingmod.inference.stages import InferredCase, PreparedCase
 from nnunet_missingmod.inference.uncertainty import CaseUncertainty
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
-
-# Shorter starts of file names (t, T1, p1) are those of other patients' files too.
-_SHORTEST_NAME = 3
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device; ``"auto"`` is the GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: torch does not know the device, or this machine does not have it.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"Unknown device {device!r}: give cuda, cuda:1, mps or cpu.") from error
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(chosen.type, False) or (
-        chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
-    ):
-        raise ValueError(f"There is no device {str(chosen)!r} here: give cpu, or mend the driver.")
-    return chosen
-
-
-def assign_names(images: Mapping[str, str | os.PathLike[str]], names: Sequence[str]) -> dict[int, Path]:
-    """Return {channel: file} in channel order.
-
-    Give an image that holds all J channels (RGB) as the file of the first channel, as in nnU-Net.
-
-    Raises:
-        ValueError: a name is not exactly that of a channel, two names have the same file, or there is no image.
-    """
-    listed = ", ".join(names)
-    if not images:
-        raise ValueError(f"No modality is given. Give at least one of: {listed}.")
-    for name in images:
-        if name not in names:
-            near = difflib.get_close_matches(name.casefold(), {n.casefold(): n for n in names}, n=1)
-            suggestion = next((f" Did you mean {n!r}?" for n in names if near and n.casefold() == near[0]), "")
-            raise ValueError(f"The model has no modality {name!r}.{suggestion} Its modalities are: {listed}.")
-    files = {names.index(name): Path(file) for name, file in images.items()}
-    first: dict[Path, int] = {}
-    for channel, file in sorted(files.items()):
-        other = first.setdefault(file.resolve(), channel)
-        if other != channel:
-            raise ValueError(f"{file} is given as {names[other]} and as {names[channel]}. Give each modality its own.")
-    return dict(sorted(files.items()))
-
-
-def common_name(files: Sequence[Path], names: Sequence[str] = ()) -> str:
-    """Return a name for the case of some files that tells it from other patients' cases.
-
-    It is what the file names have in common, up to a separator. If that is short, a modality's name or the start of
-    UIDs, which other patients' files have as well, it is the name of the folder that holds the files.
-
-    Args:
-        files: of the case.
-        names: of the model's modalities.
-    """
-    plain = [re.sub(r"(\.nii|\.gipl)?\.[a-zA-Z]\w*$", "", file.name) for file in files]
-    stems = [re.sub(r"_[0-9]{4}$", "", stem) for stem in plain]
-    shared = os.path.commonprefix(stems)  # noqa: RUF071 - letter by letter is meant
-    if any(re.match(r"[^_\-. ]", stem[len(shared) :]) for stem in stems):
-        # The last word is that of a modality, T1 or T1ce, though its start is shared.
-        shared = re.sub(r"(^|[_\-. ])[^_\-. ]*$", "", shared)
-        is_of_one_case = re.fullmatch(r"[0-9]+(\.[0-9]+)+", shared) is None
-    else:
-        is_told_by_folder = len(set(plain)) < len(plain) or shared.casefold() in [name.casefold() for name in names]
-        is_of_one_case = stems != plain or not is_told_by_folder
-    is_short = len(shared) < _SHORTEST_NAME and stems == plain
-    if shared and is_of_one_case and not is_short:
-        return shared
-    folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
-    return folder.name or shared or "case"
 
 
 class Predictor:
@@ -218,7 +146,7 @@ class Predictor:
 
     def predict(
         self,
-        images: Mapping[str, str | os.PathLike[str]],
+        images: Mapping[str, NamedImage],
         *,
         case: str | None = None,
         probabilities: bool = False,
@@ -228,7 +156,9 @@ class Predictor:
         """Segment one case.
 
         Args:
-            images: {modality name: file} of the present modalities, ``{"T1": "a.nii.gz", "FLAIR": "b.nii.gz"}``.
+            images: {modality name: image} of the present modalities: paths, ``{"T1": "a.nii.gz"}``, SimpleITK images,
+                or ``(array, spacing in mm)`` with the axes of ``GetArrayFromImage``, in any mixture. A name may be in
+                another case than the model's, if that leaves no doubt.
             case: its name, for messages; by default as `common_name` calls it.
             probabilities: whether the result has probabilities too.
             previous_stage: in a cascade, the previous stage's prediction.
@@ -236,7 +166,7 @@ class Predictor:
                 case's Dice; each modality costs a further prediction.
 
         Raises:
-            ValueError: a name is not one of ``modalities``.
+            ValueError: see `named_images.assign_names`.
             CaseRefusedError: a file cannot be used; the message names the modality and the fix.
         """
         files = assign_names(images, self.modalities)
@@ -248,9 +178,53 @@ class Predictor:
             uncertainty=uncertainty,
         )
 
+    def predict_many(
+        self,
+        cases: Iterable[Mapping[str, NamedImage]],
+        *,
+        probabilities: bool = False,
+        preparing: int = 2,
+        finishing: int = 2,
+    ) -> Iterator[Prediction | Exception]:
+        """Segment cases one after the other, while the next ones are read and the last ones brought to their grids.
+
+        The error that ends one case is yielded in its place and stops no other. Cases are asked for as there is room,
+        so they may come from a queue, and memory holds ``preparing + finishing + 1`` of them.
+
+        Args:
+            cases: of each, what ``predict`` takes as ``images``.
+            probabilities: whether the results have probabilities too.
+            preparing: how many are read and preprocessed at once, each by a thread.
+            finishing: the same of what comes after the network.
+
+        Yields:
+            For each case, in order, its prediction, or the error that ``predict`` would have raised.
+
+        Raises:
+            RuntimeError: the model is the second stage of a cascade, whose cases ``predict`` takes one by one.
+        """
+        if self.model.configuration_manager.previous_stage_name is not None:
+            raise RuntimeError(f"{self.model.configuration} needs a previous stage's prediction: use predict.")
+
+        def prepare(images: Mapping[str, NamedImage]) -> PreparedCase:
+            files = assign_names(images, self.modalities)
+            return self.prepare(files, case=common_name(list(files.values()), self.modalities))
+
+        for _, future in overlapped(
+            cases,
+            prepare=prepare,
+            run=self.infer,
+            finish=partial(self.finish, probabilities=probabilities),
+            preparing=preparing,
+            finishing=finishing,
+        ):
+            error = future.exception()
+            assert error is None or isinstance(error, Exception)
+            yield future.result() if error is None else error
+
     def predict_files(
         self,
-        files: Mapping[int, Path],
+        files: Mapping[int, Path | MemoryImage],
         *,
         case: str,
         probabilities: bool = False,
@@ -262,23 +236,62 @@ class Predictor:
         Raises:
             CaseRefusedError: a file cannot be used; the message names case, modality and fix.
         """
+        prepared = self.prepare(files, case=case, previous_stage=previous_stage)
+        return self.finish(self.infer(prepared), probabilities=probabilities, uncertainty=uncertainty)
+
+    def prepare(
+        self, files: Mapping[int, Path | MemoryImage], *, case: str, previous_stage: Path | None = None
+    ) -> PreparedCase:
+        """Read and preprocess a case given as {channel: file}; it may run in any thread.
+
+        Raises:
+            CaseRefusedError: see `predict_files`.
+        """
         self._check_previous_stage(case, previous_stage)
         self._check_tiff_names(case, files)
-        array, probability_maps, properties = self._segment(files, case, previous_stage, probabilities)
+        data, seg, properties = self._preprocessor.run_assigned_case(
+            files,
+            str(previous_stage) if previous_stage is not None else None,
+            self.model.plans_manager,
+            self._configuration,
+            self.model.dataset_json,
+            case=case,
+        )
+        if previous_stage is not None:
+            labels = self.model.label_manager.foreground_labels
+            data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
+        return PreparedCase(case, dict(files), torch.from_numpy(data), properties)
+
+    def infer(self, prepared: PreparedCase) -> InferredCase:
+        """Let the network segment a case; one at a time.
+
+        Raises:
+            CaseRefusedError: the network's output is not finite.
+        """
+        with threads_restored(), TIMED_ALGORITHMS.in_use() if self.device.type == "cuda" else nullcontext():
+            logits = self._host.predict_logits_from_preprocessed_data(prepared.data).cpu()
+        check_finite(logits, prepared.case)
+        of_folds = tuple(self._host.labels_of_folds()) if self.uncertainty else ()
+        return InferredCase(prepared.case, prepared.files, logits, prepared.properties, of_folds)
+
+    def finish(self, inferred: InferredCase, *, probabilities: bool = False, uncertainty: bool = False) -> Prediction:
+        """Bring a case's logits to its own grid; it may run in any thread, unless ``uncertainty`` needs the network."""
+        array, probability_maps = self._on_own_grid(inferred, probabilities)
+        properties = inferred.properties
         report = properties[plans_block.BLOCK]
         present = tuple(report["present"])
         expected = None
         if self.expected and self.uncertainty:
             this_case = self.uncertainty.of_case(
                 array,
-                {self.modalities[channel]: file for channel, file in files.items()},
+                {self.modalities[channel]: file for channel, file in inferred.files.items()},
                 present,
-                of_folds=self._host.labels_of_folds(),
-                segment=partial(self._segment_named, case=case) if uncertainty else None,
+                of_folds=inferred.of_folds,
+                segment=partial(self._segment_named, case=inferred.case) if uncertainty else None,
             )
             expected = {**self.expected.as_json(present), **({"this_case": this_case} if this_case else {})}
         return Prediction(
-            case=case,
+            case=inferred.case,
             array=array,
             probabilities=probability_maps,
             present=present,
@@ -286,42 +299,32 @@ class Predictor:
             expected_dice=expected,
             properties=properties,
             reader=self.reader,
+            dataset_json=self.model.dataset_json,
         )
 
-    def _segment(
-        self, files: Mapping[int, Path], case: str, previous_stage: Path | None, probabilities: bool
-    ) -> tuple[Any, Any, dict[str, Any]]:
-        """Return the label map of a case, its probabilities or None, and the properties of its first file."""
-        manager, configuration = self.model.plans_manager, self._configuration
-        with threads_restored(), TIMED_ALGORITHMS.in_use() if self.device.type == "cuda" else nullcontext():
-            data, seg, properties = self._preprocessor.run_assigned_case(
-                files,
-                str(previous_stage) if previous_stage is not None else None,
-                manager,
-                configuration,
-                self.model.dataset_json,
-                case=case,
-            )
-            if previous_stage is not None:
-                labels = self.model.label_manager.foreground_labels
-                data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
-            logits = self._host.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
-            check_finite(logits, case)
+    def _on_own_grid(self, inferred: InferredCase, probabilities: bool) -> tuple[Any, Any]:
+        """Return the label map of a case, and its probabilities or None."""
+        with threads_restored():
             result = convert_predicted_logits_to_segmentation_with_correct_shape(
-                logits, manager, configuration, self.model.label_manager, properties, probabilities
+                inferred.logits,
+                self.model.plans_manager,
+                self._configuration,
+                self.model.label_manager,
+                inferred.properties,
+                probabilities,
             )
-        array, probability_maps = result if probabilities else (result, None)
-        return array, probability_maps, properties
+        return result if probabilities else (result, None)
 
-    def _segment_named(self, images: Mapping[str, Path], *, case: str) -> Any:
+    def _segment_named(self, images: Mapping[str, Path | MemoryImage], *, case: str) -> Any:
         """Return the label map from some of a case's modalities, without a previous stage."""
-        return self._segment(assign_names(images, self.modalities), case, None, False)[0]
+        prepared = self.prepare(assign_names(images, self.modalities), case=case)
+        return self._on_own_grid(self.infer(prepared), probabilities=False)[0]
 
-    def _check_tiff_names(self, case: str, files: Mapping[int, Path]) -> None:
+    def _check_tiff_names(self, case: str, files: Mapping[int, Path | MemoryImage]) -> None:
         if not isinstance(self.reader, Tiff3DIO):
             return
         for channel, file in files.items():
-            if not has_channel_suffix(file):
+            if isinstance(file, Path) and not has_channel_suffix(file):
                 raise CaseRefusedError(
                     case,
                     f"{file} ({self.modalities[channel]}) must be called CASE_{channel:04d}{file.suffix}: the spacing "

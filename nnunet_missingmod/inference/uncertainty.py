@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.files import CaseRefusedError
+from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.evaluation.agreement import (
     FOLDS,
     KINDS,
@@ -68,17 +69,17 @@ class CaseUncertainty:
     def of_case(
         self,
         array: LabelMap,
-        images: Mapping[str, Path],
+        images: Mapping[str, Path | MemoryImage],
         present: Sequence[str],
         *,
         of_folds: Sequence[CroppedLabels] = (),
-        segment: Callable[[Mapping[str, Path]], LabelMap] | None = None,
+        segment: Callable[[Mapping[str, Path | MemoryImage]], LabelMap] | None = None,
     ) -> dict[str, Any]:
         """Return the JSON values that go beside a prediction: intervals by kind and region, or why there are none.
 
         Args:
             array: the prediction.
-            images: {modality: file} that the case has; blank ones may be among them.
+            images: {modality: file or image in memory} that the case has; blank ones may be among them.
             present: the modalities that it was predicted from.
             of_folds: the label map of each fold, if there are several.
             segment: predicts the case from some of its images; None if none is to be left out.
@@ -95,9 +96,9 @@ class CaseUncertainty:
     def _with_one_less(
         self,
         array: LabelMap,
-        used: Mapping[str, Path],
+        used: Mapping[str, Path | MemoryImage],
         present: Sequence[str],
-        segment: Callable[[Mapping[str, Path]], LabelMap],
+        segment: Callable[[Mapping[str, Path | MemoryImage]], LabelMap],
     ) -> Agreement | str:
         if SUBSETS not in self.usable:
             return self.reasons[SUBSETS]

@@ -19,6 +19,7 @@ from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.dataset import find_listed_case
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, case_name
 from nnunet_missingmod.cases.labels import Grid, read_label_file
+from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 
@@ -65,7 +66,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
 
     def run_assigned_case(
         self,
-        files: Mapping[int, Path],
+        files: Mapping[int, Path | MemoryImage],
         seg_file: str | None,
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
@@ -73,7 +74,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         *,
         case: str,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Read and preprocess one case given as {channel: file}; the files may have any name.
+        """Read and preprocess one case given as {channel: file or image in memory}; the files may have any name.
 
         Raises:
             CaseRefusedError: see ``read_case``, ``read_label_file`` and ``judge_channels``.

@@ -23,7 +23,9 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.plans_block import BLOCK
+from nnunet_missingmod.sharing.manifest import WEIGHTS
 from nnunet_missingmod.storage import replaced_when_complete
+from nnunet_missingmod.training.safe_checkpoint import read_safe_checkpoint
 from nnunet_missingmod.training.weights import WeightsError, check_finite
 
 # nnU-Net's names, in the order in which its --c looks for them.
@@ -66,7 +68,7 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     The file's checksums are verified first, because torch loads damaged data without an error.
 
     Args:
-        file: in torch's zip format, in which nnU-Net saves.
+        file: in torch's zip format, in which nnU-Net saves; of a shared model, safetensors are in its place.
         mapped: leave the tensors in the file; use it to read the other values only.
 
     Raises:
@@ -74,6 +76,29 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
         CheckpointError: the file is complete, but is not a checkpoint of nnU-Net or contains code; or, unless it is
             mapped, its weights are not all finite.
     """
+    checkpoint = _read_safe(file) if file.with_suffix(WEIGHTS).is_file() else _read_pickled(file, mapped=mapped)
+    missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint)
+    if missing:
+        raise CheckpointError(f"{file} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
+    if not mapped:
+        try:
+            check_finite(checkpoint["network_weights"])
+        except WeightsError as error:
+            raise CheckpointError(f"{file}: {error}") from error
+    return dict(checkpoint)
+
+
+def _read_safe(file: Path) -> dict[str, Any]:
+    safe = file.with_suffix(WEIGHTS)
+    if file != safe and file.exists():
+        raise CheckpointError(f"{file} and {safe.name} are both there: remove the one that is not meant.")
+    try:
+        return read_safe_checkpoint(safe)
+    except ValueError as error:
+        raise CheckpointError(f"{error} Get the shared model again.") from error
+
+
+def _read_pickled(file: Path, *, mapped: bool) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -85,21 +110,12 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
         raise TornCheckpointError(f"{file} is damaged: the checksum of {damaged} in it is wrong.")
     try:
         with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         # torch's own message ends with advice on how to execute the code anyway.
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {named[1]}" if named else error
         raise CheckpointError(f"{file} holds something else than weights, and was not executed: {reason}.") from error
-    missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint)
-    if missing:
-        raise CheckpointError(f"{file} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
-    if not mapped:
-        try:
-            check_finite(checkpoint["network_weights"])
-        except WeightsError as error:
-            raise CheckpointError(f"{file}: {error}") from error
-    return dict(checkpoint)
 
 
 def is_ours(checkpoint: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:

@@ -98,7 +98,7 @@ def test_every_command_has_verbose(name):
     assert "--verbose" in make_parser(name)._option_string_actions
 
 
-@pytest.mark.parametrize("name", ["predict", "advise", "audit", "evaluate"])
+@pytest.mark.parametrize("name", ["predict", "advise", "audit", "evaluate", "share"])
 def test_a_model_is_given_by_its_folder_or_as_nnunet_names_it(name):
     known = make_parser(name)._option_string_actions
     assert {"-m", "-d", "-c", "-tr", "-p"} <= set(known)
@@ -133,6 +133,7 @@ STARTS = {
     "predict": ["-i", "FOLDER", "-m", "FOLDER"],
     "evaluate": ["-m", "FOLDER"],
     "audit": ["-m", "FOLDER"],
+    "share": ["-m", "FOLDER"],
     "inspect": ["-d", "FOLDER"],
     "phantom": ["--cases", "1"],
     "convert-brats": ["CASES", "-d", "7"],
@@ -147,6 +148,7 @@ PATHS = {
     "phantom": ["-o", "--name"],
     "convert-brats": ["-o", "", "--name"],
     "demo": ["-o"],
+    "share": ["-o", "-m", "-chk", "-d", "--license", ""],
     "advise": ["-m", "-d", "--present"],
 }
 
@@ -175,12 +177,18 @@ def test_every_command_that_writes_is_known_here():
 
 
 @pytest.mark.parametrize("output", ["file", "file/below", "/proc/nowhere", "o" * 300])
-@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("name", [name for name in STARTS if name != "share"])
 def test_an_output_that_cannot_be_written_to_is_wrong_usage(start, capsys, name, output):
     assert start(name, *STARTS[name], "-o", output) == 2
     said = capsys.readouterr().err
     assert f"{name}: Cannot write into {output}" in said.replace(str(Path.cwd()) + "/", "")
     assert "Choose another -o, or mend the access rights." in said
+
+
+@pytest.mark.parametrize("output", ["file/x.zip", "/proc/nowhere/x.zip", "o" * 300 + "/x.zip"])
+def test_a_file_that_cannot_be_written_is_wrong_usage(start, capsys, output):
+    assert start("share", *STARTS["share"], "-o", output) == 2
+    assert f"share: Cannot write into {Path(output).parent}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "path"), [(name, path) for name, paths in PATHS.items() for path in paths])
@@ -197,6 +205,7 @@ def test_an_empty_path_is_wrong_usage(start, capsys, name, path):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_option_that_is_unknown_or_abbreviated_is_wrong_usage(start, capsys, name, unknown):
     required = {"predict": ["-o", "new"], "evaluate": ["-o", "new"], "advise": ["--present", "T1"]}
+    required["share"] = ["-o", "new"]
     required["convert-brats"] = ["CASES", "-d", "7"]
     assert start(name, *required.get(name, []), unknown) == 2
     assert f"unrecognized arguments: {unknown}" in capsys.readouterr().err
@@ -235,6 +244,7 @@ def test_wrong_usage_is_said_before_torch_is_imported(tmp_path):
         ["demo", "-o", "x", "--cases", "0"],
         ["advise", "-m", "nomodel", "--present", "T1"],
         ["audit", "nomodel"],
+        ["share", "nomodel", "-o", "x.zip"],
         ["audit", ".", "--scores", "nowhere"],
         ["inspect", "-np", "0", "-d", "1"],
     ]

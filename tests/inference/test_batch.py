@@ -1,4 +1,4 @@
-"""Many cases: all are checked before the first is predicted, one bad case stops no other, each has its row."""
+"""Many cases: one bad case stops no other, each has its row, what is bad is told before its turn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -82,24 +83,46 @@ def test_each_case_gets_prediction_or_reason_and_a_row(predictor, given, out, ca
     assert (refused["status"], refused["prediction"]) == ("refused", None)
     assert "case_002_0002.nii.gz (T1ce) cannot be read: the file is truncated" in refused["error"]
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("[1/3] case_002: REFUSED. ")
-    assert said[2].startswith("[3/3] case_001: predicted from T1+T2 (without FLAIR, T1ce) in ")
+    assert said[0].startswith("[1/3] case_000: predicted from FLAIR+T1+T1ce+T2 in ")
+    assert said[1].startswith("[2/3] case_001: predicted from T1+T2 (without FLAIR, T1ce) in ")
+    assert said[2].startswith("[3/3] case_002: REFUSED. ")
 
 
 def test_without_a_callback_the_lines_go_to_the_log_and_nothing_is_printed(predictor, given, out, capsys, caplog):
     with caplog.at_level("INFO"):
         predict_cases(predictor, find_cases(given, NAMES, ".nii.gz"), out)
-    assert "[1/3] case_002: REFUSED. " in caplog.text
+    assert "[3/3] case_002: REFUSED. " in caplog.text
     assert capsys.readouterr() == ("", "")
 
 
-def test_all_cases_are_checked_before_the_first_is_predicted(predictor, given, out, monkeypatch):
-    order = []
-    check, predict_files = module.check_case, predictor.predict_files
-    monkeypatch.setattr(module, "check_case", lambda case, *a, **k: order.append("check") or check(case, *a, **k))
-    monkeypatch.setattr(predictor, "predict_files", lambda *a, **k: order.append("predict") or predict_files(*a, **k))
-    predict(predictor, given, out)
-    assert order == ["check"] * 3 + ["predict"] * 2
+def test_what_is_bad_is_told_before_its_turn_and_refused_then(predictor, tiny, tmp_path, out, monkeypatch):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(9):
+        content = tiny.image("case_000", 1).read_bytes()
+        (folder / f"a{number}_0001.nii.gz").write_bytes(content[: -100 if number == 8 else None])
+    said, infer = [], predictor.infer
+
+    def infer_once_told(prepared):
+        deadline = time.monotonic() + 120
+        while not any("a8, whose turn" in line for line in said) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return infer(prepared)
+
+    monkeypatch.setattr(predictor, "infer", infer_once_told)
+    tally, rows = predict(predictor, folder, out, check_ahead=True, report=said.append)
+    assert tally == {"predicted": 8, "refused": 1}
+    assert list(rows) == [f"a{number}" for number in range(9)]
+    assert said[0].startswith("a8, whose turn comes later, cannot be used. ")
+    assert said[-1] == f"[9/9] a8: REFUSED. {rows['a8']['error']}"
+    assert said[0].endswith(rows["a8"]["error"])
+    assert len(said) == 10
+
+
+def test_all_problems_of_a_case_are_in_its_row(predictor, given, out):
+    (given / "case_002_0000.nii.gz").write_bytes(b"")
+    error = predict(predictor, given, out)[1]["case_002"]["error"]
+    assert all(f"case_002_{channel:04d}" in error for channel in (0, 2))
 
 
 @pytest.mark.parametrize(
@@ -110,15 +133,16 @@ def test_all_cases_are_checked_before_the_first_is_predicted(predictor, given, o
         (AssertionError("host"), "AssertionError: host"),
     ],
 )
-def test_failure_of_one_case_stops_no_other(predictor, given, out, monkeypatch, error, said):
-    predict_files = predictor.predict_files
+@pytest.mark.parametrize("stage", ["prepare", "infer", "finish"])
+def test_failure_of_one_case_stops_no_other(predictor, given, out, monkeypatch, error, said, stage):
+    original = getattr(predictor, stage)
 
-    def fail_at_the_first(files, *, case, **more):
-        if case == "case_000":
+    def fail_at_the_first(of_case, **more):
+        if more.get("case", getattr(of_case, "case", None)) == "case_000":
             raise error
-        return predict_files(files, case=case, **more)
+        return original(of_case, **more)
 
-    monkeypatch.setattr(predictor, "predict_files", fail_at_the_first)
+    monkeypatch.setattr(predictor, stage, fail_at_the_first)
     tally, rows = predict(predictor, given, out)
     assert tally == {"predicted": 1, "refused": 1, "failed": 1}
     assert (rows["case_000"]["status"], rows["case_000"]["error"]) == ("failed", said)

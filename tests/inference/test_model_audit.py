@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
+from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.inference import predictor as predictor_module
 from nnunet_missingmod.inference.model_audit import audit_model_folder
+from nnunet_missingmod.inference.model_folder import open_model_folder
 
 
 @pytest.fixture
@@ -72,3 +75,15 @@ def test_without_a_case_of_several_modalities_the_order_cannot_be_told(tiny, mak
     folder = make_model(tiny, "nnUNetTrainerModalityDropout", configuration="2d")
     (tmp_path / "images").mkdir()
     assert "no case with files of several" in audited(folder, images=tmp_path / "images")[1]["order"].meaning
+
+
+def test_a_model_that_was_evaluated_is_audited_too(tiny, make_model):
+    folder = make_model(tiny, "nnUNetTrainerModalityDropout", configuration="2d")
+    rows = [
+        ScoreRow("m", "0", case, subset, 1, "WT", 0.5, *(1, 1, 1, 9, 9, 30))
+        for subset in ("T1", "T2", "T1+T2")
+        for case in ("a", "b")
+    ]
+    provenance = {"weights": open_model_folder(folder).fold_fingerprints}
+    write_card(make_card(rows, modalities=("T1", "T2"), provenance=provenance), folder / FILE_NAME)
+    assert audited(folder)[1]["order"].result == "pass"

@@ -13,6 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
@@ -22,7 +24,7 @@ from nnunet_missingmod.storage import file_fingerprint
 GEOMETRY = {"spacing": (1.5, 1.0, 2.0), "origin": (1.0, -2.0, 3.0), "direction": (0.0, -1.0, 0, 1, 0, 0, 0, 0, 1)}
 
 
-def make(*, reader=None, probabilities=False, shape=(6, 7, 8), properties=None):
+def make(*, reader=None, probabilities=False, shape=(6, 7, 8), properties=None, labels=None):
     rng = np.random.default_rng(0)
     return Prediction(
         case="patient",
@@ -33,6 +35,7 @@ def make(*, reader=None, probabilities=False, shape=(6, 7, 8), properties=None):
         expected_dice=None,
         properties=properties or {"sitk_stuff": GEOMETRY, "spacing": [2.0, 1.0, 1.5]},
         reader=reader or SimpleITKIO(),
+        dataset_json={"labels": labels or {"background": 0, "a": 1, "b": 2, "c": 3}},
     )
 
 
@@ -153,3 +156,34 @@ def test_quota_that_ends_in_the_middle_of_a_file_leaves_no_half_of_it(tmp_path, 
     assert "MiB are free there" in done.stdout
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"patient.nii.gz": b"previous"}
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != limit
+
+
+def test_volumes_are_voxels_times_their_size():
+    made = make()
+    voxels = np.bincount(made.array.ravel(), minlength=4)
+    assert made.volumes_ml() == pytest.approx({"a": voxels[1] * 0.003, "b": voxels[2] * 0.003, "c": voxels[3] * 0.003})
+    brats = make(labels={"background": 0, "NCR": 1, "ED": 2, "ET": 3}).volumes_ml()
+    assert brats == pytest.approx(
+        {"WT": voxels[1:].sum() * 0.003, "TC": (voxels[1] + voxels[3]) * 0.003, "ET": voxels[3] * 0.003}
+    )
+
+
+def test_slices_and_pictures_have_no_volume():
+    flat = {"spacing": (1.5, 1.0), "origin": (1.0, 2.0), "direction": (1.0, 0.0, 0.0, 1.0)}
+    of_slice = make(shape=(1, 7, 8), properties={"sitk_stuff": flat, "spacing": [1498.5, 1.0, 1.5]})
+    of_picture = make(shape=(1, 7, 8), properties={"spacing": (999, 1, 1)}, reader=NaturalImage2DIO())
+    for made in (of_slice, of_picture):
+        with pytest.raises(ValueError, match="patient has two dimensions and no volume"):
+            made.volumes_ml()
+
+
+def test_an_affine_becomes_simpleitks_geometry(tmp_path):
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(1, 9, (6, 7, 8)).astype(np.uint8))
+    image.SetSpacing(GEOMETRY["spacing"])
+    image.SetOrigin(GEOMETRY["origin"])
+    image.SetDirection(GEOMETRY["direction"])
+    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    properties = NibabelIO().read_images([str(tmp_path / "a.nii.gz")])[1]
+    made = make(reader=NibabelIO(), properties=properties).to_simpleitk()
+    for part in ("Spacing", "Origin", "Direction"):
+        np.testing.assert_allclose(getattr(made, f"Get{part}")(), getattr(image, f"Get{part}")(), atol=1e-5)

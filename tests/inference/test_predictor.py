@@ -159,7 +159,7 @@ def test_rgb_image_in_one_file_is_predicted_and_saved(make_tiny_dataset, make_mo
     assert made.array.shape == (1, 20, 24)
     made.save(tmp_path / "out" / "scan.png")
     np.testing.assert_array_equal(pictures.imread(tmp_path / "out" / "scan.png"), made.array[0])
-    with pytest.raises(ValueError, match="keeps no SimpleITK geometry"):
+    with pytest.raises(ValueError, match="keeps no geometry"):
         made.to_simpleitk()
 
 

@@ -1,14 +1,16 @@
-"""Names are matched exactly, and what is wrong is answered with what is right."""
+"""Names of modalities are found, and what is wrong is answered with what is right."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
+import SimpleITK as sitk
 
-from nnunet_missingmod.inference.predictor import assign_names, choose_device, common_name
+from nnunet_missingmod.cases.memory import MemoryImage
+from nnunet_missingmod.inference.named_images import assign_names, common_name
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
@@ -20,13 +22,32 @@ def test_names_become_channels_in_channel_order():
     ]
 
 
-@pytest.mark.parametrize(
-    ("given", "meant"), [("t1", "T1"), ("T1CE", "T1ce"), ("flair", "FLAIR"), ("T1c", "T1ce"), ("t2 ", "T2")]
-)
+@pytest.mark.parametrize(("given", "meant"), [("T1c", "T1ce"), ("t2 ", "T2"), ("flaire", "FLAIR")])
 def test_wrong_name_is_refused_with_the_right_ones(given, meant):
     said = f"no modality '{given}'. Did you mean '{meant}'? Its modalities are: FLAIR, T1, T1ce, T2."
     with pytest.raises(ValueError, match=re.escape(said)):
         assign_names({given: "a.nii.gz"}, NAMES)
+
+
+def test_the_case_of_a_name_matters_only_where_it_tells_channels_apart():
+    assert assign_names({"t1CE": "a.mha", "flair": "b.mha"}, NAMES) == {0: Path("b.mha"), 2: Path("a.mha")}
+    assert assign_names({"t1": "a.mha", "T1": "b.mha"}, ("T1", "t1")) == {0: Path("b.mha"), 1: Path("a.mha")}
+    with pytest.raises(ValueError, match="no modality 'Ax'. Did you mean 'ax'"):
+        assign_names({"Ax": "a.mha"}, ("ax", "AX"))
+    with pytest.raises(ValueError, match="'T1' and 't1' are both T1. Give it once"):
+        assign_names({"T1": "a.mha", "t1": "b.mha"}, NAMES)
+
+
+def test_images_in_memory_stand_beside_files():
+    image = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.float32))
+    found = assign_names({"T1": image, "T2": Path("/p/patient7.mha"), "FLAIR": (np.zeros((3, 4, 5)), (1, 2, 3))}, NAMES)
+    assert [type(each) for each in found.values()] == [MemoryImage, MemoryImage, type(Path())]
+    assert common_name(list(found.values()), NAMES) == "patient7"
+    assert common_name(list(found.values())[:2], NAMES) == "case"
+    with pytest.raises(ValueError, match="an image in memory is given as T1 and as T2"):
+        assign_names({"T1": image, "T2": image}, NAMES)
+    with pytest.raises(ValueError, match=r"^T1: An image is a path, a SimpleITK image, or \(array, spacing"):
+        assign_names({"T1": 3}, NAMES)
 
 
 @pytest.mark.parametrize("given", ["PET", "T3"])
@@ -80,18 +101,3 @@ def test_case_whose_files_are_called_as_every_patients_is_called_as_their_folder
     monkeypatch.chdir(tmp_path / "PATIENT1")
     assert common_name([Path("/data/PATIENT2") / file for file in files], NAMES) == "PATIENT2"
     assert common_name([Path(file) for file in files], NAMES) == "PATIENT1"
-
-
-def test_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == torch.device("cpu")
-    assert choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="no device 'cuda' here: give cpu"):
-        choose_device("cuda")
-    with pytest.raises(ValueError, match="Unknown device 'gpu'"):
-        choose_device("gpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert choose_device("auto") == torch.device("cuda")
-    with pytest.raises(ValueError, match="no device 'cuda:3'"):
-        choose_device("cuda:3")

@@ -1,0 +1,103 @@
+"""Images that are in memory: SimpleITK's, or arrays with a spacing, in the place of files.
+
+``reading`` takes them beside paths, and ``Predictor`` from its callers. They become what nnU-Net's reader would have
+returned of them, so that everything after it is the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+
+if TYPE_CHECKING:
+    from nnunet_missingmod.cases.image_file import ImageReader
+
+# An array (Z, Y, X) or (Y, X) and the size of a voxel along its axes in mm.
+SpacedArray: TypeAlias = tuple[npt.NDArray[Any], Sequence[float]]
+
+
+class MemoryImage:
+    """One image that is in memory.
+
+    Args:
+        content: a SimpleITK image of one value per voxel, or an array with its spacing. An array's first voxel lies at
+            the origin and its axes are those of SimpleITK, of which the array is ``GetArrayFromImage``.
+
+    Raises:
+        ValueError: it is neither, has another number of dimensions, or a spacing that is none.
+    """
+
+    # What messages call it, in the place of a file's name; files without ending are no pictures.
+    name = "an image in memory"
+    suffix = ""
+
+    def __init__(self, content: sitk.Image | SpacedArray) -> None:
+        self._image = content if isinstance(content, sitk.Image) else _as_image(content)
+        if self._image.GetNumberOfComponentsPerPixel() != 1:
+            raise ValueError(
+                f"An image has {self._image.GetNumberOfComponentsPerPixel()} values per voxel, one is expected: give "
+                "each modality as its own image."
+            )
+        if self._image.GetDimension() not in (2, 3):
+            raise ValueError(f"An image has {self._image.GetDimension()} dimensions; give a volume, or a slice.")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self, reader: ImageReader) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Return the image (1, X, Y, Z) and its properties as ``reader`` would return those of its file.
+
+        Readers that turn images or keep an affine are given it as a file in a temporary folder, which is deleted then.
+        """
+        if type(reader) not in (SimpleITKIO, NaturalImage2DIO, Tiff3DIO):
+            with tempfile.TemporaryDirectory(prefix="nnunet_missingmod_") as folder:
+                file = Path(folder, "image.nii")
+                sitk.WriteImage(self._image, str(file))
+                return reader.read_images([str(file)])
+        array = sitk.GetArrayFromImage(self._image).astype(np.float32)
+        spacing = [abs(mm) for mm in reversed(self._image.GetSpacing())]
+        is_flat = array.ndim == 2
+        image = array[None, None] if is_flat else array[None]
+        if isinstance(reader, SimpleITKIO):
+            geometry = {
+                "spacing": self._image.GetSpacing(),
+                "origin": self._image.GetOrigin(),
+                "direction": self._image.GetDirection(),
+            }
+            return image, {"sitk_stuff": geometry, "spacing": [999 * max(spacing), *spacing] if is_flat else spacing}
+        # Pictures have no spacing.
+        return image, {"spacing": (999, 1, 1) if isinstance(reader, NaturalImage2DIO) else tuple(spacing)}
+
+
+def _as_image(content: SpacedArray) -> sitk.Image:
+    try:
+        array, spacing = content
+        values, extents = np.asarray(array), [float(mm) for mm in spacing]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"An image is a path, a SimpleITK image, or (array, spacing in mm); got {type(content).__name__}."
+        ) from error
+    if values.ndim not in (2, 3) or values.dtype.kind not in "biuf":
+        raise ValueError(
+            "An array of an image is (Z, Y, X) or (Y, X) and made of real numbers; "
+            f"got {values.dtype} of shape {values.shape}."
+        )
+    if len(extents) != values.ndim or not all(0 < mm < float("inf") for mm in extents):
+        raise ValueError(
+            f"The spacing of an array of {values.ndim} axes is as many numbers above 0, in mm and in the order of the "
+            f"axes; got {tuple(extents)}."
+        )
+    if values.dtype.kind == "b" or values.dtype == np.float16:
+        values = values.astype(np.float32)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(extents[::-1])
+    return image

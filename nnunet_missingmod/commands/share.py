@@ -1,0 +1,83 @@
+"""``nnunet_missingmod share``: pack a model for others, in a zip that ``-m`` takes or that stock nnU-Net installs."""
+
+from __future__ import annotations
+
+import argparse
+
+from nnunet_missingmod.commands.options import (
+    add_checkpoint,
+    add_folds,
+    add_model_options,
+    add_option,
+    cannot_start,
+    check_folds,
+    check_model_options,
+    model_folder,
+    print_line,
+)
+from nnunet_missingmod.commands.values import filled, path
+from nnunet_missingmod.errors import FailedError, UsageError
+from nnunet_missingmod.storage import check_output, file_fingerprint, name_problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``share``."""
+    model = parser.add_argument_group("model (-m, or -d -c -tr)")
+    model.add_argument("positional", nargs="?", metavar="FOLDER", type=path, help="as -m")
+    add_model_options(model)
+    add_folds(model)
+    add_checkpoint(model)
+    add_option(parser, "-o", "--output", metavar="FILE", type=path, required=True, help="the zip, as model.zip")
+    parser.add_argument(
+        "--license", metavar="NAME", type=filled, default="unknown", help="as cc-by-4.0 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--for-nnunet",
+        action="store_true",
+        help="a zip for nnUNetv2_install_pretrained_model_from_zip, whose checkpoints are pickled",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack the model; return 0."""
+    with cannot_start():
+        if args.positional is not None and args.model is not None:
+            raise UsageError("Give one model: FOLDER or -m FOLDER.")
+        args.model = args.model or args.positional
+        check_model_options(args)
+        check_folds(args.folds)
+        _check_output(args)
+        folder = model_folder(args)
+    from nnunet_missingmod.inference.advise import ExpectedAccuracy
+    from nnunet_missingmod.inference.model_folder import open_model_folder, plans_errors_explained
+    from nnunet_missingmod.inference.share import names_of_cases, share_for_nnunet, share_model
+    from nnunet_missingmod.inference.share_page import check_license
+
+    with cannot_start():
+        check_license(args.license)
+        with plans_errors_explained(folder):
+            model = open_model_folder(folder, folds=args.folds, checkpoint_name=args.checkpoint)
+        accuracy = ExpectedAccuracy.of_model(model)
+    pack = share_for_nnunet if args.for_nnunet else share_model
+    try:
+        pack(model, args.output, license=args.license, accuracy=accuracy)
+    except ValueError as error:
+        raise FailedError(str(error)) from error
+    print_line(
+        f"{args.output}: {model.trainer} on {', '.join(model.modalities)}, fold {'+'.join(map(str, model.folds))}, "
+        f"{args.output.stat().st_size / 1e6:.1f} MB, SHA-256 {file_fingerprint(args.output)}."
+    )
+    named = [f"{name} ({number})" for name, number in names_of_cases(model, accuracy).items()]
+    if named:
+        print_line(f"Names of cases are in it, in {' and '.join(named)}: see that they tell nothing of patients.")
+    return 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    check_output(args.output.parent)
+    if args.output.suffix != ".zip":
+        raise UsageError(f"-o is the zip's file, as model.zip, got {args.output}.")
+    if problem := name_problem(args.output.name):
+        raise UsageError(f"-o {args.output} cannot be: the name {problem}.")
+    if args.output.is_dir() or args.output.resolve() == (args.model and args.model.resolve()):
+        raise UsageError(f"-o {args.output} is a folder, or the model itself: choose another name.")

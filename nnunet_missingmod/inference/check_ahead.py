@@ -1,0 +1,100 @@
+"""Reads the files of the cases whose turn has not come, so that unusable ones are known early.
+
+``batch`` runs it beside the predictions. It decides nothing: a case that it has not reached is checked as it is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from threading import Lock, Thread
+from types import TracebackType
+from typing import TypeAlias
+
+from nnunet_missingmod.cases.files import CaseFiles
+from nnunet_missingmod.cases.preflight import CaseCheck
+
+logger = logging.getLogger(__name__)
+
+Check: TypeAlias = Callable[[CaseFiles], CaseCheck]
+
+# Starting a process takes as long as reading a few cases.
+_FEWEST_CASES = 4
+# How often the end of the predictions is looked for.
+_PATIENCE_S = 0.1
+
+
+class CheckAhead:
+    """Checks cases in a process of lowest priority while the block runs.
+
+    Args:
+        cases: those to check, in the order of their turns; of few, none is.
+        check: see ``preflight.check_case``; it must be picklable.
+        report: is called with a line on each case that cannot be used.
+    """
+
+    def __init__(self, cases: Sequence[CaseFiles], check: Check, *, report: Callable[[str], object]) -> None:
+        self._cases = cases if len(cases) >= _FEWEST_CASES else ()
+        self._check = check
+        self._report = report
+        self._lock = Lock()
+        self._begun: set[str] = set()
+        self._problems: dict[str, tuple[str, ...]] = {}
+        self._ended = False
+        self._thread = Thread(target=self._check_all, name="check ahead", daemon=True)
+
+    def __enter__(self) -> CheckAhead:
+        if self._cases:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended = True
+        if self._cases:
+            self._thread.join()
+
+    def take(self, case: CaseFiles) -> tuple[str, ...]:
+        """Return the problems that were found with a case, whose turn it is now; it is not checked any more."""
+        with self._lock:
+            self._begun.add(case.case)
+            return self._problems.get(case.case, ())
+
+    def _check_all(self) -> None:
+        try:
+            # A pool that can be terminated: nobody waits for a check that is no longer wanted.
+            pool = get_context("spawn").Pool(1, initializer=_yield_to_others)
+        except (OSError, ImportError) as error:  # a container without /dev/shm has no semaphores
+            logger.debug("No files are checked ahead: %s", error)
+            return
+        with pool:
+            for case in self._cases:
+                if case.case in self._begun:
+                    continue
+                asked = pool.apply_async(self._check, (case,))
+                # One that is killed, perhaps for memory, never answers: the cases are checked when they are read.
+                while not asked.ready():
+                    if self._ended:
+                        return
+                    asked.wait(_PATIENCE_S)
+                if problems := asked.get().problems:
+                    self._note(case, problems)
+
+    def _note(self, case: CaseFiles, problems: tuple[str, ...]) -> None:
+        with self._lock:
+            if case.case in self._begun or self._ended:
+                return
+            self._problems[case.case] = problems
+        self._report(f"{case.case}, whose turn comes later, cannot be used. {' '.join(problems)}")
+
+
+def _yield_to_others() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that predicts ends this one
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    if hasattr(os, "nice"):
+        os.nice(19)

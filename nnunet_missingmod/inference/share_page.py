@@ -1,0 +1,122 @@
+"""The README.md of a shared model: the page that the Hugging Face Hub shows, with the front matter that it reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import islice
+
+from nnunet_missingmod.evaluation.report.text import interval_text
+from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.model_folder import ModelFolder
+
+UNKNOWN = "unknown"
+_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
+_TAGS = ("medical", "mri", "nnunet", "image-segmentation", "missing-modalities")
+# Rows of the table: every subset of five modalities.
+_MOST_ROWS = 31
+
+
+def check_license(license: str) -> str:
+    """Return the identifier of a license.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _LICENSE.fullmatch(license):
+        raise ValueError(f"--license is an identifier, as cc-by-4.0 or apache-2.0, got {license!r}.")
+    return license
+
+
+def page_of(
+    model: ModelFolder,
+    *,
+    name: str,
+    license: str,
+    versions: Mapping[str, str | None],
+    accuracy: ExpectedAccuracy | None,
+) -> str:
+    """Return the page.
+
+    Args:
+        name: of the model.
+        license: identifier, as the Hub knows it.
+        versions: {package: version} with which the model is packed.
+        accuracy: of the model's card, if it has one.
+    """
+    packed = ", ".join(f"{package} {version}" for package, version in versions.items())
+    regions = [str(region) for region in model.dataset_json["labels"] if region != "background"]
+    terms = (
+        "Nobody has said under which license it may be used: ask whoever gave it to you."
+        if license == UNKNOWN
+        else f"License: {license}."
+    )
+    return "\n".join(
+        [
+            "---",
+            f'license: "{license.lower()}"',
+            "library_name: nnunet_missingmod",
+            "pipeline_tag: image-segmentation",
+            "tags:",
+            *(f"- {tag}" for tag in _TAGS),
+            "---",
+            "",
+            f"# {name}",
+            "",
+            f"A model of nnU-Net v2 that segments {_plain(', '.join(regions))} in cases that have any of the "
+            f"modalities {_plain(', '.join(model.modalities))}.",
+            "",
+            f"- trainer: {model.trainer}",
+            f"- dataset: {_plain(str(model.plans.get('dataset_name', 'unknown')))}",
+            f"- configuration: {model.configuration}",
+            f"- folds: {', '.join(map(str, model.folds))}",
+            f"- packed with {packed}",
+            f"- fingerprint: {model.fingerprint}",
+            "",
+            terms,
+            "",
+            "Research use only. This is no medical device.",
+            "",
+            *_accuracy_lines(accuracy),
+            "## Use",
+            "",
+            "With nnunet_missingmod installed:",
+            "",
+            "```bash",
+            "nnunet_missingmod predict -m model.zip -i INPUT -o OUTPUT",
+            "nnunet_missingmod predict -m hf://USER/NAME@REVISION -i INPUT -o OUTPUT",
+            "```",
+            "",
+            "The weights are safetensors and the rest is JSON. manifest.json has the size and SHA-256 of every file; "
+            "they are checked before anything is loaded, and no code of the model is executed.",
+            "",
+        ]
+    )
+
+
+def _accuracy_lines(accuracy: ExpectedAccuracy | None) -> list[str]:
+    if accuracy is None:
+        return ["## Accuracy", "", "It has not been measured: the model has no card.", ""]
+    card = accuracy.card
+    rows = [
+        f"| {' | '.join([_plain(expected.subset), *map(interval_text, (expected.mean, *expected.regions.values()))])} |"
+        for expected in islice(card.subsets.values(), _MOST_ROWS)
+    ]
+    left = len(card.subsets) - len(rows)
+    return [
+        "## Accuracy",
+        "",
+        f"Dice in percent ({100 * card.confidence:g} % interval) by the modalities that a case has, on "
+        f"{len(card.cases)} cases: {_plain(str(card.provenance.get('cases', 'unknown')))}.",
+        "",
+        f"| modalities | {' | '.join(['mean', *map(_plain, card.regions)])} |",
+        f"| --- |{' --: |' * (1 + len(card.regions))}",
+        *rows,
+        *(["", f"{left} other subsets are in the model's card."] if left else []),
+        "",
+    ]
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is, in a table too."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

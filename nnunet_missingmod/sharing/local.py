@@ -1,0 +1,108 @@
+"""The local folder of a model that is given as a folder, as a zip of ``share``, or by ``hf://`` and a name.
+
+What is no folder is unpacked, checked, into the user's cache, under the SHA-256 of its manifest. Whoever takes a model
+by its path calls `local_folder`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from nnunet_missingmod.evaluation.model_card import FILE_NAME
+from nnunet_missingmod.sharing.archive import unpack, unpack_manifest
+from nnunet_missingmod.sharing.hub import download, download_manifest, parse_address
+from nnunet_missingmod.sharing.manifest import MANIFEST, README, Manifest, SharedModelError, problem_of, read_manifest
+
+logger = logging.getLogger(__name__)
+
+# evaluate writes a card of its own into the folder, and nothing is read from the page.
+_MAY_DIFFER = (FILE_NAME, README)
+# Folders of this process, where the cache cannot be written to.
+_temporary: dict[str, Path] = {}
+
+
+def cache_folder() -> Path:
+    """Return where unpacked models are kept: in ``XDG_CACHE_HOME``, else in ``~/.cache``."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    return root / "nnunet_missingmod" / "models"
+
+
+def local_folder(model: str | os.PathLike[str]) -> Path:
+    """Return the folder of a model; its files are those that were shared.
+
+    Args:
+        model: a model folder, whose files are checked if it has a manifest of a shared model; a zip; or
+            ``hf://user/name@revision``.
+
+    Returns:
+        What is neither is returned as it is: whoever opens it says that there is none.
+
+    Raises:
+        SharedModelError: the model is torn or was changed, is no shared model, or cannot be downloaded.
+        OSError: it cannot be read, or not be unpacked anywhere.
+    """
+    address = parse_address(model)
+    if address is not None:
+        manifest, commit = download_manifest(address)
+        return _kept(manifest, partial(download, commit, manifest))
+    path = Path(model)
+    if os.path.isfile(path):  # which takes a name that no disk can have for none
+        manifest = unpack_manifest(path)
+        return _kept(manifest, partial(unpack, path, manifest))
+    if os.path.isfile(path / MANIFEST):
+        problem = problem_of(read_manifest((path / MANIFEST).read_bytes(), str(path)), path, without=_MAY_DIFFER)
+        if problem:
+            raise SharedModelError(f"{path} is not what its {MANIFEST} lists: {problem}. Unpack the model again.")
+    return path
+
+
+def _kept(manifest: Manifest, fill: Callable[[Path], None]) -> Path:
+    """Return the folder of a manifest, filled if it is not there or not what it was."""
+    place = _temporary.get(manifest.digest, cache_folder() / manifest.digest)
+    if _is_whole(manifest, place):
+        return place / manifest.model
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".", dir=cache_folder()))
+    except OSError as error:
+        place = Path(tempfile.mkdtemp(prefix="nnunet_missingmod-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        logger.info("%s; the model is unpacked for this run alone.", error)
+        _temporary[manifest.digest] = place
+        (place / manifest.model).mkdir()
+        fill(place / manifest.model)
+        return place / manifest.model
+    try:
+        (staging / manifest.model).mkdir()
+        fill(staging / manifest.model)
+        _put(staging, place, manifest)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return place / manifest.model
+
+
+def _is_whole(manifest: Manifest, place: Path) -> bool:
+    folder = place / manifest.model
+    return folder.is_dir() and problem_of(manifest, folder, without=_MAY_DIFFER) is None
+
+
+def _put(staging: Path, place: Path, manifest: Manifest) -> None:
+    """Move a folder to its place, unless another process has put the same there meanwhile."""
+    try:
+        staging.rename(place)
+    except OSError:
+        if _is_whole(manifest, place):
+            return
+        old = place.with_name(f".{uuid.uuid4().hex[:12]}")
+        place.rename(old)
+        staging.rename(place)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,88 @@
+"""The service of examples/: real requests, bad input answered with words, the next request served."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from fastapi.testclient import TestClient
+
+from nnunet_missingmod import Predictor
+
+FILE = Path(__file__).parents[2] / "examples" / "service.py"
+
+
+@pytest.fixture
+def tiny(make_tiny_dataset):
+    return make_tiny_dataset(num_cases=1)
+
+
+@pytest.fixture
+def model(tiny, make_model):
+    return make_model(tiny, "nnUNetTrainerModalityDropout")
+
+
+@pytest.fixture
+def client(model, monkeypatch):
+    monkeypatch.setenv("MODEL", str(model))
+    monkeypatch.setenv("DEVICE", "cpu")
+    spec = importlib.util.spec_from_file_location("service", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with TestClient(module.app) as client:
+        yield client
+
+
+def send(client, **files):
+    return client.post("/segment", files={name: (f"{name}.nii.gz", content) for name, content in files.items()})
+
+
+def test_an_upload_is_segmented_as_its_file(client, model, tiny, tmp_path):
+    assert client.get("/modalities").json() == ["FLAIR", "T1", "T1ce", "T2"]
+    t1, t2 = (tiny.image("case_000", channel) for channel in (1, 3))
+    answer = send(client, T1=t1.read_bytes(), t2=t2.read_bytes())
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "got.nii.gz").write_bytes(answer.content)
+    expected = Predictor.from_model_folder(model, device="cpu").predict({"T1": t1, "T2": t2})
+    got = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "got.nii.gz")))
+    np.testing.assert_array_equal(got, expected.array)
+    described = json.loads(answer.headers["X-Prediction"])
+    assert described == {"present": ["T1", "T2"], "volumes_ml": expected.volumes_ml(), "expected_dice": None}
+
+
+def test_bad_input_is_answered_with_the_reason_and_the_next_is_served(client, tiny):
+    good = tiny.image("case_000", 1).read_bytes()
+    refused = {
+        "truncated": send(client, T1=good[:-100]),
+        "cannot be read": send(client, T1=b"no image"),
+        "no modality 'PET'": send(client, PET=good),
+        "No modality is given": client.post("/segment", files={}, data={"T1": "text"}),
+        "both T1": send(client, T1=good, t1=good),
+        "send a file that ends with .nii.gz, got 'a.exe'": client.post("/segment", files={"T1": ("a.exe", good)}),
+    }
+    for said, answer in refused.items():
+        assert answer.status_code == 422, answer.text
+        assert said in answer.json()["detail"]
+        assert "/tmp" not in answer.json()["detail"]
+    assert send(client, T1=good).status_code == 200
+
+
+def test_requests_at_once_are_all_served(client, tiny):
+    contents = {channel: tiny.image("case_000", channel).read_bytes() for channel in range(4)}
+    names = ("FLAIR", "T1", "T1ce", "T2")
+    with ThreadPoolExecutor(8) as pool:
+        answers = [
+            pool.submit(send, client, **{names[number % 4]: contents[number % 4] if number != 5 else b"torn"})
+            for number in range(8)
+        ]
+        answers = [answer.result() for answer in answers]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [422] + [200] * 2
+    present = [json.loads(answer.headers["X-Prediction"])["present"] for answer in answers if answer.status_code == 200]
+    assert present == [[names[number % 4]] for number in range(8) if number != 5]
