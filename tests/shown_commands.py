@@ -50,7 +50,7 @@ def shown_programs(document: Path) -> list[list[str]]:
 
 
 def inline_commands(document: Path) -> Iterator[list[str]]:
-    """Yield what begins as a command of ours or of Python between backticks in running text; it may be a part of one."""
+    """Yield what begins as a command of ours or of Python between backticks in running text; it may be incomplete."""
     text = re.sub(r"```.*?```", "", _text(document), flags=re.DOTALL)
     for found in re.findall(rf"`((?:{OURS}|{PYTHON}) [^`]+)`", text):
         yield shlex.split(found.replace("\n", " "))
@@ -101,7 +101,7 @@ class _ReadError(Exception):
 
 @contextmanager
 def _ends_when_read() -> Iterator[list[Any]]:
-    """Inside, programs end when their own parser has read the command; abbreviations and unknown options are refused."""
+    """Inside, programs end when their own parser has read the command; it takes no abbreviation or unknown option."""
     read: list[Any] = []
     parse = ArgumentParser.parse_known_args
 
