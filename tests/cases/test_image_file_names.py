@@ -111,7 +111,7 @@ def test_prediction_is_not_given_to_a_writer_under_such_a_name(tmp_path):
         def write_seg(self, *_):
             raise AssertionError("the writer was called")
 
-    prediction = Prediction("x", None, None, (), {}, None, {}, Writer())  # type: ignore[arg-type]
+    prediction = Prediction("x", None, None, (), {}, None, {}, Writer(), {})  # type: ignore[arg-type]
     with pytest.raises(OSError, match="not UTF-8"):
         prediction.save(tmp_path / os.fsdecode(b"a\xff.nii.gz"))
 

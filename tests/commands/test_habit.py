@@ -29,6 +29,8 @@ PAIRS = {
     "-m": "--model",
     "-chk": "--checkpoint",
     "-np": "--processes",
+    "-npp": "--preparing",
+    "-nps": "--exporting",
     "-device": "--device",
     "-step_size": "--step-size",
     "-prev_stage_predictions": "--prev-stage-predictions",
@@ -46,7 +48,7 @@ EARLIER = {
     "inspect": ["901", "-o", "X", "-np", "2"],
     "predict": [
         *("-i", "X", "-o", "Y", "-d", "1", "-c", "2d", "-tr", "T", "-p", "P", "-f", "0", "1", "-chk", "C"),
-        *("-device", "cpu", "-step_size", "0.5", "--disable_tta", "-prev_stage_predictions", "Z", "-np", "2"),
+        *("-device", "cpu", "-step_size", "0.5", "--disable_tta", "-prev_stage_predictions", "Z"),
         *("--save_probabilities", "--continue_prediction", "-num_parts", "2", "--part_id", "1"),
     ],
     "advise": ["-m", "X", "-d", "1", "-c", "2d", "-tr", "T", "-p", "P", "--present", "T1", "T2"],

@@ -19,7 +19,7 @@ def test_help_groups_the_commands_by_what_a_user_wants_to_do(capsys):
     expected = {
         "set up": ["path", "attach", "detach", "doctor", "trainers", "info"],
         "prepare data": ["inspect", "split", "plan", "preprocess", "convert-brats", "phantom"],
-        "use a model": ["predict", "evaluate", "audit", "advise"],
+        "use a model": ["predict", "evaluate", "audit", "advise", "share"],
         "try it": ["demo"],
     }
     assert {group: shown.get(group) for group in expected} == expected
