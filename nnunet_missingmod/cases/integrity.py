@@ -22,6 +22,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import NamedTuple
 
 import numpy as np
@@ -183,10 +184,16 @@ def _whole_voxels(file: Path, *, strict: bool = True) -> tuple[bytes, _VoxelData
 
 @contextlib.contextmanager
 def tiff_complaints() -> Iterator[list[str]]:
-    """Collect what tifffile logs while it reads: that is all it does about a truncated multi-page file."""
+    """Collect what tifffile logs while this thread reads: that is all it does about a truncated multi-page file."""
     complaints: list[str] = []
+    here = get_ident()
+
+    def collect(record: logging.LogRecord) -> None:
+        if record.thread == here:  # other threads read other cases' files
+            complaints.append(record.getMessage())
+
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = collect  # type: ignore[method-assign]
     logger = logging.getLogger("tifffile")
     logger.addHandler(handler)
     try:

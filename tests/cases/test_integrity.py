@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import struct
+from threading import Thread
 
 import nibabel
 import numpy as np
@@ -216,3 +218,13 @@ def test_a_header_that_no_image_has_can_be_taken_as_readers_take_it(tmp_path):
     hidden, overlooked = checked_header(file, strict=False)
     assert hidden == 0
     assert overlooked == ["its header gives a voxel size of 0.0 along axis 3; it was taken as the reader takes it"]
+
+
+def test_complaints_about_a_file_that_another_thread_reads_are_its_own():
+    logger = logging.getLogger("tifffile")
+    with tiff_complaints() as complaints:
+        other = Thread(target=logger.warning, args=("of the other's file",))
+        other.start()
+        other.join()
+        logger.warning("of ours")
+    assert complaints == ["of ours"]
