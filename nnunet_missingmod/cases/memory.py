@@ -96,8 +96,7 @@ def _as_image(content: SpacedArray) -> sitk.Image:
             f"The spacing of an array of {values.ndim} axes is as many numbers above 0, in mm and in the order of the "
             f"axes; got {tuple(extents)}."
         )
-    if values.dtype.kind == "b" or values.dtype == np.float16:
-        values = values.astype(np.float32)
-    image = sitk.GetImageFromArray(values)
+    # As nnU-Net's readers do in the end; SimpleITK knows neither truth values nor another machine's order of bytes.
+    image = sitk.GetImageFromArray(values.astype(np.float32))
     image.SetSpacing(extents[::-1])
     return image

@@ -67,8 +67,13 @@ def test_an_array_has_the_axes_of_its_spacing(tmp_path: Path) -> None:
         "origin": (0.0, 0.0, 0.0),
         "direction": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
     }
-    halves = MemoryImage((array.astype(np.float16), (1, 1, 1))).read(SimpleITKIO())[0]
-    np.testing.assert_array_equal(halves[0], array.astype(np.float16).astype(np.float32))
+    for kind in (np.float16, ">f4", ">i2", "<f8", np.longdouble, bool, np.uint64):
+        given = array.astype(kind) if kind is not np.uint64 else np.abs(array).astype(kind)
+        np.testing.assert_array_equal(
+            MemoryImage((given, (1, 1, 1))).read(SimpleITKIO())[0][0], given.astype(np.float32)
+        )
+    for given in (array.T, array[::-1], np.asfortranarray(array)):
+        np.testing.assert_array_equal(MemoryImage((given, (1, 1, 1))).read(SimpleITKIO())[0][0], given)
 
 
 def test_pictures_and_tiffs_are_what_their_readers_return(tmp_path: Path) -> None:
