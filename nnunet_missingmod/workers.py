@@ -68,11 +68,11 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # Spawned, because a forked child of a process that uses CUDA or threads may hang.
-            self._pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_use_one_thread)
+            self._pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=use_one_thread)
         return self._pool
 
 
-def _use_one_thread() -> None:
+def use_one_thread() -> None:
     """Limit a worker to one thread, because there may be as many workers as cores."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"  # the libraries read it when they are loaded; a spawned process does that later

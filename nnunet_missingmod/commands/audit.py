@@ -21,6 +21,7 @@ from nnunet_missingmod.commands.options import (
     check_model_options,
     model_folder,
     print_line,
+    take_positional_model,
 )
 from nnunet_missingmod.commands.values import named_path, path
 from nnunet_missingmod.errors import UsageError
@@ -56,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audit; return 0 if no check fails, 1 if one does."""
     with cannot_start():
-        if args.positional is not None and args.model is not None:
-            raise UsageError("Give one model folder: FOLDER or -m FOLDER.")
-        args.model = args.model or args.positional
+        take_positional_model(args)
         check_model_options(args)
         check_folds(args.folds)
         check_folders(args.input)

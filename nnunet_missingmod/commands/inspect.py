@@ -17,6 +17,7 @@ from nnunet_missingmod.commands.options import (
     cannot_start,
     check_folders,
     check_processes,
+    one_dataset,
     print_line,
 )
 from nnunet_missingmod.commands.split import splits_file, visits_notice
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect; return 0 if nothing is wrong with the files, 1 if something is."""
     with cannot_start():
         check_processes(args.processes)
-        dataset = _dataset(args)
+        dataset = one_dataset(args, "inspect")
         check_folders(args.input)
         if args.prevalence is not None:
             _check_file(args.prevalence)
@@ -146,10 +147,3 @@ def _check_file(file: Path) -> None:
 
 def _code(cases: Sequence[InspectedCase], problems: Sequence[str]) -> int:
     return 1 if problems or any(case.problems for case in cases) else 0
-
-
-def _dataset(args: argparse.Namespace) -> str:
-    given = [dataset for dataset in (args.positional, args.dataset) if dataset is not None]
-    if len(given) != 1:
-        raise UsageError("Give one dataset: inspect -d DATASET, its id, its name (Dataset123_Name), or its folder.")
-    return str(given[0])

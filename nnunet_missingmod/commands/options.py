@@ -248,6 +248,29 @@ def check_model_options(args: argparse.Namespace) -> None:
         raise UsageError("Give a model folder (-m) or its dataset, configuration and trainer (-d -c -tr), not both.")
 
 
+def one_dataset(args: argparse.Namespace, command: str) -> str:
+    """Return the dataset that is given, with or without ``-d``.
+
+    Raises:
+        UsageError: there is none, or one is given in both ways.
+    """
+    given = [dataset for dataset in (args.positional, args.dataset) if dataset is not None]
+    if len(given) != 1:
+        raise UsageError(f"Give one dataset: {command} -d DATASET, its id, its name (Dataset123_Name), or its folder.")
+    return str(given[0])
+
+
+def take_positional_model(args: argparse.Namespace) -> None:
+    """Let the model that is given without ``-m`` be that of ``-m``.
+
+    Raises:
+        UsageError: one is given in both ways.
+    """
+    if args.positional is not None and args.model is not None:
+        raise UsageError("Give one model folder: FOLDER or -m FOLDER.")
+    args.model = args.model or args.positional
+
+
 def model_folder(args: argparse.Namespace) -> Path:
     """Return the folder of the one model that ``add_model_options`` read, unpacked if it is a shared one.
 

@@ -14,6 +14,7 @@ from nnunet_missingmod.commands.options import (
     check_model_options,
     model_folder,
     print_line,
+    take_positional_model,
 )
 from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import FailedError, UsageError
@@ -41,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pack the model; return 0."""
     with cannot_start():
-        if args.positional is not None and args.model is not None:
-            raise UsageError("Give one model: FOLDER or -m FOLDER.")
-        args.model = args.model or args.positional
+        take_positional_model(args)
         check_model_options(args)
         check_folds(args.folds)
         _check_output(args)

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from nnunet_missingmod.commands.options import add_dataset, cannot_start, print_line
+from nnunet_missingmod.commands.options import add_dataset, cannot_start, one_dataset, print_line
 from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import check_output, write_text
@@ -41,10 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_missingmod.planning.splitting import balanced_folds, faults_of_folds, find_visits
 
     with cannot_start():
-        given = [dataset for dataset in (args.positional, args.dataset) if dataset is not None]
-        if len(given) != 1:
-            raise UsageError("Give one dataset: split -d DATASET, its id, its name (Dataset123_Name), or its folder.")
-        folder = find_dataset(str(given[0]))
+        folder = find_dataset(one_dataset(args, "split"))
         dataset_json = read_dataset_json(folder)
         names = channel_names(dataset_json)
         cases, _ = find_raw_cases(folder, dataset_json)

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from nnunet_missingmod.cases.files import CaseFiles
 from nnunet_missingmod.cases.preflight import CaseCheck
+from nnunet_missingmod.workers import use_one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,6 @@ class CheckAhead:
 
 def _yield_to_others() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that predicts ends this one
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+    use_one_thread()
     if hasattr(os, "nice"):
         os.nice(19)

@@ -99,7 +99,7 @@ class Predictor:
         """Load a model.
 
         Args:
-            folder: ``TRAINER__PLANS__CONFIGURATION`` as nnU-Net writes it.
+            folder: ``TRAINER__PLANS__CONFIGURATION`` as nnU-Net writes it, or a shared model, see ``local_folder``.
             folds: the folds whose predictions are averaged; by default all numbered ones.
             checkpoint: name of the file in each fold's folder.
             device: ``"cuda"``, ``"cuda:1"``, ``"cpu"``, ``"mps"``; ``"auto"`` is the GPU if there is one, else the CPU.
@@ -111,6 +111,7 @@ class Predictor:
         Raises:
             ModelFolderError: the folder is incomplete or damaged, a checkpoint contains code, or weights and plans do
                 not fit each other.
+            SharedModelError: a shared model is torn or was changed, or cannot be downloaded.
             ValueError: the device does not exist, or an override is not accepted.
         """
         chosen = choose_device(device)

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nnunet_missingmod.evaluation.model_card import FILE_NAME
 from nnunet_missingmod.sharing.archive import unpack, unpack_manifest
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # evaluate writes a card of its own into the folder, and nothing is read from the page.
 _MAY_DIFFER = (FILE_NAME, README)
+# {folder: size and time of each of its files} of those that were found whole in this process.
+_found_whole: dict[Path, tuple[Any, ...]] = {}
 # Folders of this process, where the cache cannot be written to.
 _temporary: dict[str, Path] = {}
 
@@ -59,7 +62,7 @@ def local_folder(model: str | os.PathLike[str]) -> Path:
         manifest = unpack_manifest(path)
         return _kept(manifest, partial(unpack, path, manifest))
     if os.path.isfile(path / MANIFEST):
-        problem = problem_of(read_manifest((path / MANIFEST).read_bytes(), str(path)), path, without=_MAY_DIFFER)
+        problem = _problem_of(read_manifest((path / MANIFEST).read_bytes(), str(path)), path)
         if problem:
             raise SharedModelError(f"{path} is not what its {MANIFEST} lists: {problem}. Unpack the model again.")
     return path
@@ -92,7 +95,25 @@ def _kept(manifest: Manifest, fill: Callable[[Path], None]) -> Path:
 
 def _is_whole(manifest: Manifest, place: Path) -> bool:
     folder = place / manifest.model
-    return folder.is_dir() and problem_of(manifest, folder, without=_MAY_DIFFER) is None
+    return folder.is_dir() and _problem_of(manifest, folder) is None
+
+
+def _problem_of(manifest: Manifest, folder: Path) -> str | None:
+    """Return what is wrong with a folder; a command opens its model several times, and the sums are computed once.
+
+    Files of other sizes or times than those that were found whole are looked at again.
+    """
+    try:
+        files = [(folder / name).stat() for name in manifest.members if name not in _MAY_DIFFER]
+    except OSError:
+        return problem_of(manifest, folder, without=_MAY_DIFFER)
+    state = (manifest.digest, *((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files))
+    if _found_whole.get(folder.absolute()) == state:
+        return None
+    problem = problem_of(manifest, folder, without=_MAY_DIFFER)
+    if problem is None:
+        _found_whole[folder.absolute()] = state
+    return problem
 
 
 def _put(staging: Path, place: Path, manifest: Manifest) -> None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
@@ -130,8 +129,7 @@ def serve(connection: Connection, device: str) -> None:
 def _segmented(predictor: Predictor, images: Mapping[str, Any]) -> Segmented:
     from nnunet_missingmod.inference.advise import conclusion
 
-    files = {name: Path(image) if isinstance(image, str) else image for name, image in images.items()}
-    made = predictor.predict(files)
+    made = predictor.predict(images)
     said = []
     if predictor.expected:
         said.append(f"{predictor.expected.text(made.present)}.")

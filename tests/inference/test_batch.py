@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
+from known_card import write_known_card
 
 from nnunet_missingmod import Predictor
 from nnunet_missingmod.cases.files import find_cases
-from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
-from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.inference import batch as module
 from nnunet_missingmod.inference.batch import predict_cases
 from nnunet_missingmod.inference.prediction import Prediction
-from nnunet_missingmod.modalities import all_subsets, subset_name
 from nnunet_missingmod.storage import file_fingerprint
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
@@ -244,14 +242,7 @@ def test_what_was_done_to_the_files_is_in_the_row(tiny, predictor, given, out):
 
 def test_expected_accuracy_of_the_models_card_is_in_row_sidecar_and_line(predictor, given, out, capsys):
     model = predictor.model
-    rows = [
-        ScoreRow("m", "0", f"c{case}", name, len(subset), "WT", len(subset) / 5 + case / 100, 1, 1, 1, 9, 9, 30)
-        for subset in all_subsets(4)
-        for name in [subset_name(subset, NAMES)]
-        for case in (-1, 0, 1)
-    ]
-    card = make_card(rows, modalities=NAMES, provenance={"weights": model.fold_fingerprints, "cases": "test cases"})
-    write_card(card, model.folder / FILE_NAME)
+    write_known_card(model)
     found = predict(Predictor.from_model_folder(model.folder, device="cpu"), given, out)[1]
     expected = found["case_001"]["expected_dice"]
     assert expected["subset"] == "T1+T2"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_missingmod.evaluation.model_card import FILE_NAME
+from nnunet_missingmod.sharing import local
 from nnunet_missingmod.sharing.local import cache_folder, local_folder
 from nnunet_missingmod.sharing.manifest import SharedModelError
 
@@ -29,6 +30,19 @@ def test_the_second_time_nothing_is_written(shared, cache):
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     assert local_folder(str(shared)) == folder
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_sums_are_computed_once_and_again_for_what_was_written_since(shared, monkeypatch):
+    folder, looked_at = local_folder(shared), []
+    problem_of = local.problem_of
+    monkeypatch.setattr(local, "problem_of", lambda *args, **named: looked_at.append(1) or problem_of(*args, **named))
+    for _ in range(3):
+        assert local_folder(folder) == folder
+    assert len(looked_at) == 1
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(bytes(len(content)))
+    with pytest.raises(SharedModelError, match="another SHA-256"):
+        local_folder(folder)
 
 
 @pytest.mark.parametrize("damage", [b"x", None], ids=["changed", "removed"])

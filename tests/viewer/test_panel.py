@@ -13,18 +13,14 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from known_card import write_known_card
 
 from nnunet_missingmod import Predictor
-from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
-from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.modalities import all_subsets, subset_name
 from nnunet_missingmod.viewer.volumes import find_reader
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 pytest.importorskip("napari")
 pytestmark = pytest.mark.filterwarnings("default")
-
-NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
 
 @pytest.fixture
@@ -46,15 +42,7 @@ def panel():
 def model(make_tiny_dataset, make_model):
     tiny = make_tiny_dataset(num_cases=1)
     folder = make_model(tiny, "nnUNetTrainerModalityDropout")
-    opened = Predictor.from_model_folder(folder, device="cpu").model
-    rows = [
-        ScoreRow("m", "0", f"c{case}", name, len(subset), "WT", len(subset) / 5 + case / 100, 1, 1, 1, 9, 9, 30)
-        for subset in all_subsets(4)
-        for name in [subset_name(subset, NAMES)]
-        for case in (-1, 0, 1)
-    ]
-    card = make_card(rows, modalities=NAMES, provenance={"weights": opened.fold_fingerprints, "cases": "test cases"})
-    write_card(card, folder / FILE_NAME)
+    write_known_card(Predictor.from_model_folder(folder, device="cpu").model)
     return tiny, folder
 
 
