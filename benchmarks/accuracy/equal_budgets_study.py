@@ -124,6 +124,16 @@ CANDIDATES = _to_choose_from(
         "medmap_presence_consistency": replace(_medmap(two_subsets=True), step="consistency"),
     }
 )
+# Parts of other papers' systems on top of what was chosen, and on top of a slim network.
+SUBSTITUTING = {"channel_encoder": "substituting", "channel_divergence": True, "alignment_anchor": "none"}
+PARTS = _to_choose_from(
+    {
+        "average_presence_adapters_gated": _average(presence_convolutions=True, gated_distillation=True),
+        "average_presence_adapters_prototype": _average(presence_convolutions=True, prototype=True),
+        "average_presence_adapters_substituting": _average(presence_convolutions=True, **SUBSTITUTING),
+        "average_slim_reconstruction": _average(**NO_ENCODER, **SLIM, bottleneck="reconstruction"),
+    }
+)
 SCORED_BY_AVERAGE = tuple(
     f"{name}{BY_AVERAGE}" for name, arm in (METHODS | CANDIDATES).items() if arm.scored_by_average
 )
@@ -179,6 +189,14 @@ LENGTHENED = {
     name: (METHODS | CANDIDATES)[name]
     for name in ("dropout", "zero_fill", "average", "average_presence", "average_presence_adapters")
 }
+# The memory of the average at four times the length: as long a part of the training as at once, or as many steps.
+MEMORY = _to_choose_from(
+    {
+        "average_presence_adapters_x4_decay_0.995": _average(
+            presence_convolutions=True, num_epochs=4 * EPOCHS, average_decay=0.995
+        )
+    }
+)
 SCALING = {
     at_length(name, length): replace(
         arm,
@@ -206,7 +224,7 @@ STUDY = Study(
     test_cases=100,
     num_epochs=EPOCHS,
     suffix=".csv.gz",
-    arms=METHODS | CANDIDATES | PRETRAINING | FAMILIES | SCALING | FOLLOWED,
+    arms=METHODS | CANDIDATES | PARTS | PRETRAINING | FAMILIES | SCALING | MEMORY | FOLLOWED,
     groups={
         "equal budgets": Group((*METHODS, *SCORED_BY_AVERAGE, "dedicated"), "dropout"),
         "pretraining": Group(
@@ -216,6 +234,8 @@ STUDY = Study(
             ("dropout", "average_presence", *(name for name, arm in FAMILIES.items() if arm.segments)), "dropout"
         ),
         "candidates": Group(("average_presence", "medmap_presence", *CANDIDATES), "average_presence"),
+        "parts": Group(("average_presence_adapters", "average_slim", *PARTS), "average_presence_adapters"),
+        "memory": Group(("average_presence_adapters_x4", *MEMORY), "average_presence_adapters_x4"),
     },
     shown=("zero_fill", "dropout", "average_presence", "dedicated"),
 )

@@ -20,6 +20,7 @@ from nnunet_missingmod.cases.files import case_name
 from nnunet_missingmod.cases.integrity import HeaderError, as_read, checked_header, printable, tiff_complaints
 from nnunet_missingmod.cases.labels import Grid
 from nnunet_missingmod.cases.memory import MemoryImage
+from nnunet_missingmod.cases.unpacking import unpacked
 from nnunet_missingmod.storage import read_json_object
 
 Image = npt.NDArray[np.float32]
@@ -67,17 +68,18 @@ def read_image(
         if isinstance(file, MemoryImage):
             image, properties = file.read(reader)
         else:
-            hidden, decided = checked_header(file, strict=strict)
-            if isinstance(reader, Tiff3DIO):
-                pictures.check_slices(file)
-                _check_spacing_file(file)
-            with tiff_complaints() as complaints:
-                image, properties, chosen = nifti.read_by(
-                    lambda path: reader.read_images([path]),
-                    file,
-                    transform=transform,
-                    tolerance_voxels=tolerance_voxels,
-                )
+            with unpacked(file) as plain:
+                hidden, decided = checked_header(plain, strict=strict)
+                if isinstance(reader, Tiff3DIO):
+                    pictures.check_slices(file)
+                    _check_spacing_file(file)
+                with tiff_complaints() as complaints:
+                    image, properties, chosen = nifti.read_by(
+                        lambda path: reader.read_images([path]),
+                        plain,
+                        transform=transform,
+                        tolerance_voxels=tolerance_voxels,
+                    )
             if complaints:
                 raise ValueError(f"the file is damaged: {'; '.join(complaints)}")
             decided += [chosen] if chosen else []

@@ -29,6 +29,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_missingmod.cases import pictures
+from nnunet_missingmod.cases.unpacking import decompression
 
 # GIPL voxel types (the format's own numbers) and their size in bytes.
 _GIPL_VOXEL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}
@@ -203,13 +204,8 @@ def tiff_complaints() -> Iterator[list[str]]:
 
 
 def _gunzipped(file: Path) -> bytes:
-    try:
-        with gzip.open(file) as stream:
-            return stream.read()
-    except EOFError as error:
-        raise ValueError("the file is truncated: its compressed data end too early") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"the file is damaged: {error}") from error
+    with decompression(), gzip.open(file) as stream:
+        return stream.read()
 
 
 def _check_compressed(content: bytes, end_of_header: bytes, says_compressed: re.Pattern[bytes]) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nnunet_missingmod.cases import geometry, nifti
 from nnunet_missingmod.cases.integrity import checked_header, printable, tiff_complaints
+from nnunet_missingmod.cases.unpacking import unpacked
 from nnunet_missingmod.errors import listed
 
 
@@ -59,11 +60,11 @@ def read_label_file(
     if not file.is_file():
         raise ValueError(f"{described} is not there")
     try:
-        hidden_nonfinite, _ = checked_header(file, strict=headers == "strict")
-        with tiff_complaints() as complaints:
+        with unpacked(file) as plain, tiff_complaints() as complaints:
+            hidden_nonfinite, _ = checked_header(plain, strict=headers == "strict")
             segmentation, properties, _ = nifti.read_by(
                 reader.read_seg,
-                file,
+                plain,
                 transform="as_read" if nifti_transform == "refuse" else nifti_transform,
                 tolerance_voxels=tolerance_voxels or 0,
             )

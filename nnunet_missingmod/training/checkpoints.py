@@ -12,6 +12,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,10 +77,12 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
         CheckpointError: the file is complete, but is not a checkpoint of nnU-Net or contains code; or, unless it is
             mapped, its weights are not all finite.
     """
-    checkpoint = _read_safe(file) if file.with_suffix(WEIGHTS).is_file() else _read_pickled(file, mapped=mapped)
-    missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint)
-    if missing:
-        raise CheckpointError(f"{file} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
+    if file.with_suffix(WEIGHTS).is_file():
+        checkpoint = _read_safe(file)
+    else:
+        _check_sums(file)
+        checkpoint = _read_pickled(file, mapped=mapped)
+    _check_complete(checkpoint, file)
     if not mapped:
         try:
             check_finite(checkpoint["network_weights"])
@@ -98,16 +101,35 @@ def _read_safe(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{error} Get the shared model again.") from error
 
 
-def _read_pickled(file: Path, *, mapped: bool) -> dict[str, Any]:
+def _check_complete(checkpoint: Mapping[str, Any], file: Path) -> None:
+    missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint)
+    if missing:
+        raise CheckpointError(f"{file} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
+
+
+def _check_sums(file: Path, *, of: str = "*") -> None:
+    """Check the sums of those parts of a file whose names match ``of``."""
     try:
         with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
+            for part in archive.namelist():
+                if fnmatch(part, of):
+                    _read_through(archive, part, file)
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise TornCheckpointError(
             f"{file} cannot be read, perhaps its training was killed while saving: {error}."
         ) from error
-    if damaged is not None:
-        raise TornCheckpointError(f"{file} is damaged: the checksum of {damaged} in it is wrong.")
+
+
+def _read_through(archive: zipfile.ZipFile, part: str, file: Path) -> None:
+    try:
+        with archive.open(part) as stream:
+            while stream.read(1 << 20):
+                pass
+    except zipfile.BadZipFile as error:
+        raise TornCheckpointError(f"{file} is damaged: the checksum of {part} in it is wrong.") from error
+
+
+def _read_pickled(file: Path, *, mapped: bool) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
@@ -169,36 +191,55 @@ class CheckpointChoice(NamedTuple):
     Attributes:
         file: the newest readable one.
         epochs: the number of epochs that it was trained for.
-        rejected: one message for each checkpoint of the folder that is incomplete.
+        rejected: one message for each checkpoint of the folder that was found incomplete.
+        checkpoint: its content, whose tensors are left in the file.
     """
 
     file: Path
     epochs: int
     rejected: list[str]
+    checkpoint: dict[str, Any]
 
 
 def newest_readable(folder: Path) -> CheckpointChoice:
     """Return the readable checkpoint of a fold's folder with the most epochs; of equal ones, the one nnU-Net would use.
 
+    Tensors are read of that one alone, once, to check them.
+
     Raises:
         CheckpointError: none is readable, or a file is complete but not a checkpoint of nnU-Net.
     """
-    readable: list[tuple[int, Path]] = []
     rejected = []
+    found = []
     for file in (folder / name for name in CHECKPOINT_NAMES):
-        if not file.exists():
-            continue
+        if file.exists():
+            try:
+                found.append((file, _read_values(file)))
+            except TornCheckpointError as error:
+                rejected.append(str(error))
+    for file, checkpoint in sorted(found, key=lambda one: -int(one[1]["current_epoch"])):
         try:
-            readable.append((int(read_checkpoint(file, mapped=True)["current_epoch"]), file))
+            _check_sums(file)
         except TornCheckpointError as error:
             rejected.append(str(error))
-    if not readable:
-        raise CheckpointError(
-            f"No checkpoint in {folder} can be read: {' '.join(rejected) or 'there is none.'} Put a copy of one "
-            "there, or train anew without --c."
-        )
-    epochs, file = max(readable, key=lambda found: found[0])
-    return CheckpointChoice(file, epochs, rejected)
+        else:
+            return CheckpointChoice(file, int(checkpoint["current_epoch"]), rejected, checkpoint)
+    raise CheckpointError(
+        f"No checkpoint in {folder} can be read: {' '.join(rejected) or 'there is none.'} Put a copy of one "
+        "there, or train anew without --c."
+    )
+
+
+def _read_values(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds beside tensors, which are left in the file and not checked."""
+    _check_sums(file, of="*/data.pkl")
+    try:
+        checkpoint = _read_pickled(file, mapped=True)
+    except CheckpointError:
+        _check_sums(file)  # where it is damaged, that is why
+        raise
+    _check_complete(checkpoint, file)
+    return checkpoint
 
 
 @contextlib.contextmanager
@@ -310,8 +351,11 @@ class CheckpointTrainer(nnUNetTrainer):
         file = Path(filename_or_checkpoint)
         # --val and --val_best validate one particular checkpoint, so there no other one replaces it.
         if self.logger.resume and self.dataloader_train is None:
-            file = self._newest_readable(file)
-        self._check_choices(read_checkpoint(file, mapped=True), file)
+            choice = self._newest_readable(file)
+            file, checkpoint = choice.file, choice.checkpoint
+        else:
+            checkpoint = read_checkpoint(file, mapped=True)
+        self._check_choices(checkpoint, file)
         super().load_checkpoint(str(file))
 
     def _check_choices(self, checkpoint: dict[str, Any], file: Path) -> None:
@@ -321,7 +365,7 @@ class CheckpointTrainer(nnUNetTrainer):
             ValueError: it does not; the message names the differences.
         """
 
-    def _newest_readable(self, requested: Path) -> Path:
+    def _newest_readable(self, requested: Path) -> CheckpointChoice:
         choice = newest_readable(requested.parent)
         for reason in choice.rejected:
             self.print_to_log_file(f"WARNING: {reason}")
@@ -330,7 +374,7 @@ class CheckpointTrainer(nnUNetTrainer):
                 f"Continuing after epoch {choice.epochs - 1} from {choice.file.name}, the newest checkpoint that can "
                 f"be read, and not from {requested.name}."
             )
-        return choice.file
+        return choice
 
     def on_train_start(self) -> None:
         """Start as nnU-Net does, but replace plans.json and the like only when they are complete."""

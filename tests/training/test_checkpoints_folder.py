@@ -26,9 +26,10 @@ from nnunet_missingmod.training.checkpoints import (
 FINAL, LATEST, BEST = CHECKPOINT_NAMES
 
 
-def write(folder, **epochs):
+def write(folder, weights=None, **epochs):
     for name, epoch in epochs.items():
-        content = {"network_weights": {}, "trainer_name": "", "init_args": {}, "current_epoch": epoch}
+        network = {} if weights is None else {"weight": weights}
+        content = {"network_weights": network, "trainer_name": "", "init_args": {}, "current_epoch": epoch}
         torch.save(content, folder / f"checkpoint_{name}.pth")
 
 
@@ -83,6 +84,31 @@ def test_where_none_is_readable_all_are_named_and_what_to_do(tmp_path):
     tear(tmp_path, "best")
     with pytest.raises(CheckpointError, match=r"checkpoint_latest\.pth.*checkpoint_best\.pth.*train anew without --c"):
         newest_readable(tmp_path)
+
+
+def damage(folder, name, content):
+    """Change one bit after ``content`` begins in the file."""
+    file = folder / f"checkpoint_{name}.pth"
+    changed = bytearray(file.read_bytes())
+    changed[changed.index(content) + 1] ^= 1
+    file.write_bytes(changed)
+
+
+WEIGHTS = torch.arange(500.0)
+
+
+@pytest.mark.parametrize(
+    "part", [WEIGHTS.numpy().tobytes(), b"trainer_name", b"PK\x03\x04"], ids=["weights", "values", "zip"]
+)
+def test_a_damaged_checkpoint_is_passed_over_and_weights_are_read_of_the_newest_alone(tmp_path, part):
+    write(tmp_path, weights=WEIGHTS, latest=9, best=4)
+    damage(tmp_path, "latest", part)
+    choice = newest_readable(tmp_path)
+    assert (choice.file.name, choice.epochs, choice.checkpoint["current_epoch"]) == (BEST, 4, 4)
+    assert "checkpoint_latest.pth" in choice.rejected[0]
+    write(tmp_path, weights=WEIGHTS, latest=9, best=4)
+    damage(tmp_path, "best", WEIGHTS.numpy().tobytes())
+    assert newest_readable(tmp_path).rejected == []
 
 
 def test_something_else_than_a_checkpoint_is_not_silently_passed_over(tmp_path):
