@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hub_server import COMMIT, environment_of, serving
 
 from nnunet_missingmod.sharing.hub import HubModel, parse_address
 from nnunet_missingmod.sharing.manifest import MANIFEST, SharedModelError
 
 pytest.importorskip("huggingface_hub")
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "fold_0/checkpoint_final.safetensors"
-
-
-class Hub(ThreadingHTTPServer):
-    """One repository, user/name, at one commit."""
-
-    def __init__(self, files):
-        self.files = files
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), Answer)
-
-    @property
-    def address(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Answer(BaseHTTPRequestHandler):
-    def answer(self, *, body):
-        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
-        revision, _, name = rest.partition("/")
-        self.server.asked.append(name)
-        content, error = self.server.files.get(name, b""), None
-        if repository != "user/name":
-            error = "RepoNotFound"
-        elif revision not in ("main", "v1", COMMIT):
-            error = "RevisionNotFound"
-        elif name not in self.server.files:
-            error = "EntryNotFound"
-        self.send_response(404 if error else 200)
-        if error:
-            content = b""
-            self.send_header("X-Error-Code", error)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def hub(files, manifest):
-    server = Hub({**files, MANIFEST: manifest.content, ".gitattributes": b""})
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving({**files, MANIFEST: manifest.content}) as server:
+        yield server
 
 
 @pytest.fixture
@@ -85,15 +30,7 @@ def fetch(hub, tmp_path):
 
     def run(address, **variables):
         code = "import sys; from nnunet_missingmod.sharing.local import local_folder; print(local_folder(sys.argv[1]))"
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        environment |= {
-            "HF_ENDPOINT": hub.address,
-            "HF_HOME": str(tmp_path / "huggingface"),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "PYTHONPATH": ":".join(sys.path),
-            **variables,
-        }
+        environment = environment_of(hub, tmp_path) | variables
         return subprocess.run(
             [sys.executable, "-c", code, address], env=environment, capture_output=True, text=True, check=False
         )
