@@ -11,6 +11,7 @@ from torch import nn
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.branches import find_pairs, fuse_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.fusion import mean_fusion
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 PRESENT = torch.tensor([[True, True, True], [False, True, True]])
@@ -40,6 +41,18 @@ def test_one_pair_stands_in_where_nothing_is_present() -> None:
     pairs = find_pairs(torch.zeros(2, 3, dtype=torch.bool), torch.device("cpu"))
     assert pairs.sample.tolist() == pairs.modality.tolist() == [0]
     assert not pairs.present.any()
+
+
+@pytest.mark.parametrize("present", [PRESENT, torch.ones(2, 3, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool)])
+def test_the_mean_of_rows_is_the_mean_fusion_of_what_is_scattered(present: torch.Tensor) -> None:
+    pairs = find_pairs(present, torch.device("cpu"))
+    rows = torch.randn(len(pairs.sample), 4, 5, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(2, 4, 5, dtype=torch.float64)
+    for subset in all_subsets(3):
+        kept = present & torch.tensor([j in subset for j in range(3)])
+        ways = [pairs.mean(rows, kept), mean_fusion(pairs.scatter(rows), kept)]
+        torch.testing.assert_close(*ways)
+        torch.testing.assert_close(*(torch.autograd.grad(way, rows, upstream)[0] for way in ways))
 
 
 def test_each_subset_equals_a_pass_of_its_own(network: ParallelNetwork) -> None:
