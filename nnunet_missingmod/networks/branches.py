@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch._dynamo import maybe_mark_dynamic
 
 from nnunet_missingmod import absence
 from nnunet_missingmod.modalities import Subset
@@ -36,7 +37,7 @@ class Pairs(NamedTuple):
     def gather(self, values: torch.Tensor) -> torch.Tensor:
         """Return the rows (N, ...) of (B, J, ...) that belong to the pairs; a view if all modalities are present."""
         flat = values.flatten(0, 1)
-        if len(self.sample) == len(flat):
+        if not torch.compiler.is_compiling() and len(self.sample) == len(flat):
             return flat
         return flat.index_select(0, self.sample * values.shape[1] + self.modality)
 
@@ -46,7 +47,7 @@ class Pairs(NamedTuple):
         The result is a view if all modalities are present.
         """
         size = self.present.numel()
-        if len(rows) != size:
+        if torch.compiler.is_compiling() or len(rows) != size:
             # index_copy_ is deterministic on a GPU; a scattered addition is not.
             index = self.sample * self.present.shape[1] + self.modality
             rows = rows.new_zeros(size, *rows.shape[1:]).index_copy_(0, index, rows)
@@ -73,7 +74,7 @@ class Pairs(NamedTuple):
 
 
 # The number of pairs depends on the data, which a compiled graph cannot express. So the graph ends before this function
-# and a new one starts after it.
+# and a new one starts after it, for any number of them from 2 on and for 1.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def find_pairs(present: torch.Tensor, device: torch.device) -> Pairs:
     """Return the pairs of ``present`` (B, J), on ``device``.
@@ -87,6 +88,8 @@ def find_pairs(present: torch.Tensor, device: torch.device) -> Pairs:
     if nothing:
         sample, modality = torch.zeros(2, 1, dtype=torch.int64)
     on_device = [index.to(device, non_blocking=True) for index in (present, sample, modality)]
+    for index in on_device[1:]:
+        maybe_mark_dynamic(index, 0)
     return Pairs(on_device[0], on_device[1], on_device[2], is_placeholder=nothing)
 
 

@@ -191,11 +191,8 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
                 marked as absent. If it is on the CPU, the forward pass does not wait for the GPU.
             return_features: also return ``Features``.
         """
-        kept = None
-        if present is None:
-            present, kept = self._take_next_present()
-        images, extra, present = self.split_input(x, present)
-        pairs = find_pairs(present, x.device) if self.encoders.startswith("shared") else None
+        in_pairs = self.encoders.startswith("shared")
+        images, extra, present, kept, pairs = self._take_input(x, present, in_pairs=in_pairs)
         separately, latents = self._encode(images, extra, present, pairs)
         kept = separately.encoded if kept is None else kept.to(x.device, non_blocking=True)
         logits, fused, separately = self.fuse_and_decode(separately, kept)

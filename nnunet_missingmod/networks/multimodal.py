@@ -7,13 +7,14 @@ A network is a channel encoder followed by the plans' backbone. Teachers are rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from nnunet_missingmod import absence
 from nnunet_missingmod.networks.backbone import Backbone, Logits, unwrapped
+from nnunet_missingmod.networks.branches import Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 
@@ -106,6 +107,24 @@ class MultimodalNetwork(nn.Module):
 _Told = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
+class TakenInput(NamedTuple):
+    """An input (B, J + E, *spatial) of a network that runs parts of itself for present modalities only.
+
+    Attributes:
+        images: (B, J, *spatial).
+        extra: (B, E, *spatial), the channels after them.
+        present: (B, J) bool.
+        kept: (B, J) bool, what of them the logits are made of; None if that was not told.
+        pairs: the present ones, if they are wanted.
+    """
+
+    images: torch.Tensor
+    extra: torch.Tensor
+    present: torch.Tensor
+    kept: torch.Tensor | None
+    pairs: Pairs | None
+
+
 class PresentOnlyNetwork(MultimodalNetwork):
     """Base of the networks that run parts of themselves for present modalities only.
 
@@ -133,12 +152,16 @@ class PresentOnlyNetwork(MultimodalNetwork):
         """
         self._next_present = present, present if kept is None else kept
 
-    # Not compiled: torch.compile would compile anew whenever this attribute changes. It ends the graph here, and can
-    # start a new one only in the function that it compiles: call this, and what else ends a graph, in forward.
+    # Not compiled: torch.compile would compile anew whenever what is told, or the number of pairs, changes. It ends the
+    # graph here, and can start a new one only in the function that it compiles: call this at the start of forward.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _take_next_present(self) -> _Told:
-        told, self._next_present = self._next_present, (None, None)
-        return told
+    def _take_input(self, x: torch.Tensor, present: torch.Tensor | None, *, in_pairs: bool) -> TakenInput:
+        """Return the parts of an input, and of what ``set_present`` said of it unless ``present`` says it."""
+        kept = None
+        if present is None:
+            (present, kept), self._next_present = self._next_present, (None, None)
+        images, extra, present = self.split_input(x, present)
+        return TakenInput(images, extra, present, kept, find_pairs(present, x.device) if in_pairs else None)
 
 
 def tell_present(network: nn.Module, present: torch.Tensor, *, kept: torch.Tensor | None = None) -> None:

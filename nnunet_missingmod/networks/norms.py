@@ -106,6 +106,15 @@ def replace_instance_norms(
                 parent._modules[child_name] = built[named_child]
 
 
+def _per_row_group_norm(
+    x: torch.Tensor, num_groups: int, weight: torch.Tensor, bias: torch.Tensor, *, eps: float
+) -> torch.Tensor:
+    """Return the group normalisation of (N, C, *spatial) with parameters (N, C) of each row."""
+    normalised = functional.group_norm(x, num_groups, eps=eps)
+    weight, bias = (part.to(normalised.dtype).reshape(*x.shape[:2], *[1] * (x.ndim - 2)) for part in (weight, bias))
+    return normalised * weight + bias
+
+
 class ModalityInstanceNorm(nn.Module):
     """Instance normalisation with J sets of affine parameters; row n of the batch uses the set of its own modality.
 
@@ -128,9 +137,10 @@ class ModalityInstanceNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (N, C, *spatial)."""
         index = self.modality.get()
-        return per_sample_instance_norm(
-            x, self.weight.index_select(0, index), self.bias.index_select(0, index), eps=self.eps
-        )
+        weight, bias = self.weight.index_select(0, index), self.bias.index_select(0, index)
+        if torch.compiler.is_compiling():  # instance_norm would compile anew for other numbers of rows, this does not
+            return _per_row_group_norm(x, x.shape[1], weight, bias, eps=self.eps).to(x.dtype)
+        return per_sample_instance_norm(x, weight, bias, eps=self.eps)
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print(network)``."""
@@ -151,10 +161,8 @@ class ModalityGroupNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise (N, C, *spatial)."""
         index = self.modality.get()
-        shape = (*x.shape[:2], *[1] * (x.ndim - 2))
-        weight, bias = (part.index_select(0, index).reshape(shape) for part in (self.weight, self.bias))
-        normalised = functional.group_norm(x, self.num_groups, eps=self.eps)
-        return normalised * weight.to(normalised.dtype) + bias.to(normalised.dtype)
+        weight, bias = self.weight.index_select(0, index), self.bias.index_select(0, index)
+        return _per_row_group_norm(x, self.num_groups, weight, bias, eps=self.eps)
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print(network)``."""

@@ -1,8 +1,8 @@
 """Parallel network: one backbone that runs once for each present modality, followed by the mean of their logits.
 
 The time of a prediction is proportional to the number of present modalities. A branch is one (sample, modality) pair.
-The branches of a batch are the rows of one larger batch, whose size changes from step to step: with ``torch.compile``
-make the batch dimension dynamic.
+The branches of a batch are the rows of one larger batch, whose size changes from step to step. ``torch.compile`` is
+told so: it compiles one graph for all sizes from 2 on, and one for a single row.
 
 Source: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentation.
 """
@@ -16,7 +16,6 @@ import torch
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, map_logits
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.fusion import mean_fusion
 from nnunet_missingmod.networks.multimodal import PresentOnlyNetwork
 from nnunet_missingmod.networks.norms import use_modality_norms
 
@@ -62,12 +61,8 @@ class ParallelNetwork(PresentOnlyNetwork):
         """
         return_features = return_features or self.returns_in_training("features")
         return_branches = return_branches or self.returns_in_training("branches")
-        # These lines stay in forward: torch.compile ends the graph at _take_next_present and at find_pairs, and can
-        # start a new one only in the function that it compiles.
-        if present is None:
-            present, _ = self._take_next_present()
-        images, extra, present = self.split_input(x, present)
-        pairs = find_pairs(present, x.device)
+        images, extra, _, _, pairs = self._take_input(x, present, in_pairs=True)
+        assert pairs is not None
         levels, latent_rows = self._encode_pairs(images, extra, pairs)
         with self.modality.set(pairs.modality):
             branch_logits: Logits = self.decoder(levels)
@@ -75,7 +70,7 @@ class ParallelNetwork(PresentOnlyNetwork):
             return Branches(branch_logits, levels, pairs.scatter(latent_rows), pairs)
 
         def fuse(branch_rows: torch.Tensor) -> torch.Tensor:
-            return mean_fusion(pairs.scatter(branch_rows), pairs.present)
+            return pairs.mean(branch_rows, pairs.present)
 
         logits = map_logits(fuse, branch_logits)
         if not return_features:
@@ -96,7 +91,7 @@ class ParallelNetwork(PresentOnlyNetwork):
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device)
         levels, _ = self._encode_pairs(images, extra, pairs)
-        return [mean_fusion(pairs.scatter(level), pairs.present) for level in levels]
+        return [pairs.mean(level, pairs.present) for level in levels]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs of the channel encoder and J branches."""
