@@ -8,6 +8,11 @@
 #   docker run --rm --gpus all --ipc=host -v "$PWD/data:/data" --entrypoint nnUNetv2_train nnunet_missingmod \
 #       123 3d_fullres 0 -tr nnUNetTrainerModalityDropout
 #
+# Nothing but /data need be writable, and no network is needed:
+#
+#   docker run --rm --read-only --network none -v "$PWD/data:/data" nnunet_missingmod predict -i /data/in -o /data/out \
+#       -m /data/results/MODEL
+#
 # The user in it has number 1000: /data must be writable for it (or add --user "$(id -u):$(id -g)").
 #
 #   apptainer build nnunet_missingmod.sif docker-daemon://nnunet_missingmod:latest

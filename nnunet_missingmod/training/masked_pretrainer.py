@@ -14,8 +14,9 @@ from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.multimodal import tell_present
 from nnunet_missingmod.training.building import build_network
-from nnunet_missingmod.training.checkpoints import PRETRAINED, START_FROM, saved_completely
+from nnunet_missingmod.training.checkpoints import PRETRAINED, START_FROM
 from nnunet_missingmod.training.masking import draw_cubes, explained, reconstruction_loss, to_voxels
+from nnunet_missingmod.training.saving import saved_completely
 from nnunet_missingmod.training.trainer import MissingModTrainer
 
 _REFUSAL = "pretraining_only"

@@ -24,7 +24,7 @@ from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels, predict_from_subset
 from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
-from nnunet_missingmod.training.checkpoints import CHECKPOINT_NAMES, CheckpointTrainer
+from nnunet_missingmod.training.checkpoints import CheckpointTrainer
 from nnunet_missingmod.training.patterns import PatternCycle, known_pattern, report_pattern
 from nnunet_missingmod.training.presence import (
     BlankMarkingDatasets,
@@ -33,6 +33,7 @@ from nnunet_missingmod.training.presence import (
     read_presence,
 )
 from nnunet_missingmod.training.prevalence_file import PrevalenceFile
+from nnunet_missingmod.training.saving import CHECKPOINT_NAMES
 from nnunet_missingmod.training.split import SPLIT_FILE, Split, parse_split, write_split
 from nnunet_missingmod.training.subsets import FixedSubset, ModalityDropout, SubsetCycle, dice_by_count, dropout_chance
 

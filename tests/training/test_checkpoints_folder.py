@@ -11,13 +11,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from nnunet_missingmod.training import checkpoints
-from nnunet_missingmod.training.checkpoints import (
+from nnunet_missingmod.training import saving
+from nnunet_missingmod.training.checkpoints import CheckpointError, TornCheckpointError, newest_readable
+from nnunet_missingmod.training.saving import (
     CHECKPOINT_NAMES,
-    CheckpointError,
     CheckpointNotSavedError,
-    TornCheckpointError,
-    newest_readable,
     remove_leftovers,
     saved_completely,
     staging_folder,
@@ -233,5 +231,5 @@ def test_a_file_system_that_cannot_flush_folders_is_no_fault(tmp_path, monkeypat
     def cannot(path, flags):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(checkpoints.os, "open", cannot)
-    checkpoints._flush_names(tmp_path)
+    monkeypatch.setattr(saving.os, "open", cannot)
+    saving._flush_names(tmp_path)

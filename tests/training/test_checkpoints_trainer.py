@@ -17,10 +17,10 @@ from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host_module
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.training.checkpoints import (
     CheckpointError,
-    CheckpointNotSavedError,
     TornCheckpointError,
     read_checkpoint,
 )
+from nnunet_missingmod.training.saving import CheckpointNotSavedError
 
 SHORT = {"num_iterations_per_epoch": 1, "num_val_iterations_per_epoch": 1, "save_every": 1}
 

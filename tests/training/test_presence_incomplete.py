@@ -116,6 +116,8 @@ def test_every_trainer_trains_and_validates_on_incomplete_cases(incomplete, make
 
 def test_training_and_validation_show_the_network_only_what_a_case_has(incomplete, make_method):
     tiny = incomplete()
+    # It draws the cases of the batches; rarely 20 of them show FLAIR and T1 together in none.
+    np.random.seed(0)  # noqa: NPY002
     trainer = make_method("nnUNetTrainerModalityDropout", tiny, num_iterations_per_epoch=20)
     trainer.initialize()
     seen = {"train": set(), "validation": set()}
