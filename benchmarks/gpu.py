@@ -1,0 +1,251 @@
+"""Measure on a GPU what only a GPU can tell, and write it into docs/performance.md, under 20 minutes.
+
+    python benchmarks/gpu.py [--memory-target 8] [--pairs 20] [--output docs/performance.md]
+
+Trainings as nnU-Net runs them there (its plans for 8 GB, mixed precision, compiled): time of a step and peak of memory
+against stock nnU-Net's, and seconds until the first step; the same without compilation, in channels_last_3d, and
+without cuDNN's search for the fastest convolution, which a batch that changes with what is present sets going anew.
+Then the scripts that measure predictions and memory, and, with two GPUs or more, a step in two processes. Without a GPU
+it says so and exits with 0; ``--device cpu`` goes through the tables on small networks, to try the script.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from measuring import Ratio, compare, device_name, device_parser, synchronised
+from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
+from run_all import FOLDER, run
+from torch import nn
+from torch.multiprocessing import get_context, spawn
+
+STOCK, OWN = "ExperimentPlanner", "MissingModPlanner"
+# {trainer: the planner of its plans}
+TRAINERS = {
+    "nnUNetTrainer": STOCK,
+    "nnUNetTrainerModalityDropout": STOCK,
+    "nnUNetTrainerMedMAP": STOCK,
+    "nnUNetTrainerHolderMI": STOCK,
+    "nnUNetTrainerHolderMISelf": STOCK,
+    "nnUNetTrainerM3FeCon": STOCK,
+    "nnUNetTrainerDeMoSeg": STOCK,
+    "nnUNetTrainerSharedBackbone": OWN,
+    "nnUNetTrainerRDL": OWN,
+}
+SCRIPTS = {"prediction_time": ["--pairs", "10"], "all_subset_time": [], "memory": []}
+BEGIN, END = "<!-- gpu -->", "<!-- end gpu -->"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of training: compiled as nnU-Net does or not, in which memory format, with cuDNN's search or without."""
+
+    name: str
+    trainers: tuple[str, ...]
+    compiled: bool = False
+    format: torch.memory_format = torch.contiguous_format
+    search: bool = True
+
+
+WAYS = (
+    Way("as nnU-Net trains", tuple(TRAINERS), compiled=True),
+    Way("not compiled", tuple(TRAINERS)),
+    Way(
+        "not compiled, channels_last_3d",
+        ("nnUNetTrainer", "nnUNetTrainerMedMAP", "nnUNetTrainerHolderMISelf"),
+        format=torch.channels_last_3d,
+    ),
+    Way("not compiled, without cuDNN's search", ("nnUNetTrainer", "nnUNetTrainerSharedBackbone"), search=False),
+)
+
+
+@contextmanager
+def trained_in(way: Way) -> Iterator[None]:
+    """Let trainers be built and step in a way."""
+    before = torch.backends.cudnn.benchmark
+    with patch.dict(os.environ, {"nnUNet_compile": "true" if way.compiled else "false"}):
+        torch.backends.cudnn.benchmark = way.search
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = before
+
+
+def stepper(trainer: Any, way: Way) -> Callable[[], float]:
+    """Return what takes a step and returns its seconds."""
+    if way.format is not torch.contiguous_format:
+        trainer.network.to(memory_format=way.format)
+    batch = make_batch(trainer)
+    batch["data"] = batch["data"].contiguous(memory_format=way.format)
+    return synchronised(lambda: trainer.train_step(fresh(batch)), trainer.device)
+
+
+def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, steps: int = 4) -> float | None:
+    """Return the most that steps add to what is allocated before them, or None where torch does not count."""
+    if device.type != "cuda":
+        return None
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    for _ in range(steps):
+        take_step()
+    return (torch.cuda.max_memory_allocated(device) - before) / 1e9
+
+
+def weights_gigabytes(trainer: Any) -> float:
+    """Return what parameters, gradients and momentum take, of the teacher its weights."""
+    own = sum(parameter.nbytes for parameter in trainer.network.parameters())
+    teacher = getattr(trainer, "frozen_teacher", None)
+    network = (
+        teacher.network if teacher is not None and isinstance(getattr(teacher, "network", None), nn.Module) else None
+    )
+    return (3 * own + (0 if network is None else sum(parameter.nbytes for parameter in network.parameters()))) / 1e9
+
+
+def rows_of(way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device, *, pairs: int) -> Iterator[list[str]]:
+    """Yield the cells of each trainer's row, measured in turn with stock nnU-Net's step in the same way."""
+    with trained_in(way):
+        stock_trainer = make_trainer("nnUNetTrainer", plans[STOCK], device)
+        stock = stepper(stock_trainer, way)
+        began = time.perf_counter()
+        stock()
+        first_of_stock = time.perf_counter() - began
+        peak_of_stock = peak_gigabytes(stock, device)
+        for name in way.trainers:
+            try:
+                if name == "nnUNetTrainer":
+                    seconds = statistics.median(stock() for _ in range(pairs))
+                    memory = _memory(peak_of_stock, stock_trainer)
+                    yield [f"`{name}`", f"{seconds:.3f} s a step", "", f"{first_of_stock:.0f}", memory]
+                    continue
+                trainer = make_trainer(name, plans[TRAINERS[name]], device)
+                step = stepper(trainer, way)
+                began = time.perf_counter()
+                step()
+                first = time.perf_counter() - began
+                ratio: Ratio = compare(stock, {name: step}, pairs=pairs, warmup=3)[name]
+                memory = _memory(peak_gigabytes(step, device), trainer)
+                yield [
+                    f"`{name}`",
+                    f"{ratio.median:.3f}",
+                    f"{ratio.low:.3f} to {ratio.high:.3f}",
+                    f"{first:.0f}",
+                    memory,
+                ]
+                del trainer, step
+            except torch.OutOfMemoryError:
+                yield [f"`{name}`", "does not fit", "", "", ""]
+            _release(device)
+    del stock, stock_trainer
+    _release(device)
+
+
+def _memory(peak: float | None, trainer: Any) -> str:
+    return "" if peak is None else f"{peak + weights_gigabytes(trainer):.2f}"
+
+
+def _release(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def steps(device: torch.device, *, pairs: int, memory_target_gb: float) -> list[str]:
+    """Return the lines of the tables of training steps."""
+    lines = []
+    with dataset_without_images() as preprocessed:
+        plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
+        patches = ("x".join(map(str, plan["configurations"]["3d_fullres"]["patch_size"])) for plan in plans.values())
+        lines += [
+            f"Planned for {memory_target_gb:g} GB: patches of {' and, own plans, '.join(patches)}; {pairs} pairs.",
+            "",
+        ]
+        for way in WAYS:
+            lines += [
+                f"Training steps, {way.name}:",
+                "",
+                "| trainer | ratio to stock | quartiles | first step, s | memory, GB |",
+                "| --- | --: | --: | --: | --: |",
+                *(f"| {' | '.join(row)} |" for row in rows_of(way, plans, device, pairs=pairs)),
+                "",
+            ]
+    return lines
+
+
+def in_two_processes(pairs: int) -> list[str]:
+    """Return what a step of modality dropout takes in two processes, each with a GPU of its own."""
+    if torch.cuda.device_count() < 2:
+        return ["Distributed training was not measured: there is one GPU."]
+    queue = get_context("spawn").SimpleQueue()
+    spawn(_distributed, args=(pairs, queue), nprocs=2)
+    alone, together = queue.get()
+    return [
+        f"In two processes with a GPU each (nccl), a step takes {together / alone:.2f} of the time of a process alone."
+    ]
+
+
+def _distributed(rank: int, pairs: int, queue: Any) -> None:
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511", nnUNet_compile="false")
+    with dataset_without_images() as preprocessed:
+        plans = make_plans(STOCK, preprocessed, memory_target_gb=MEMORY_TARGET["cuda"])
+        trainer: Any = make_trainer("nnUNetTrainerModalityDropout", plans, device)
+    step = stepper(trainer, WAYS[1])
+    alone = statistics.median([step() for _ in range(pairs + 3)][3:])
+    torch.distributed.init_process_group("nccl", rank=rank, world_size=2)
+    trainer.network = nn.parallel.DistributedDataParallel(trainer.network, device_ids=[rank])
+    together = statistics.median([step() for _ in range(pairs + 3)][3:])
+    torch.distributed.destroy_process_group()
+    if rank == 0:
+        queue.put((alone, together))
+
+
+def write_section(document: Path, lines: list[str]) -> None:
+    """Put the lines into the place that a document has for them, or at its end."""
+    text = document.read_text(encoding="utf-8") if document.exists() else ""
+    section = "\n".join([BEGIN, *lines, END])
+    found = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    text = found.sub(lambda _: section, text) if found.search(text) else f"{text.rstrip()}\n\n{section}\n"
+    document.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    parser = device_parser(__doc__, MEMORY_TARGET, pairs=20)
+    parser.set_defaults(device="cuda")
+    parser.add_argument("--output", type=Path, default=FOLDER.parent / "docs" / "performance.md")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        print("There is no GPU here that torch can use: nothing was measured.")
+        return 0
+    # One class's networks count together, and each trainer here has one.
+    torch._dynamo.config.recompile_limit = 100
+    device = torch.device(arguments.device)
+    target = arguments.memory_target or MEMORY_TARGET[device.type]
+    lines = [f"`python benchmarks/gpu.py` on {time.strftime('%Y-%m-%d')}: {device_name(device)}.", ""]
+    lines += steps(device, pairs=arguments.pairs, memory_target_gb=target)
+    kept = True
+    if device.type == "cuda":
+        lines += [*in_two_processes(arguments.pairs), ""]
+        for script, options in SCRIPTS.items():
+            section, good = run(script, ["--device", "cuda", *options])
+            lines.append(section)
+            kept &= good
+    print("\n".join(lines))
+    write_section(arguments.output, lines)
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
