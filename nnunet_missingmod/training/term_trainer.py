@@ -93,6 +93,9 @@ class TermTrainer(MissingModTrainer):
         """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
         super().initialize()
         network = unwrapped(self.network)
+        if self.choices["gradient_surgery"] == "parameters":
+            # Several backward passes go through one forward pass, whose buffers torch.compile would give away.
+            torch._functorch.config.donated_buffer = False
         if self.enumerates:
             network.training_output = "branches"
         elif set(self.term_weights) != {SEGMENTATION}:

@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.networks.reference_unet import ReferenceUNet
 from nnunet_missingmod.planning.reference_planner import reference_architecture
+from nnunet_missingmod.trainers.families.nnUNetTrainerGGMD import nnUNetTrainerGGMD
 from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 
@@ -89,6 +90,25 @@ def test_a_stock_model_teaches_it_and_is_its_start(tiny):
     student.train_step(next(student.dataloader_train))
     assert torch.isfinite(student.loss.values[0]["mutual_information"])
     assert student.samples_taught == (2, 2)
+
+
+# Dynamo looks at what a hook keeps, which is no leaf.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_exact_surgery_steps_on_a_compiled_network_as_on_a_plain_one(tiny):
+    losses = []
+    for compiled in (False, True):
+        trainer = make(nnUNetTrainerGGMD, tiny, num_iterations_per_epoch=1)
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002 - the host's loader and transforms draw from the global generator
+        trainer.initialize()
+        if compiled:  # as nnU-Net does on a GPU; this backend goes through torch's compiled backward pass
+            trainer.network = torch.compile(trainer.network, backend="aot_eager")
+        trainer.on_train_start()
+        trainer.on_train_epoch_start()
+        batches = [next(trainer.dataloader_train) for _ in range(2)]
+        losses.append([trainer.train_step(batch)["loss"] for batch in batches])
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    torch._dynamo.reset()
 
 
 def use_reference_network(tiny):
