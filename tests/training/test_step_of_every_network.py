@@ -8,6 +8,7 @@ import pytest
 import torch
 from building import build, choices_of, make_terms
 from torch import distributed as dist
+from torch._dynamo.backends.debugging import aot_eager
 from torch.multiprocessing import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -150,9 +151,9 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
     torch._dynamo.reset()
     compilations = []
 
-    def count(graph, _inputs):
+    def count(graph, inputs):
         compilations.append(1)
-        return graph.forward
+        return aot_eager(graph, inputs)  # whose backward pass is compiled, too
 
     choices = ALL[name]
     network, terms = prepared(choices)
@@ -170,11 +171,15 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
             loss.teacher_output = taught(choices, network, None, data, present, teacher)
             loss.complete = data
             torch.manual_seed(step)
-            values.append(loss(forward(data), target).detach())
+            network.zero_grad(set_to_none=True)
+            value = loss(forward(data), target)
+            value.backward()
+            gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]
+            values += [value.detach(), torch.cat(gradients)]
             forward.eval()
             with torch.no_grad():
                 values.append(forward(data)[0])
-        torch.testing.assert_close(values[:2], values[2:])
+        torch.testing.assert_close(values[:3], values[3:], rtol=1e-4, atol=1e-6)
         numbers.append(len(compilations))
     assert numbers[-1] == numbers[8]
     # Prediction: one sample, without deep supervision, any subset.
