@@ -29,17 +29,14 @@ def unimodal_loss(
     Args:
         logits: (N, K, *spatial) of the N pairs of sample and modality in ``encoded``, sample by sample.
         target: (B, 1 or more, *spatial), as nnU-Net's loss takes it.
-        encoded: (B, J) bool.
+        encoded: (B, J) bool, best on the CPU, where it is needed.
         segmentation: takes logits and target of the same samples.
 
     Source: Ding et al., RFNet, section 3.3; Zhang et al., mmFormer, section 2.4.
     """
-    sample, modality = encoded.nonzero(as_tuple=True)
-    losses = [
-        segmentation(logits[modality == j], target[sample[modality == j]])
-        for j in range(encoded.shape[1])
-        if (modality == j).any()
-    ]
+    sample, modality = encoded.cpu().nonzero(as_tuple=True)
+    rows_of_each = [(modality == j).nonzero().squeeze(1) for j in range(encoded.shape[1])]
+    losses = [segmentation(_rows(logits, rows), _rows(target, sample[rows])) for rows in rows_of_each if len(rows)]
     return torch.stack(losses).sum() if losses else logits.sum() * 0
 
 
@@ -78,13 +75,19 @@ class UnimodalTerm(nn.Module, StepTerm):
         logits = self.unimodal_logits(step.separately)
         with autocast_off(logits):
             target = at_resolution(step.targets, logits.shape[2:])
-            encoded = step.separately.encoded
+            encoded = step.separately.encoded_on_host()
             return unimodal_loss(logits.float(), target, encoded, segmentation=self.segmentation)
 
     def unimodal_logits(self, separately: Separately) -> Tensor:
         """Return (N, K, *spatial) at the term's level, of the pairs in ``separately.encoded``, sample by sample."""
-        rows: Tensor = self.decoder([level[separately.encoded] for level in separately.levels[self.level :]])
+        pairs = separately.encoded_on_host().flatten().nonzero().squeeze(1)
+        rows: Tensor = self.decoder([_rows(level.flatten(0, 1), pairs) for level in separately.levels[self.level :]])
         return rows
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """Return the rows of values that an index on the CPU names; no device is waited for."""
+    return values.index_select(0, index.to(values.device, non_blocking=True))
 
 
 def _of_one_process(segmentation: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:

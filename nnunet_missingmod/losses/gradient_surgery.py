@@ -29,10 +29,11 @@ def without_conflicts(gradients: Tensor, rng: np.random.Generator) -> Tensor:
     Returns:
         (P,).
     """
-    products = gradients @ gradients.T  # (S, S): g_i . h_j at first
-    lengths = products.diagonal().clone()
+    # (S, S): h_i . h_j. A GPU is waited for here, once, and not for each of the comparisons.
+    products = (gradients @ gradients.T).cpu().double().numpy()
+    lengths = products.diagonal()
     # Row i holds which of the h_j make up g_i: g_i = sum_j coefficients_ij h_j.
-    coefficients = torch.eye(len(gradients), dtype=gradients.dtype, device=gradients.device)
+    coefficients = np.eye(len(gradients))
     for i in range(len(gradients)):
         for j in rng.permutation(len(gradients)):
             if i == j or lengths[j] == 0:
@@ -40,7 +41,7 @@ def without_conflicts(gradients: Tensor, rng: np.random.Generator) -> Tensor:
             conflict = coefficients[i] @ products[:, j]
             if conflict < 0:
                 coefficients[i, j] -= conflict / lengths[j]
-    return coefficients.mean(0) @ gradients
+    return torch.from_numpy(coefficients.mean(0)).to(gradients) @ gradients
 
 
 def flatten(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:

@@ -46,6 +46,7 @@ class Separately(NamedTuple):
         images: (B, J, *spatial), the network's input; anything where a modality was not encoded.
         maps: per level (B, K, *spatial_k): the logits of the regions that region-aware fusion found.
         gaussians: per level means and logarithms of variances, (B, J, C_k, *spatial_k) each, where they are fused.
+        told: ``encoded`` on the CPU, where the network was told it there.
     """
 
     levels: list[torch.Tensor]
@@ -55,6 +56,11 @@ class Separately(NamedTuple):
     images: torch.Tensor | None = None
     maps: Sequence[torch.Tensor] = ()
     gaussians: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
+    told: torch.Tensor | None = None
+
+    def encoded_on_host(self) -> torch.Tensor:
+        """Return ``encoded`` on the CPU; a GPU is waited for only if the network was not told it."""
+        return self.encoded.cpu() if self.told is None else self.told
 
 
 class Features(NamedTuple):

@@ -210,6 +210,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         self, images: torch.Tensor, extra: torch.Tensor, present: torch.Tensor, pairs: Pairs | None
     ) -> tuple[Separately, torch.Tensor]:
         """Return the modalities' features, and the latents (B, J, C, *spatial)."""
+        told = present if present.device.type == "cpu" else None
         if pairs is not None:
             latents = self.channel_encoder.encode_pairs(images, pairs)
             rows = self.append_extra_channels(latents, extra.index_select(0, pairs.sample))  # (N, C + E, *spatial)
@@ -219,12 +220,13 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             if self.specific is not None:
                 specific = self.specific(pairs.scatter(rows), present)[-1]
             by_modality = [pairs.scatter(level) for level in levels]
-            return Separately(by_modality, pairs.present, specific=specific, images=images), pairs.scatter(latents)
+            separately = Separately(by_modality, pairs.present, specific=specific, images=images, told=told)
+            return separately, pairs.scatter(latents)
         on_device = present.to(images.device, non_blocking=True)
         latents = self.channel_encoder(images, on_device)
         every = extra.unsqueeze(1).expand(-1, self.num_modalities, *extra.shape[1:]).to(latents.dtype)
         rows = torch.cat([latents, every], dim=2) if extra.shape[1] else latents
-        return Separately(self.encoder(rows, present), on_device, images=images), latents
+        return Separately(self.encoder(rows, present), on_device, images=images, told=told), latents
 
     def fuse_and_decode(
         self, separately: Separately, kept: torch.Tensor
