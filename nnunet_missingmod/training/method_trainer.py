@@ -77,6 +77,7 @@ class MethodTrainer(TermTrainer):
             self.initialize()
         if self.average is not None:
             self._start_average(self.average)
+            self._compile_teacher()
             super().on_train_start()
             return
         self.taught = taught_terms(self.choices)
@@ -95,7 +96,12 @@ class MethodTrainer(TermTrainer):
             self.taught_by = teacher.fingerprint
             if self.taught:
                 self.frozen_teacher = teacher
+        self._compile_teacher()
         super().on_train_start()
+
+    def _compile_teacher(self) -> None:
+        if self.frozen_teacher is not None and self._do_i_compile():
+            self.frozen_teacher.compile()
 
     def _start_average(self, average: AverageTeacher) -> None:
         self.print_to_log_file(f"Teacher: {average.source}")

@@ -43,6 +43,13 @@ class Teacher:
         self._network = network.eval().requires_grad_(False)
         self._decoded = DecodedFeatures(network) if returns_decoded else None
         self.source = source
+        self._all = forward_with_encoder_features
+        self._encoder_alone = encoder_features
+
+    def compile(self, **options: Any) -> None:
+        """Let its forward passes be compiled, as nnU-Net compiles the student's; options are ``torch.compile``'s."""
+        self._all = torch.compile(forward_with_encoder_features, **options)
+        self._encoder_alone = torch.compile(encoder_features, **options)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -68,8 +75,8 @@ class Teacher:
         given_present = present if isinstance(self._network, MultimodalNetwork) else None
         with torch.no_grad():
             if not self.returns_logits:
-                return TeacherOutput(None, encoder_features(self._network, data, given_present), complete)
-            logits, encoder = forward_with_encoder_features(self._network, data, given_present)
+                return TeacherOutput(None, self._encoder_alone(self._network, data, given_present), complete)
+            logits, encoder = self._all(self._network, data, given_present)
         assert isinstance(logits, torch.Tensor)
         return TeacherOutput(logits, encoder, complete, None if self._decoded is None else self._decoded.take())
 

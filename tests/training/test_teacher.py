@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from building import build, choices_of
 from torch import nn
 
+from nnunet_missingmod.training.average import AverageTeacher
 from nnunet_missingmod.training.teacher import Teacher, load_teacher, rotating_samples
 from nnunet_missingmod.training.teacher_folder import Student, TeacherError
 
@@ -52,6 +54,32 @@ def test_a_finished_teacher_says_what_its_trainer_said(tiny, train_teacher, stud
         assert torch.equal(ours, theirs)
     assert teacher.encoder_channels() == (4, 8, 8)
     assert teacher.source.startswith("nnUNetTrainerMedMAPTeacher in ")
+
+
+@pytest.mark.parametrize("name", ["HolderMI", "HolderMISelf", "HolderMIParallel", "RFNet"])
+@pytest.mark.parametrize("returns_logits", [True, False])
+def test_a_compiled_teacher_says_what_the_plain_one_says_also_after_its_weights_changed(name, returns_logits):
+    torch._dynamo.reset()
+    network, other = (build(choices_of(f"nnUNetTrainer{name}")) for _ in range(2))
+    average = AverageTeacher(network, decay=0.5, returns_logits=returns_logits, returns_decoded=name == "HolderMI")
+    data = torch.randn(2, 3, 8, 8)
+    data[0, 1] = float("nan")
+    present = torch.tensor([[True, False, True], [True, True, True]])
+    said = []
+    for compiled in (False, True):
+        if compiled:
+            average.compile(backend="aot_eager")
+        for weights in (network, other):
+            average.restart(weights)
+            said.append(average(data, present))
+    for plain, again in zip(said[:2], said[2:], strict=True):
+        torch.testing.assert_close(again.encoder, plain.encoder)
+        torch.testing.assert_close(again.complete, plain.complete)
+        for value, expected in ((again.logits, plain.logits), (again.decoded, plain.decoded)):
+            assert (value is None) == (expected is None)
+            torch.testing.assert_close(value, expected)
+    assert not torch.equal(said[0].encoder[0], said[1].encoder[0])
+    torch._dynamo.reset()
 
 
 def test_weights_that_are_no_numbers_are_refused_with_the_file(student, checkpoint):
