@@ -9,6 +9,7 @@ Source: Cheng et al., Robust Divergence Learning for Missing-Modality Segmentati
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch._dynamo import maybe_mark_dynamic
 from nnunet_missingmod import absence
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.networks.backbone import Logits, map_logits
+from nnunet_missingmod.networks.fusion import mean_fusion
 
 
 class Pairs(NamedTuple):
@@ -145,7 +147,8 @@ def fuse_subsets(
     """Yield the fused output of one subset after another; only one is in memory at a time.
 
     Args:
-        branches: from a parallel network that is fused at its logits.
+        branches: from a parallel network that is fused at its logits. In evaluation, a branch that is not finite spoils
+            only the subsets that it belongs to; in training, where their mean is spoilt anyway, all of them.
         subsets: each a tuple of channels, as ``modalities.all_subsets`` lists them.
         return_features: also fuse the encoder's levels.
 
@@ -160,14 +163,13 @@ def fuse_subsets(
             raise ValueError(f"A subset holds one or more of the channels 0..{num_modalities - 1}, got {subset}.")
         row[list(subset)] = True
     members = members.to(pairs.present.device, non_blocking=True)
+    levels = branches.encoder if return_features else []
+    multiplies = torch.is_grad_enabled() or all(bool(rows.isfinite().all()) for rows in branches.outputs())
     for row, subset in zip(members, subsets, strict=True):
         kept = absence.restrict(pairs.present, row)
-        yield _fuse_subset(branches, subset, kept, return_features=return_features)
+        fuse = partial(_mean, pairs=pairs, kept=kept, multiplies=multiplies)
+        yield SubsetOutput(subset, kept, map_logits(fuse, branches.logits), [fuse(level) for level in levels])
 
 
-def _fuse_subset(branches: Branches, subset: Subset, kept: torch.Tensor, *, return_features: bool) -> SubsetOutput:
-    def fuse(rows: torch.Tensor) -> torch.Tensor:
-        return branches.pairs.mean(rows, kept)
-
-    levels = branches.encoder if return_features else []
-    return SubsetOutput(subset, kept, map_logits(fuse, branches.logits), [fuse(level) for level in levels])
+def _mean(rows: torch.Tensor, *, pairs: Pairs, kept: torch.Tensor, multiplies: bool) -> torch.Tensor:
+    return pairs.mean(rows, kept) if multiplies else mean_fusion(pairs.scatter(rows), kept)

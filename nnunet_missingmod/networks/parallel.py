@@ -16,6 +16,7 @@ import torch
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, map_logits
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.fusion import mean_fusion
 from nnunet_missingmod.networks.multimodal import PresentOnlyNetwork
 from nnunet_missingmod.networks.norms import use_modality_norms
 
@@ -70,7 +71,7 @@ class ParallelNetwork(PresentOnlyNetwork):
             return Branches(branch_logits, levels, pairs.scatter(latent_rows), pairs)
 
         def fuse(branch_rows: torch.Tensor) -> torch.Tensor:
-            return pairs.mean(branch_rows, pairs.present)
+            return mean_fusion(pairs.scatter(branch_rows), pairs.present)
 
         logits = map_logits(fuse, branch_logits)
         if not return_features:
@@ -91,7 +92,7 @@ class ParallelNetwork(PresentOnlyNetwork):
         images, extra, present = self.split_input(x, present)
         pairs = find_pairs(present, x.device)
         levels, _ = self._encode_pairs(images, extra, pairs)
-        return [pairs.mean(level, pairs.present) for level in levels]
+        return [mean_fusion(pairs.scatter(level), pairs.present) for level in levels]
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Return the number of convolution outputs of the channel encoder and J branches."""

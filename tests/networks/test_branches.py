@@ -70,6 +70,19 @@ def test_each_subset_equals_a_pass_of_its_own(network: ParallelNetwork) -> None:
     assert seen == all_subsets(3)
 
 
+@pytest.mark.parametrize("broken", [float("inf"), float("nan")])
+def test_a_branch_that_is_not_finite_spoils_only_the_subsets_that_it_belongs_to(
+    network: ParallelNetwork, broken: float
+) -> None:
+    network.eval()
+    with torch.no_grad():
+        branches = network(batch()[:1], return_branches=True)
+        for logits in branches.logits:
+            logits[1] = broken
+        for output in fuse_subsets(branches, all_subsets(3)):
+            assert all(logits.isfinite().all() == (1 not in output.subset) for logits in output.logits)
+
+
 def test_detached_branches_are_leaves_of_the_same_values_in_full_precision(network: ParallelNetwork) -> None:
     branches = network(batch(), return_branches=True)
     branches = branches._replace(encoder=[level.half() for level in branches.encoder])
