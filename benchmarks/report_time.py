@@ -85,7 +85,8 @@ def main() -> int:
     subsets = 2 ** len(modalities) - 1
     print(
         f"{arguments.models} models, {arguments.cases} cases, {subsets} subsets, 3 regions: {wall:.1f} s, "
-        f"{processor:.1f} s of the processor, {gigabytes:.2f} GB (limits {MOST_SECONDS:.0f} s of the processor, {MOST_GIGABYTES:g} GB)"
+        f"{processor:.1f} s of the processor, {gigabytes:.2f} GB "
+        f"(limits {MOST_SECONDS:.0f} s of the processor, {MOST_GIGABYTES:g} GB)"
     )
     if arguments.profile:
         pstats.Stats(profile).sort_stats("cumtime").print_stats(45)
