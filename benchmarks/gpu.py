@@ -92,50 +92,39 @@ def stepper(trainer: Any, way: Way) -> Callable[[], float]:
     return synchronised(lambda: trainer.train_step(fresh(batch)), trainer.device)
 
 
-def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, steps: int = 4) -> float | None:
-    """Return the most that steps add to what is allocated before them, or None where torch does not count."""
+def allocated_bytes(device: torch.device) -> int:
+    """Return what torch has allocated on a GPU, else 0."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, before: int, steps: int = 4) -> str:
+    """Return the most that is allocated in a step, beyond ``before`` bytes, or nothing where torch does not count."""
     if device.type != "cuda":
-        return None
-    before = torch.cuda.memory_allocated(device)
+        return ""
     torch.cuda.reset_peak_memory_stats(device)
     for _ in range(steps):
         take_step()
-    return (torch.cuda.max_memory_allocated(device) - before) / 1e9
-
-
-def weights_gigabytes(trainer: Any) -> float:
-    """Return what parameters, gradients and momentum take, of the teacher its weights."""
-    own = sum(parameter.nbytes for parameter in trainer.network.parameters())
-    teacher = getattr(trainer, "frozen_teacher", None)
-    network = (
-        teacher.network if teacher is not None and isinstance(getattr(teacher, "network", None), nn.Module) else None
-    )
-    return (3 * own + (0 if network is None else sum(parameter.nbytes for parameter in network.parameters()))) / 1e9
+    return f"{(torch.cuda.max_memory_allocated(device) - before) / 1e9:.2f}"
 
 
 def rows_of(way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device, *, pairs: int) -> Iterator[list[str]]:
     """Yield the cells of each trainer's row, measured in turn with stock nnU-Net's step in the same way."""
     with trained_in(way):
-        stock_trainer = make_trainer("nnUNetTrainer", plans[STOCK], device)
-        stock = stepper(stock_trainer, way)
-        began = time.perf_counter()
-        stock()
-        first_of_stock = time.perf_counter() - began
-        peak_of_stock = peak_gigabytes(stock, device)
+        before = allocated_bytes(device)
+        stock = stepper(make_trainer("nnUNetTrainer", plans[STOCK], device), way)
+        first_of_stock = stock()
+        memory = peak_gigabytes(stock, device, before=before)
         for name in way.trainers:
+            if name == "nnUNetTrainer":
+                seconds = statistics.median(stock() for _ in range(pairs))
+                yield [f"`{name}`", f"{seconds:.3f} s a step", "", f"{first_of_stock:.0f}", memory]
+                continue
             try:
-                if name == "nnUNetTrainer":
-                    seconds = statistics.median(stock() for _ in range(pairs))
-                    memory = _memory(peak_of_stock, stock_trainer)
-                    yield [f"`{name}`", f"{seconds:.3f} s a step", "", f"{first_of_stock:.0f}", memory]
-                    continue
-                trainer = make_trainer(name, plans[TRAINERS[name]], device)
-                step = stepper(trainer, way)
-                began = time.perf_counter()
-                step()
-                first = time.perf_counter() - began
+                before = allocated_bytes(device)
+                step = stepper(make_trainer(name, plans[TRAINERS[name]], device), way)
+                first = step()
                 ratio: Ratio = compare(stock, {name: step}, pairs=pairs, warmup=3)[name]
-                memory = _memory(peak_gigabytes(step, device), trainer)
+                memory = peak_gigabytes(step, device, before=before)
                 yield [
                     f"`{name}`",
                     f"{ratio.median:.3f}",
@@ -143,16 +132,12 @@ def rows_of(way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device,
                     f"{first:.0f}",
                     memory,
                 ]
-                del trainer, step
+                del step
             except torch.OutOfMemoryError:
                 yield [f"`{name}`", "does not fit", "", "", ""]
             _release(device)
-    del stock, stock_trainer
+    del stock
     _release(device)
-
-
-def _memory(peak: float | None, trainer: Any) -> str:
-    return "" if peak is None else f"{peak + weights_gigabytes(trainer):.2f}"
 
 
 def _release(device: torch.device) -> None:
