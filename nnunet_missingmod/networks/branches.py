@@ -67,12 +67,14 @@ class Pairs(NamedTuple):
             kept: (B, J) bool, some of the present modalities.
 
         Returns:
-            (B, ...).
+            (B, ...), in float32 or wider.
         """
         samples = torch.arange(len(kept), device=rows.device)
         used = (self.sample == samples[:, None]) & kept.index_select(1, self.modality)
-        weights = used.to(rows.dtype) / kept.sum(1, keepdim=True).clamp(min=1).to(rows.dtype)  # (B, N)
-        return (weights @ rows.flatten(1)).unflatten(1, rows.shape[1:])
+        wide = rows.to(torch.promote_types(rows.dtype, torch.float32)).flatten(1)
+        weights = used.to(wide.dtype) / kept.sum(1, keepdim=True).clamp(min=1).to(wide.dtype)  # (B, N)
+        with torch.autocast(device_type=rows.device.type, enabled=False):
+            return (weights @ wide).unflatten(1, rows.shape[1:])
 
 
 # The number of pairs depends on the data, which a compiled graph cannot express. So the graph ends before this function
@@ -164,7 +166,8 @@ def fuse_subsets(
         row[list(subset)] = True
     members = members.to(pairs.present.device, non_blocking=True)
     levels = branches.encoder if return_features else []
-    multiplies = torch.is_grad_enabled() or all(bool(rows.isfinite().all()) for rows in branches.outputs())
+    logits = [branches.logits] if isinstance(branches.logits, torch.Tensor) else branches.logits
+    multiplies = torch.is_grad_enabled() or all(bool(rows.isfinite().all()) for rows in [*logits, *levels])
     for row, subset in zip(members, subsets, strict=True):
         kept = absence.restrict(pairs.present, row)
         fuse = partial(_mean, pairs=pairs, kept=kept, multiplies=multiplies)

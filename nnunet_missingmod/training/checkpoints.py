@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from importlib import import_module
@@ -43,6 +44,10 @@ _ALLOWED_GLOBALS: list[Any] = [
     ),
     *(type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)),
 ]
+
+
+# What zipfile raises where bits of its directory are wrong.
+_UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
 
 
 class CheckpointError(ValueError):
@@ -104,7 +109,7 @@ def _check_sums(file: Path, *, of: str = "*") -> None:
             for part in archive.namelist():
                 if fnmatch(part, of):
                     _read_through(archive, part, file)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise TornCheckpointError(
             f"{file} cannot be read, perhaps its training was killed while saving: {error}."
         ) from error
@@ -124,6 +129,8 @@ def _read_pickled(file: Path, *, mapped: bool) -> dict[str, Any]:
         with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if "PytorchStreamReader" in str(error):
+            raise TornCheckpointError(f"{file} is damaged: {error}") from error
         # torch's own message ends with advice on how to execute the code anyway.
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {named[1]}" if named else error

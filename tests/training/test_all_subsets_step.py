@@ -154,3 +154,35 @@ def test_surgery_changes_the_gradients_that_it_is_to_change_and_keeps_the_value(
     own = [gradient for gradient in differentiated.saved_tensors][: len(like)]
     for ours, theirs in zip(own, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("surgery", ["parameters", "logits"])
+def test_surgery_of_tiny_gradients_under_mixed_precision_is_that_of_full_precision(network, surgery):
+    network.float()
+    parameters = list(network.parameters())
+
+    def tiny_loss(output):
+        sign = -1 if len(output.subset) == 2 else 1
+        loss = sign * 1e-9 * (output.logits**2).sum()
+        return loss, {}
+
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            branches = network(batch().float(), return_branches=True)
+            branches = branches._replace(encoder=[])
+            total, _ = mean_over_subsets(
+                branches,
+                all_subsets(J),
+                tiny_loss,
+                parameters=[],
+                surgery=surgery,
+                network=parameters,
+                rng=np.random.default_rng(3),
+            )
+        gradients = torch.autograd.grad(total * 2.0**16, parameters, allow_unused=True)
+        found.append(flatten(gradients, parameters))
+    assert found[0].abs().max() > 0
+    assert found[1].isfinite().all()
+    assert torch.nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.99
+    assert 0.9 < found[1].norm() / found[0].norm() < 1.1
