@@ -3,10 +3,11 @@
     python benchmarks/gpu.py [--memory-target 8] [--pairs 20] [--output docs/performance.md]
 
 Trainings as nnU-Net runs them there (its plans for 8 GB, mixed precision, compiled): time of a step and peak of memory
-against stock nnU-Net's, and seconds until the first step; the same without compilation, in channels_last_3d, and
-without cuDNN's search for the fastest convolution, which a batch that changes with what is present sets going anew.
-Then the scripts that measure predictions and memory, and, with two GPUs or more, a step in two processes. Without a GPU
-it says so and exits with 0; ``--device cpu`` goes through the tables on small networks, to try the script.
+against stock nnU-Net's, and seconds of the first step (fewer where torch's caches know the network); the same without
+compilation, in channels_last_3d, and without cuDNN's search for the fastest convolution, which a batch that changes
+with what is present sets going anew. Then the scripts that measure predictions and memory, and, with two GPUs or more,
+a step in two processes. What fails is said in its row. Without a GPU it says so and exits with 0; ``--device cpu`` goes
+through the tables on small networks, to try the script.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ import torch
 from measuring import Ratio, compare, device_name, device_parser, synchronised
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
 from run_all import FOLDER, run
+from torch import distributed as dist
 from torch import nn
-from torch.multiprocessing import get_context, spawn
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import spawn
+
+from nnunet_missingmod.training.method_trainer import MethodTrainer
 
 STOCK, OWN = "ExperimentPlanner", "MissingModPlanner"
 # {trainer: the planner of its plans}
@@ -87,9 +92,18 @@ def stepper(trainer: Any, way: Way) -> Callable[[], float]:
     """Return what takes a step and returns its seconds."""
     if way.format is not torch.contiguous_format:
         trainer.network.to(memory_format=way.format)
+        if isinstance(trainer, MethodTrainer) and trainer.average is not None:
+            trainer.average._network.to(memory_format=way.format)
     batch = make_batch(trainer)
     batch["data"] = batch["data"].contiguous(memory_format=way.format)
-    return synchronised(lambda: trainer.train_step(fresh(batch)), trainer.device)
+
+    def timed() -> float:
+        own = fresh(batch)
+        if trainer.device.type == "cuda":  # as nnU-Net's loader hands it out
+            own = {"data": own["data"].pin_memory(), "target": [target.pin_memory() for target in own["target"]]}
+        return synchronised(lambda: trainer.train_step(own), trainer.device)()
+
+    return timed
 
 
 def allocated_bytes(device: torch.device) -> int:
@@ -97,8 +111,8 @@ def allocated_bytes(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
-def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, before: int, steps: int = 4) -> str:
-    """Return the most that is allocated in a step, beyond ``before`` bytes, or nothing where torch does not count."""
+def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, before: int, steps: int = 10) -> str:
+    """Return the most that steps on random subsets allocate beyond ``before`` bytes, where torch counts it."""
     if device.type != "cuda":
         return ""
     torch.cuda.reset_peak_memory_stats(device)
@@ -119,25 +133,26 @@ def rows_of(way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device,
                 seconds = statistics.median(stock() for _ in range(pairs))
                 yield [f"`{name}`", f"{seconds:.3f} s a step", "", f"{first_of_stock:.0f}", memory]
                 continue
-            try:
-                before = allocated_bytes(device)
-                step = stepper(make_trainer(name, plans[TRAINERS[name]], device), way)
-                first = step()
-                ratio: Ratio = compare(stock, {name: step}, pairs=pairs, warmup=3)[name]
-                memory = peak_gigabytes(step, device, before=before)
-                yield [
-                    f"`{name}`",
-                    f"{ratio.median:.3f}",
-                    f"{ratio.low:.3f} to {ratio.high:.3f}",
-                    f"{first:.0f}",
-                    memory,
-                ]
-                del step
-            except torch.OutOfMemoryError:
-                yield [f"`{name}`", "does not fit", "", "", ""]
+            cells = _cells_of(name, plans[TRAINERS[name]], stock, way, device, pairs=pairs)
             _release(device)
+            yield [f"`{name}`", *cells]
     del stock
     _release(device)
+
+
+def _cells_of(
+    name: str, plans: dict[str, Any], stock: Callable[[], float], way: Way, device: torch.device, *, pairs: int
+) -> list[str]:
+    """Return a trainer's cells; where it fails, why: what the others take is not lost with it."""
+    before = allocated_bytes(device)
+    try:
+        step = stepper(make_trainer(name, plans, device), way)
+        first = step()
+        ratio: Ratio = compare(stock, {name: step}, pairs=pairs, warmup=3)[name]
+        memory = peak_gigabytes(step, device, before=before)
+    except Exception as error:  # out of memory, or whatever a compiler raises
+        return [f"failed: {type(error).__name__}", "", "", ""]
+    return [f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", f"{first:.0f}", memory]
 
 
 def _release(device: torch.device) -> None:
@@ -146,18 +161,17 @@ def _release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def steps(device: torch.device, *, pairs: int, memory_target_gb: float) -> list[str]:
-    """Return the lines of the tables of training steps."""
-    lines = []
+def steps(device: torch.device, *, pairs: int, memory_target_gb: float) -> Iterator[list[str]]:
+    """Yield the lines of each table of training steps."""
     with dataset_without_images() as preprocessed:
         plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
         patches = ("x".join(map(str, plan["configurations"]["3d_fullres"]["patch_size"])) for plan in plans.values())
-        lines += [
+        yield [
             f"Planned for {memory_target_gb:g} GB: patches of {' and, own plans, '.join(patches)}; {pairs} pairs.",
             "",
         ]
         for way in WAYS:
-            lines += [
+            yield [
                 f"Training steps, {way.name}:",
                 "",
                 "| trainer | ratio to stock | quartiles | first step, s | memory, GB |",
@@ -165,7 +179,6 @@ def steps(device: torch.device, *, pairs: int, memory_target_gb: float) -> list[
                 *(f"| {' | '.join(row)} |" for row in rows_of(way, plans, device, pairs=pairs)),
                 "",
             ]
-    return lines
 
 
 def in_two_processes(pairs: int) -> list[str]:
@@ -173,7 +186,10 @@ def in_two_processes(pairs: int) -> list[str]:
     if torch.cuda.device_count() < 2:
         return ["Distributed training was not measured: there is one GPU."]
     queue = get_context("spawn").SimpleQueue()
-    spawn(_distributed, args=(pairs, queue), nprocs=2)
+    try:
+        spawn(_distributed, args=(pairs, queue), nprocs=2)
+    except Exception as error:
+        return [f"Distributed training failed: {type(error).__name__}."]
     alone, together = queue.get()
     return [
         f"In two processes with a GPU each (nccl), a step takes {together / alone:.2f} of the time of a process alone."
@@ -181,18 +197,20 @@ def in_two_processes(pairs: int) -> list[str]:
 
 
 def _distributed(rank: int, pairs: int, queue: Any) -> None:
-    device = torch.device("cuda", rank)
-    torch.cuda.set_device(device)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511", nnUNet_compile="false")
+    # nnU-Net takes the first GPU that it sees, so each process sees its own alone.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
+    os.environ.update(
+        CUDA_VISIBLE_DEVICES=visible[rank], MASTER_ADDR="127.0.0.1", MASTER_PORT="29511", nnUNet_compile="false"
+    )
     with dataset_without_images() as preprocessed:
         plans = make_plans(STOCK, preprocessed, memory_target_gb=MEMORY_TARGET["cuda"])
-        trainer: Any = make_trainer("nnUNetTrainerModalityDropout", plans, device)
+        trainer: Any = make_trainer("nnUNetTrainerModalityDropout", plans, torch.device("cuda"))
     step = stepper(trainer, WAYS[1])
     alone = statistics.median([step() for _ in range(pairs + 3)][3:])
-    torch.distributed.init_process_group("nccl", rank=rank, world_size=2)
-    trainer.network = nn.parallel.DistributedDataParallel(trainer.network, device_ids=[rank])
+    dist.init_process_group("nccl", rank=rank, world_size=2)
+    trainer.network = nn.parallel.DistributedDataParallel(trainer.network, device_ids=[0])
     together = statistics.median([step() for _ in range(pairs + 3)][3:])
-    torch.distributed.destroy_process_group()
+    dist.destroy_process_group()
     if rank == 0:
         queue.put((alone, together))
 
@@ -209,8 +227,10 @@ def write_section(document: Path, lines: list[str]) -> None:
 def main() -> int:
     parser = device_parser(__doc__, MEMORY_TARGET, pairs=20)
     parser.set_defaults(device="cuda")
-    parser.add_argument("--output", type=Path, default=FOLDER.parent / "docs" / "performance.md")
+    parser.add_argument("--output", type=Path, help="default: docs/performance.md; of a trial on a CPU, nowhere")
     arguments = parser.parse_args()
+    if arguments.output is None and arguments.device == "cuda":
+        arguments.output = FOLDER.parent / "docs" / "performance.md"
     if arguments.device == "cuda" and not torch.cuda.is_available():
         print("There is no GPU here that torch can use: nothing was measured.")
         return 0
@@ -219,17 +239,26 @@ def main() -> int:
     device = torch.device(arguments.device)
     target = arguments.memory_target or MEMORY_TARGET[device.type]
     lines = [f"`python benchmarks/gpu.py` on {time.strftime('%Y-%m-%d')}: {device_name(device)}.", ""]
-    lines += steps(device, pairs=arguments.pairs, memory_target_gb=target)
     kept = True
+    for more, good in measured(device, pairs=arguments.pairs, memory_target_gb=target):
+        print("\n".join(more), flush=True)
+        lines += more
+        kept &= good
+        # After each table: what is measured stays if the rest fails. A trial on a CPU writes where it is told to.
+        if arguments.output is not None:
+            write_section(arguments.output, lines)
+    return int(not kept)
+
+
+def measured(device: torch.device, *, pairs: int, memory_target_gb: float) -> Iterator[tuple[list[str], bool]]:
+    """Yield the lines of one table after the other, and whether its limits are kept."""
+    for lines in steps(device, pairs=pairs, memory_target_gb=memory_target_gb):
+        yield lines, True
     if device.type == "cuda":
-        lines += [*in_two_processes(arguments.pairs), ""]
+        yield [*in_two_processes(pairs), ""], True
         for script, options in SCRIPTS.items():
             section, good = run(script, ["--device", "cuda", *options])
-            lines.append(section)
-            kept &= good
-    print("\n".join(lines))
-    write_section(arguments.output, lines)
-    return int(not kept)
+            yield [section], good
 
 
 if __name__ == "__main__":

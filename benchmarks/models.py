@@ -20,6 +20,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 from nnunet_missingmod.training.teacher import Teacher
@@ -117,11 +118,13 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device, **block
             teacher.set_deep_supervision_enabled(False)
             terms = [trainer.terms.term(term) for term in taught]
             trainer.frozen_teacher = Teacher(
-                teacher.network,
+                unwrapped(teacher.network),
                 "untrained",
                 returns_logits=any(term.uses_teacher_logits for term in terms),
                 returns_decoded=any(term.uses_decoded for term in terms),
             )
+        if isinstance(trainer, MethodTrainer):
+            trainer._compile_teacher()
     return trainer
 
 

@@ -93,9 +93,6 @@ class TermTrainer(MissingModTrainer):
         """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
         super().initialize()
         network = unwrapped(self.network)
-        if self.choices["gradient_surgery"] == "parameters":
-            # Several backward passes go through one forward pass, whose buffers torch.compile would give away.
-            torch._functorch.config.donated_buffer = False
         if self.enumerates:
             network.training_output = "branches"
         elif set(self.term_weights) != {SEGMENTATION}:
@@ -183,7 +180,11 @@ class TermTrainer(MissingModTrainer):
         if self.choices["partner"]:
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             self.loss.complete = batch["data"].clone()  # what is dropped is marked in place
-        return super().train_step(batch)
+        if self.choices["gradient_surgery"] != "parameters":
+            return super().train_step(batch)
+        # Several backward passes go through one forward pass, whose buffers torch.compile would give away.
+        with torch._functorch.config.patch(donated_buffer=False):
+            return super().train_step(batch)
 
     def _keep(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
         if encodes_dropped(self.network):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from building import build, choices_of
 from torch import nn
+from torch._dynamo.backends.debugging import aot_eager
 
 from nnunet_missingmod.training.average import AverageTeacher
 from nnunet_missingmod.training.teacher import Teacher, load_teacher, rotating_samples
@@ -66,9 +67,15 @@ def test_a_compiled_teacher_says_what_the_plain_one_says_also_after_its_weights_
     data[0, 1] = float("nan")
     present = torch.tensor([[True, False, True], [True, True, True]])
     said = []
+    compilations = []
+
+    def count(graph, inputs):
+        compilations.append(1)
+        return aot_eager(graph, inputs)
+
     for compiled in (False, True):
         if compiled:
-            average.compile(backend="aot_eager")
+            average.compile(backend=count)
         for weights in (network, other):
             average.restart(weights)
             said.append(average(data, present))
@@ -79,7 +86,24 @@ def test_a_compiled_teacher_says_what_the_plain_one_says_also_after_its_weights_
             assert (value is None) == (expected is None)
             torch.testing.assert_close(value, expected)
     assert not torch.equal(said[0].encoder[0], said[1].encoder[0])
+    assert compilations
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerHolderMISelf", "nnUNetTrainerHolderMI"])
+@pytest.mark.parametrize("compiles", [True, False])
+def test_a_teacher_is_compiled_where_nnunet_compiles_the_student(
+    tiny, train_teacher, make_method, monkeypatch, name, compiles
+):
+    if name == "nnUNetTrainerHolderMI":
+        train_teacher(tiny)
+    compiled = []
+    monkeypatch.setattr(Teacher, "compile", lambda self: compiled.append(self))
+    trainer = make_method(name, tiny)
+    trainer.initialize()
+    trainer._do_i_compile = lambda: compiles
+    trainer.on_train_start()
+    assert compiled == ([trainer.frozen_teacher] if compiles else [])
 
 
 def test_weights_that_are_no_numbers_are_refused_with_the_file(student, checkpoint):
