@@ -5,20 +5,25 @@
 The plan is nnU-Net's 3D one: 128^3 voxels, widths 32-64-128-256-320-320, two convolutions a stage, four modalities and
 classes. Nothing is computed: networks are built without memory, and multiplications are counted as they pass. A step of
 training is counted as the forward passes of the network and of what learns beside it, a prediction as that with
-all modalities. A frozen teacher's forward pass comes on top. Stock nnU-Net is 1.
+all modalities. A frozen teacher's forward pass comes on top. ``step_memory.py`` counts the memory of a step, teachers
+included. Stock nnU-Net is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from models import MEMORY_TARGET, dataset_without_images, make_plans
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from step_memory import OF_OTHER_PLANS, REFERENCE, STOCK, on_meta, peak_of_a_step
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -164,6 +169,17 @@ def cost(choices: dict[str, Any]) -> Cost:
     return Cost(number, training, once)
 
 
+def memory_of_steps(names: Sequence[str]) -> dict[str, float]:
+    """Return what a step of each trainer holds at most on stock plans, in relation to stock nnU-Net's."""
+    with dataset_without_images() as preprocessed, on_meta() as mixed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plans = make_plans(STOCK, preprocessed, memory_target_gb=MEMORY_TARGET["cuda"])
+        stock = peak_of_a_step(REFERENCE, plans, mixed)
+        return {
+            name: peak_of_a_step(name, plans, mixed).held / stock.held for name in names if name not in OF_OTHER_PLANS
+        }
+
+
 class _presence_of_meta:
     """Inside, what has no values is taken to be present."""
 
@@ -187,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     stock = stock_cost()
     rows = [("stock nnU-Net", Cost(stock.parameters, 1.0, 1.0))]
+    memory = memory_of_steps([name for group in ("Methods", "Families") for name in TRAINERS[group][1]])
     for group in ("Methods", "Families"):
         for name in TRAINERS[group][1]:
             kind = getattr(import_module(CLASS_TABLE[name]), name)
@@ -198,7 +215,8 @@ def main(argv: list[str] | None = None) -> int:
                 (name, Cost(found.parameters, found.training / stock.training, found.prediction / stock.prediction))
             )
     for name, found in rows:
-        numbers = (f"{found.parameters / 1e6:.1f} M", f"{found.training:.2f}", f"{found.prediction:.2f}")
+        ratios = (found.training, found.prediction, memory.get(name, 1.0))
+        numbers = (f"{found.parameters / 1e6:.1f} M", *(f"{ratio:.2f}" for ratio in ratios))
         sys.stdout.write(
             f"| {name} | {' | '.join(numbers)} |\n" if args.markdown else f"{name:40}{'  '.join(numbers)}\n"
         )

@@ -108,7 +108,7 @@ def make_trainer(name: str, plans: dict[str, Any], device: torch.device, **block
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = find_class(name)(own, CONFIGURATION, 0, dataset_json(), device)
         trainer.initialize()
-        trainer.set_deep_supervision_enabled(True)
+        trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
         trainer.network.train()
         if isinstance(trainer, MethodTrainer) and trainer.average is not None:
             trainer.frozen_teacher = trainer.average
@@ -132,15 +132,15 @@ def make_batch(trainer: nnUNetTrainer) -> dict[str, Any]:
     """Return a batch of random complete cases: a step's time does not depend on what it shows."""
     patch = trainer.configuration_manager.patch_size
     size = trainer.configuration_manager.batch_size
-    return {
-        "data": torch.randn(size, NUM_MODALITIES, *patch),
-        "target": [
-            torch.randint(0, NUM_CLASSES, (size, 1, *[round(n * s) for n, s in zip(patch, scale, strict=True)])).float()
-            for scale in trainer._get_deep_supervision_scales()
-        ],
-    }
+    scales = trainer._get_deep_supervision_scales()
+    targets = [
+        torch.randint(0, NUM_CLASSES, (size, 1, *[round(n * s) for n, s in zip(patch, scale, strict=True)])).float()
+        for scale in scales or [[1] * len(patch)]
+    ]
+    return {"data": torch.randn(size, NUM_MODALITIES, *patch), "target": targets if scales else targets[0]}
 
 
 def fresh(batch: dict[str, Any]) -> dict[str, Any]:
     """Return a batch as the loader would have made a new one: a step may write into its own."""
-    return {"data": batch["data"].clone(), "target": list(batch["target"])}
+    target = batch["target"]
+    return {"data": batch["data"].clone(), "target": target if isinstance(target, torch.Tensor) else list(target)}

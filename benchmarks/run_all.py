@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, dict[str, list[str]]] = {
         "prediction_time": ["--device", "cpu", "--pairs", "3"],
         "all_subset_time": ["--device", "cpu", "--rounds", "2"],
         "memory": ["--device", "cpu"],
+        "step_memory": [],
         "preprocessing_time": [],
         "import_time": [],
         "report_time": [],

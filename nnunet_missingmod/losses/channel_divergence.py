@@ -38,7 +38,7 @@ def channel_divergence(offers: Tensor, present: Tensor) -> Tensor:
 
 
 class ChannelDivergenceTerm(nn.Module, StepTerm):
-    """`channel_divergence` of the modalities that the step kept."""
+    """`channel_divergence` of the modalities that the step kept, at the voxels of a lattice."""
 
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> ChannelDivergenceTerm:

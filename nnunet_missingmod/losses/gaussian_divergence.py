@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from nnunet_missingmod.absence import over_voxels
 from nnunet_missingmod.losses.reduction import autocast_off
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.networks.gaussian_fusion import Gaussians, product
+from nnunet_missingmod.networks.gaussian_fusion import Gaussians, bounded, product
 
 
 def gaussian_divergence(mean: Tensor, variance: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:
@@ -37,27 +39,46 @@ def subset_divergence(gaussians: Gaussians, present: Tensor, encoded: Tensor) ->
         encoded: (B, J) bool, the modalities that the samples have.
     """
     mean, variance = product(gaussians, present)
+    has = over_voxels(encoded, gaussians.mean)
+    precisions = torch.where(has, (-gaussians.log_variance).exp(), 0.0)
+    weighted = precisions * torch.where(has, gaussians.mean, 0.0)
     between = prior = mean.new_zeros(len(present))
-    subsets = all_subsets(present.shape[1])
     counts = torch.zeros_like(between)
-    for subset in subsets:
+    for subset in all_subsets(present.shape[1]):
         members = torch.zeros_like(present[0])
         members[list(subset)] = True
         has_all = (encoded | ~members).all(1)
-        of_subset, its_variance = product(gaussians, members & encoded)
-
-        def of_samples(divergence: Tensor, has_all: Tensor = has_all) -> Tensor:
-            return torch.where(has_all, divergence.flatten(1).mean(1), 0.0)
-
-        between = between + of_samples(gaussian_divergence(mean, variance, of_subset, its_variance))
-        standard = torch.zeros_like(of_subset)
-        prior = prior + of_samples(gaussian_divergence(of_subset, its_variance, standard, standard + 1))
+        # Computed again in the backward pass: of all subsets at once it would not fit into a GPU's memory.
+        divergences = checkpoint(
+            _of_subset,
+            mean,
+            variance,
+            precisions,
+            weighted,
+            (members & encoded).to(mean.dtype),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        between = between + torch.where(has_all, divergences[0], 0.0)
+        prior = prior + torch.where(has_all, divergences[1], 0.0)
         counts = counts + has_all
     return (between / (counts - 1).clamp(min=1) + prior / counts.clamp(min=1)).mean()
 
 
+def _of_subset(
+    mean: Tensor, variance: Tensor, precisions: Tensor, weighted: Tensor, members: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return KL(q_P || q_S) and KL(q_S || N(0, 1)) of each sample, (B,), for ``members`` (B, J), 0 or 1."""
+    of_subset = 1 / (1 + torch.einsum("bj,bj...->b...", members, precisions))
+    its_mean = of_subset * torch.einsum("bj,bj...->b...", members, weighted)
+    standard = torch.zeros_like(its_mean)
+    between = gaussian_divergence(mean, variance, its_mean, of_subset)
+    prior = gaussian_divergence(its_mean, of_subset, standard, standard + 1)
+    return between.flatten(1).mean(1), prior.flatten(1).mean(1)
+
+
 class GaussianDivergenceTerm(nn.Module, StepTerm):
-    """The mean over levels of `subset_divergence`."""
+    """The mean over levels of `subset_divergence`, at the voxels of a lattice."""
 
     uses_dropped = True
 
@@ -72,7 +93,7 @@ class GaussianDivergenceTerm(nn.Module, StepTerm):
         assert separately is not None
         with autocast_off(step.logits):
             levels = [
-                subset_divergence(Gaussians(mean.float(), log_variance.float()), step.present, separately.encoded)
+                subset_divergence(bounded(mean, log_variance), step.present, separately.encoded)
                 for mean, log_variance in separately.gaussians
             ]
             return torch.stack(levels).mean()

@@ -29,19 +29,29 @@ def without_conflicts(gradients: Tensor, rng: np.random.Generator) -> Tensor:
     Returns:
         (P,).
     """
-    # (S, S): h_i . h_j. A GPU is waited for here, once, and not for each of the comparisons.
-    products = (gradients @ gradients.T).cpu().double().numpy()
-    lengths = products.diagonal()
+    products = gradients @ gradients.T
+    return weights_without_conflicts(products, rng).to(gradients) @ gradients
+
+
+def weights_without_conflicts(products: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return w (S,) with which `without_conflicts` is sum_i w_i g_i, on the CPU, from what it needs to know of them.
+
+    Args:
+        products: (S, S), g_i . g_j. A GPU is waited for here, once, and not for each of the comparisons.
+        rng: draws the orders.
+    """
+    known = products.cpu().double().numpy()
+    lengths = known.diagonal()
     # Row i holds which of the h_j make up g_i: g_i = sum_j coefficients_ij h_j.
-    coefficients = np.eye(len(gradients))
-    for i in range(len(gradients)):
-        for j in rng.permutation(len(gradients)):
+    coefficients = np.eye(len(products))
+    for i in range(len(products)):
+        for j in rng.permutation(len(products)):
             if i == j or lengths[j] == 0:
                 continue
-            conflict = coefficients[i] @ products[:, j]
+            conflict = coefficients[i] @ known[:, j]
             if conflict < 0:
                 coefficients[i, j] -= conflict / lengths[j]
-    return torch.from_numpy(coefficients.mean(0)).to(gradients) @ gradients
+    return torch.from_numpy(coefficients.mean(0))
 
 
 def flatten(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:

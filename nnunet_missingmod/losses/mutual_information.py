@@ -49,8 +49,9 @@ def draw_lattice(size: Sequence[int], rng: np.random.Generator) -> tuple[slice, 
 
 
 def on_lattice(feature: torch.Tensor, lattice: tuple[slice, ...]) -> torch.Tensor:
-    """Return the voxels of a feature (B, C, *spatial) that are on the lattice, as a view."""
-    return feature[(slice(None), slice(None), *lattice)]
+    """Return the voxels of a feature (B, ..., *spatial) that are on the lattice, as a view."""
+    index: tuple[Any, ...] = (..., *lattice)
+    return feature[index]
 
 
 def gaussian_information_loss(predicted: Tensor, target: Tensor, variance: Tensor) -> Tensor:

@@ -90,8 +90,9 @@ class Step(NamedTuple):
         encoder: {level: (B, C_k, voxels of the step's lattice)} for the levels that a term uses.
         teacher: the frozen teacher's output for the batch before dropout; None without a teacher.
         own: the network's own output for all modalities; None if the step does not compute it.
-        separately: each modality's features, of a network of modality encoders; else None.
-        offers: (B, J, J, w, *spatial), of a substituting first stage; else None.
+        separately: each modality's features, of a network of modality encoders; else None. Of ``gaussians`` it has the
+            voxels of a lattice.
+        offers: (B, J, J, w, voxels of a lattice), of a substituting first stage; else None.
         fused: per level, full resolution first, (B, C_k, *spatial_k), what the decoder got, of all voxels.
         decoded: (B, C_0, *spatial), the decoder's last features; None if no term uses them.
         partner: the output of the network that learns beside this one; None if there is none.

@@ -45,7 +45,8 @@ class Separately(NamedTuple):
         specific: (B, J, c, *grid): the deepest level of the modalities' own encoders, beside a shared one.
         images: (B, J, *spatial), the network's input; anything where a modality was not encoded.
         maps: per level (B, K, *spatial_k): the logits of the regions that region-aware fusion found.
-        gaussians: per level means and logarithms of variances, (B, J, C_k, *spatial_k) each, where they are fused.
+        gaussians: per level means and logarithms of variances, (B, J, C_k, *spatial_k) each, where they are fused, for
+            ``gaussian_fusion.bounded``.
         told: ``encoded`` on the CPU, where the network was told it there.
     """
 

@@ -20,6 +20,8 @@ from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.networks.backbone import Logits, map_logits
 from nnunet_missingmod.networks.fusion import mean_fusion
 
+_WIDENED_AT_ONCE = 2**24  # numbers
+
 
 class Pairs(NamedTuple):
     """The N present (sample, modality) pairs of a batch, sample by sample.
@@ -67,14 +69,22 @@ class Pairs(NamedTuple):
             kept: (B, J) bool, some of the present modalities.
 
         Returns:
-            (B, ...), in float32 or wider.
+            (B, ...), in float32 or wider. Rows of half precision are widened a piece at a time where no gradient is
+            wanted of them.
         """
-        samples = torch.arange(len(kept), device=rows.device)
-        used = (self.sample == samples[:, None]) & kept.index_select(1, self.modality)
-        wide = rows.to(torch.promote_types(rows.dtype, torch.float32)).flatten(1)
-        weights = used.to(wide.dtype) / kept.sum(1, keepdim=True).clamp(min=1).to(wide.dtype)  # (B, N)
+        flat = rows.flatten(1)
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        weights = self.weights(kept, wide)
+        pieces = 1 if flat.dtype == wide or flat.requires_grad else -(-flat.numel() // _WIDENED_AT_ONCE)
         with torch.autocast(device_type=rows.device.type, enabled=False):
-            return (weights @ wide).unflatten(1, rows.shape[1:])
+            means = [weights @ piece.to(wide) for piece in flat.chunk(pieces, dim=1)]
+        return (means[0] if pieces == 1 else torch.cat(means, dim=1)).unflatten(1, rows.shape[1:])
+
+    def weights(self, kept: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return W (B, N) of `mean`; its transpose makes gradients of rows from those of means."""
+        samples = torch.arange(len(kept), device=self.sample.device)
+        used = (self.sample == samples[:, None]) & kept.index_select(1, self.modality)
+        return used.to(dtype) / kept.sum(1, keepdim=True).clamp(min=1).to(dtype)  # (B, N)
 
 
 # The number of pairs depends on the data, which a compiled graph cannot express. So the graph ends before this function
@@ -113,17 +123,14 @@ class Branches(NamedTuple):
     pairs: Pairs
 
     def detached(self) -> Branches:
-        """Return the values as leaves of new autograd graphs, in float32 or wider; ``latents`` keeps its graph."""
-
-        def leaf(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32)).requires_grad_()
-
-        return self._replace(logits=map_logits(leaf, self.logits), encoder=[leaf(level) for level in self.encoder])
+        """Return the same values outside of any autograd graph; ``latents`` keeps its own."""
+        return self._replace(
+            logits=map_logits(torch.Tensor.detach, self.logits), encoder=[level.detach() for level in self.encoder]
+        )
 
     def outputs(self) -> list[torch.Tensor]:
         """Return what ``detached`` detaches: the logits, full resolution first, then the encoder's levels."""
-        logits = [self.logits] if isinstance(self.logits, torch.Tensor) else self.logits
-        return [*logits, *self.encoder]
+        return _outputs(self.logits, self.encoder)
 
 
 class SubsetOutput(NamedTuple):
@@ -141,6 +148,14 @@ class SubsetOutput(NamedTuple):
     present: torch.Tensor
     logits: Logits
     encoder: list[torch.Tensor]
+
+    def outputs(self) -> list[torch.Tensor]:
+        """Return the logits, full resolution first, then the encoder's levels: what is made of `Branches.outputs`."""
+        return _outputs(self.logits, self.encoder)
+
+
+def _outputs(logits: Logits, encoder: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [*([logits] if isinstance(logits, torch.Tensor) else logits), *encoder]
 
 
 def fuse_subsets(
@@ -166,8 +181,8 @@ def fuse_subsets(
         row[list(subset)] = True
     members = members.to(pairs.present.device, non_blocking=True)
     levels = branches.encoder if return_features else []
-    logits = [branches.logits] if isinstance(branches.logits, torch.Tensor) else branches.logits
-    multiplies = torch.is_grad_enabled() or all(bool(rows.isfinite().all()) for rows in [*logits, *levels])
+    outputs = _outputs(branches.logits, levels)
+    multiplies = torch.is_grad_enabled() or all(bool(rows.isfinite().all()) for rows in outputs)
     for row, subset in zip(members, subsets, strict=True):
         kept = absence.restrict(pairs.present, row)
         fuse = partial(_mean, pairs=pairs, kept=kept, multiplies=multiplies)

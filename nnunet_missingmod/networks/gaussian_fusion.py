@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from nnunet_missingmod.absence import over_voxels
 from nnunet_missingmod.networks.backbone import ConvOp
@@ -40,11 +41,17 @@ def product(gaussians: Gaussians, present: torch.Tensor) -> tuple[torch.Tensor, 
     return variance * (precisions * means).sum(1), variance
 
 
+def bounded(mean: torch.Tensor, log_variance: torch.Tensor) -> Gaussians:
+    """Return the Gaussians that moments of any precision stand for, in float32 or wider."""
+    wide = torch.promote_types(mean.dtype, torch.float32)
+    return Gaussians(mean.to(wide), log_variance.to(wide).clamp(-LARGEST, LARGEST))
+
+
 class GaussianFused(NamedTuple):
-    """What the fusion returns: ``fused`` (B, C, *spatial), and each modality's ``gaussians``."""
+    """What the fusion returns: ``fused`` (B, C, *spatial), and of each modality the ``moments``, for `bounded`."""
 
     fused: torch.Tensor
-    gaussians: Gaussians
+    moments: tuple[torch.Tensor, torch.Tensor]
 
 
 class GaussianProductFusion(nn.Module):
@@ -69,13 +76,20 @@ class GaussianProductFusion(nn.Module):
         """Fuse (B, J, c, *spatial); ``present`` is (B, J) bool on the same device."""
         filled = torch.where(over_voxels(present, values), values, values.nan_to_num())
         moments = self.moments(filled.flatten(1, 2)).unflatten(1, (self.num_modalities, -1))
-        mean, log_variance = moments.to(torch.promote_types(moments.dtype, torch.float32)).chunk(2, dim=2)
-        gaussians = Gaussians(mean, log_variance.clamp(-LARGEST, LARGEST))
-        fused, variance = product(gaussians, present)
+        if self.training and not torch.compiler.is_compiling():  # keep the moments alone for the backward pass
+            fused, variance = checkpoint(_fused, moments, present, use_reentrant=False, preserve_rng_state=False)
+        else:
+            fused, variance = _fused(moments, present)
         if self.training:
             fused = fused + variance.sqrt() * torch.randn_like(fused)
-        return GaussianFused(fused.to(values.dtype), gaussians)
+        mean, log_variance = moments.chunk(2, dim=2)
+        return GaussianFused(fused.to(values.dtype), (mean, log_variance))
 
     def outputs_per_voxel(self) -> int:
         """Return the number of convolution outputs per voxel."""
         return 2 * self.num_modalities * self.out_channels
+
+
+def _fused(moments: torch.Tensor, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, log_variance = moments.chunk(2, dim=2)
+    return product(bounded(mean, log_variance), present)

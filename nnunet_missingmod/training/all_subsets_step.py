@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nnunet_missingmod.keys import OFF
-from nnunet_missingmod.losses.gradient_surgery import flatten, unflatten, without_conflicts
+from nnunet_missingmod.losses.gradient_surgery import (
+    flatten,
+    unflatten,
+    weights_without_conflicts,
+    without_conflicts,
+)
 from nnunet_missingmod.losses.reduction import autocast_off
 from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_subsets
@@ -44,50 +49,99 @@ def mean_over_subsets(
         network: its parameters, for the latter.
         rng: draws the orders of both.
     """
-    leaves = branches.detached()
-    tensors = [*leaves.outputs(), *parameters]
-    # What is operated on is kept of each subset, and only the other gradients are added up.
-    added_up = range(0 if surgery == OFF else len(leaves.outputs()), len(tensors))
-    operated: list[Tensor] = []
-    gradients: list[Tensor | None] = [None] * len(tensors)
-    total: Tensor = torch.zeros((), device=leaves.latents.device)
+    rows = branches.outputs()
+    of_rows: list[Tensor | None] = [None] * len(rows)
+    of_parameters: list[Tensor | None] = [None] * len(parameters)
+    operated: list[_OfSubset] = []
+    of_network: list[Tensor] = []
+    share = 1 / len(subsets)
+    total: Tensor = torch.zeros((), device=branches.latents.device)
     means: dict[str, Tensor] = {}
-    with torch.enable_grad(), autocast_off(leaves.latents):
-        for output in fuse_subsets(leaves, subsets, return_features=bool(leaves.encoder)):
+    with torch.enable_grad(), autocast_off(branches.latents):
+        for output in fuse_subsets(branches.detached(), subsets, return_features=bool(branches.encoder)):
+            leaves = [tensor.requires_grad_() for tensor in output.outputs()]
             loss, values = evaluate(output)
-            found = torch.autograd.grad(loss, tensors, allow_unused=True)
-            if surgery != OFF:
-                operated.append(_to_operate_on(found, branches, network if surgery == "parameters" else ()))
-            for index in added_up:
-                gradients[index] = _add(gradients[index], found[index], 1 / len(subsets))
-            total = total + loss.detach() / len(subsets)
-            means = {name: means.get(name, 0) + value.detach() / len(subsets) for name, value in values.items()}
-    if surgery == OFF:
-        return _Differentiated.apply(total, gradients, *branches.outputs(), *parameters), means
-    assert rng is not None
-    changed = list(network) if surgery == "parameters" else branches.outputs()
-    with autocast_off(leaves.latents):
-        after = unflatten(without_conflicts(torch.stack(operated), rng), changed)
-    of_terms = [gradients[index] for index in added_up]
-    return _Differentiated.apply(total, [*after, *of_terms], *changed, *parameters), means
+            found = torch.autograd.grad(loss, [*leaves, *parameters], allow_unused=True)
+            of_subset = _OfSubset(found[: len(rows)], branches.pairs.weights(output.present, leaves[0].dtype))
+            if surgery == OFF:
+                of_rows = of_subset.add_to(of_rows, rows, share)
+            elif surgery == "logits":
+                operated.append(of_subset)
+            else:
+                of_network.append(_of_network(of_subset.add_to([None] * len(rows), rows, 1), rows, network))
+            of_parameters = [
+                _add(so_far, new, share) for so_far, new in zip(of_parameters, found[len(rows) :], strict=True)
+            ]
+            total = total + loss.detach() * share
+            means = {name: means.get(name, 0) + value.detach() * share for name, value in values.items()}
+            del output, leaves, loss, values, found, of_subset  # before the next one is made
+        changed: Sequence[Tensor] = rows
+        if surgery == "parameters":
+            assert rng is not None
+            changed = network
+            of_rows = [*unflatten(without_conflicts(torch.stack(of_network), rng), network)]
+        elif surgery == "logits":
+            assert rng is not None
+            weights = weights_without_conflicts(_products(operated), rng)
+            for of_subset, weight in zip(operated, weights.tolist(), strict=True):
+                of_rows = of_subset.add_to(of_rows, rows, weight)
+    return _Differentiated.apply(total, [*of_rows, *of_parameters], *changed, *parameters), means
 
 
-def _to_operate_on(found: Sequence[Tensor | None], branches: Branches, network: Sequence[nn.Parameter]) -> Tensor:
-    """Return one subset's gradient as a vector: of the network's parameters, or of the branches' outputs."""
-    outputs = branches.outputs()
-    of_outputs = found[: len(outputs)]
-    if not network:
-        return flatten(of_outputs, outputs)
-    given = [(output, gradient) for output, gradient in zip(outputs, of_outputs, strict=True) if gradient is not None]
+class _OfSubset(NamedTuple):
+    """The gradient of one subset's loss, in the size of its output rather than in that of the branches.
+
+    Attributes:
+        of_output: (B, ...) of each of its tensors, None where there is no influence.
+        weights: (B, N) with which these tensors were made of rows (N, ...).
+    """
+
+    of_output: Sequence[Tensor | None]
+    weights: Tensor
+
+    def add_to(self, totals: Sequence[Tensor | None], rows: Sequence[Tensor], factor: float) -> list[Tensor | None]:
+        """Return ``totals`` plus ``factor`` times the gradients of the rows, added in place."""
+        added = []
+        for total, gradient, like in zip(totals, self.of_output, rows, strict=True):
+            if gradient is not None:
+                if total is None:
+                    total = torch.zeros(like.shape, dtype=gradient.dtype, device=like.device)
+                total.view(len(like), -1).addmm_(self.weights.T, gradient.flatten(1), alpha=factor)
+            added.append(total)
+        return added
+
+
+def _products(gradients: Sequence[_OfSubset]) -> Tensor:
+    """Return the products (S, S) of the gradients W_s^T g_s of the rows, without making these::
+
+        sum_n (W_s^T g_s)_n . (W_t^T g_t)_n = sum_b (W_s W_t^T)_bb g_sb . g_tb
+
+    since a row belongs to one sample alone.
+    """
+    weights = torch.stack([gradient.weights for gradient in gradients])  # (S, B, N)
+    shared = torch.einsum("sbn,tbn->bst", weights, weights)
+    products = torch.zeros_like(shared[0])
+    for of_tensor in zip(*(gradient.of_output for gradient in gradients), strict=True):
+        like = next((found for found in of_tensor if found is not None), None)
+        for sample in range(0 if like is None else len(shared)):
+            nothing = torch.zeros_like(like[sample])  # type: ignore[index]
+            vectors = torch.stack([nothing if found is None else found[sample] for found in of_tensor]).flatten(1)
+            products += shared[sample] * (vectors @ vectors.T)
+    return products
+
+
+def _of_network(of_rows: Sequence[Tensor | None], rows: Sequence[Tensor], network: Sequence[nn.Parameter]) -> Tensor:
+    """Return one subset's gradient of the network's parameters as a vector."""
+    given = [(output, gradient) for output, gradient in zip(rows, of_rows, strict=True) if gradient is not None]
     scale = _scale_for_half_precision([output for output, _ in given], [gradient for _, gradient in given])
-    of_network = torch.autograd.grad(
+    found = torch.autograd.grad(
         [output for output, _ in given],
         list(network),
         [(gradient * scale).to(output.dtype) for output, gradient in given],
         retain_graph=True,
         allow_unused=True,
     )
-    return flatten(of_network, network) / scale
+    return flatten(found, network) / scale
 
 
 def _scale_for_half_precision(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor | float:

@@ -18,7 +18,7 @@ from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import weighted_sum
 from nnunet_missingmod.losses.term import FullView, PartnerView, Step, StepTerm
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.networks.backbone import Features, Logits
+from nnunet_missingmod.networks.backbone import Features, Logits, Separately
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.fusion import mean_fusion
@@ -130,9 +130,9 @@ class StepTerms(nn.Module):
             latents=features.latents,
             encoder=_on_lattice(features.encoder, lattice),
             teacher=_view(teacher, lattice),
-            separately=features.separately,
+            separately=self._with_sampled_gaussians(features.separately),
             fused=features.encoder,
-            offers=features.offers,
+            offers=self._sampled(features.offers, len(features.encoder[0].shape) - 2),
             decoded=decoded,
             partner=self._view_of_partner(complete, lattice),
             targets=[target] if isinstance(target, Tensor) else target,
@@ -213,6 +213,19 @@ class StepTerms(nn.Module):
     def _draw_lattice(self, encoder: list[Tensor]) -> dict[int, tuple[slice, ...]]:
         """Return the voxels of each level in use on which terms about features are estimated in this step."""
         return {level: draw_lattice(encoder[level].shape[2:], self._rng) for level in self.levels}
+
+    def _sampled(self, values: Tensor | None, axes: int) -> Tensor | None:
+        """Return the voxels of a lattice of (..., *spatial), of so many axes, on which a mean is estimated."""
+        return None if values is None else on_lattice(values, draw_lattice(values.shape[-axes:], self._rng))
+
+    def _with_sampled_gaussians(self, separately: Separately | None) -> Separately | None:
+        if separately is None or not separately.gaussians:
+            return separately
+        sampled = []
+        for mean, log_variance in separately.gaussians:
+            lattice = draw_lattice(mean.shape[3:], self._rng)
+            sampled.append((on_lattice(mean, lattice), on_lattice(log_variance, lattice)))
+        return separately._replace(gaussians=sampled)
 
 
 def _on_lattice(encoder: list[Tensor], lattice: Mapping[int, tuple[slice, ...]]) -> dict[int, Tensor]:

@@ -83,29 +83,40 @@ def test_a_branch_that_is_not_finite_spoils_only_the_subsets_that_it_belongs_to(
             assert all(logits.isfinite().all() == (1 not in output.subset) for logits in output.logits)
 
 
-def test_detached_branches_are_leaves_of_the_same_values_in_full_precision(network: ParallelNetwork) -> None:
+def test_detached_branches_are_the_same_values_without_a_graph(network: ParallelNetwork) -> None:
     branches = network(batch(), return_branches=True)
-    branches = branches._replace(encoder=[level.half() for level in branches.encoder])
-    leaves = branches.detached()
-    assert len(leaves.outputs()) == len(branches.logits) + len(branches.encoder)
-    for leaf, output in zip(leaves.outputs(), branches.outputs(), strict=True):
-        assert leaf.is_leaf
-        assert leaf.requires_grad
-        assert leaf.dtype == (torch.float32 if output.dtype == torch.float16 else torch.float64)
-        torch.testing.assert_close(leaf.detach(), output.detach().to(leaf.dtype))
-    assert leaves.latents is branches.latents
+    detached = branches.detached()
+    assert len(detached.outputs()) == len(branches.logits) + len(branches.encoder)
+    for without, output in zip(detached.outputs(), branches.outputs(), strict=True):
+        assert without.data_ptr() == output.data_ptr()
+        assert not without.requires_grad
+    assert detached.latents is branches.latents
 
 
 def test_a_subsets_output_is_freed_before_the_next_is_computed(network: ParallelNetwork) -> None:
-    leaves = network(batch(), return_branches=True).detached()
+    detached = network(batch(), return_branches=True).detached()
     count = 0
-    for output in fuse_subsets(leaves, all_subsets(3)):
-        output.logits[0].sum().backward()
+    for output in fuse_subsets(detached, all_subsets(3)):
         references = [weakref.ref(logits) for logits in output.logits]
         del output
         assert all(reference() is None for reference in references)
         count += 1
     assert count == 7
+
+
+def test_means_of_half_precision_are_made_in_full_precision_piece_by_piece(
+    network: ParallelNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = find_pairs(PRESENT, torch.device("cpu"))
+    rows = torch.randn(len(pairs.sample), 3, 5, 7, generator=torch.Generator().manual_seed(0)).half()
+    expected = pairs.mean(rows.float(), PRESENT)
+    monkeypatch.setattr("nnunet_missingmod.networks.branches._WIDENED_AT_ONCE", 100)
+    found = pairs.mean(rows, PRESENT)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+    rows.requires_grad_()
+    pairs.mean(rows, PRESENT).sum().backward()
+    assert rows.grad is not None
 
 
 @pytest.mark.parametrize("subset", [(), (3,), (-1,)])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from nnunet_missingmod.networks.gaussian_fusion import LARGEST, GaussianProductFusion, Gaussians, product
+from nnunet_missingmod.networks.gaussian_fusion import LARGEST, GaussianProductFusion, Gaussians, bounded, product
 
 PRESENT = torch.tensor([[True, False, True], [False, False, False]])
 
@@ -45,7 +45,7 @@ def built() -> GaussianProductFusion:
 
 def test_evaluation_takes_the_mean_and_training_a_sample_around_it() -> None:
     fusion, values = built(), torch.randn(2, 3, 2, 4, 4, dtype=torch.float64)
-    expected, variance = product(fusion(values, PRESENT).gaussians, PRESENT)
+    expected, variance = product(bounded(*fusion(values, PRESENT).moments), PRESENT)
     assert torch.equal(fusion.eval()(values, PRESENT).fused, expected)
     fusion.train()
     samples = torch.stack([fusion(values, PRESENT).fused for _ in range(4000)])
@@ -72,7 +72,7 @@ def test_each_modalitys_gaussian_is_of_its_own_features() -> None:
     fusion, values = built(), torch.randn(2, 3, 2, 4, 4, dtype=torch.float64)
     other = values.clone()
     other[:, 1] += 1
-    ours, theirs = fusion(values, PRESENT).gaussians, fusion(other, PRESENT).gaussians
+    ours, theirs = fusion(values, PRESENT).moments, fusion(other, PRESENT).moments
     for part, changed in zip(ours, theirs, strict=True):
         assert torch.equal(part[:, [0, 2]], changed[:, [0, 2]])
         assert not torch.equal(part[:, 1], changed[:, 1])
@@ -81,12 +81,25 @@ def test_each_modalitys_gaussian_is_of_its_own_features() -> None:
 def test_variances_are_bounded_so_that_nothing_overflows() -> None:
     fusion = built()
     nn.init.constant_(fusion.moments.bias, 1e6)
-    fused, found = fusion(torch.randn(2, 3, 2, 4, 4, dtype=torch.float64), PRESENT)
-    assert found.log_variance.max() == LARGEST
+    fused, moments = fusion(torch.randn(2, 3, 2, 4, 4, dtype=torch.float64), PRESENT)
+    assert bounded(*moments).log_variance.max() == LARGEST
     assert fused.isfinite().all()
 
 
-def test_gradient_is_that_of_finite_differences() -> None:
-    fusion = built().eval()
+@pytest.mark.parametrize("training", [True, False])
+def test_gradient_is_that_of_finite_differences(*, training: bool) -> None:
+    fusion = built().train(training)
     values = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True).unsqueeze(-1)
-    assert torch.autograd.gradcheck(lambda values: fusion(values, PRESENT).fused, (values,))
+
+    def run(values: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return fusion(values, PRESENT).fused
+
+    assert torch.autograd.gradcheck(run, (values,))
+
+
+def test_gaussians_of_half_precision_are_bounded_in_full_precision() -> None:
+    mean, log_variance = torch.tensor([1.0, 2.0]).half(), torch.tensor([-60.0, 3.0]).half()
+    found = bounded(mean, log_variance)
+    assert [part.dtype for part in found] == [torch.float32] * 2
+    assert found.log_variance.tolist() == [-LARGEST, 3.0]

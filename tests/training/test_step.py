@@ -11,8 +11,9 @@ from nnunet_missingmod.losses.alignment import AlignmentTerm, anchor_alignment_l
 from nnunet_missingmod.losses.mutual_information import MutualInformationTerm
 from nnunet_missingmod.losses.posterior_divergence import DivergenceTerm, posterior_divergence_loss
 from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.losses.term import StepTerm
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.networks.backbone import Features
+from nnunet_missingmod.networks.backbone import Features, Separately
 from nnunet_missingmod.networks.branches import Branches, find_pairs, fuse_subsets
 from nnunet_missingmod.training import step
 from nnunet_missingmod.training.step import StepLoss, StepTerms, TeacherOutput, mean_values
@@ -100,6 +101,40 @@ def test_only_chosen_levels_take_part(student, target, teacher):
     total.backward()
     assert student[1].encoder[0].grad is None
     assert student[1].encoder[1].grad.abs().sum() > 0
+
+
+class Noting(nn.Module, StepTerm):
+    """Keeps the step that it is given."""
+
+    def of_step(self, step):
+        self.step = step
+        return step.logits.sum() * 0
+
+
+def test_means_over_many_voxels_of_offers_and_gaussians_are_estimated_on_a_lattice(target):
+    logits = torch.randn(B, K, 16, 4, requires_grad=True)
+    offers = torch.arange(16.0).reshape(16, 1).expand(B, J, J, 2, 16, 4)
+    gaussians = [(part, -part) for part in (offers[:, :, 0], offers[:, :, 0, :, ::2, ::2])]
+    separately = Separately([], PRESENT, gaussians=gaussians)
+    features = Features(torch.zeros(B, J, 2, 16, 4), PRESENT, [torch.zeros(B, 5, 16, 4)], separately, offers)
+    term, starts = Noting(), set()
+    terms = StepTerms(lambda *_: logits.sum(), {"noting": term}, weights=dict.fromkeys(("segmentation", "noting"), 1.0),
+                      head=Head("softmax"))  # fmt: skip
+    for epoch in range(8):
+        terms.start_epoch(epoch)
+        terms((logits, features), target)
+        taken = term.step.offers[0, 0, 0, 0, :, 0].tolist()
+        assert taken in ([*range(0, 16, 2)], [*range(1, 16, 2)])
+        assert term.step.offers.shape == (B, J, J, 2, 8, 4)  # a short axis is taken whole
+        (first, negative), (second, _) = term.step.separately.gaussians
+        assert torch.equal(first, -negative)
+        assert (first.shape[3:], second.shape[3:]) == ((8, 4), (8, 2))
+        starts.add(taken[0])
+        again = term.step.offers
+        terms.start_epoch(epoch)
+        terms((logits, features), target)
+        assert torch.equal(again, term.step.offers)
+    assert starts == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("head", ["softmax", "regions"])

@@ -16,6 +16,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_missingmod.choices import TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
+from nnunet_missingmod.losses import gradient_surgery
 from nnunet_missingmod.training import all_subsets_step
 from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.method_trainer import MethodTrainer
@@ -75,7 +76,8 @@ def test_the_host_waits_for_nothing_but_the_loss(make_tiny_dataset, preprocess, 
     if isinstance(trainer, MethodTrainer) and (trainer.average is not None or taught_terms(trainer.choices)):
         trainer.frozen_teacher = StandIn((4, 8, 8))
     # Gradient surgery waits once, for the products of the subsets' gradients.
-    monkeypatch.setattr(all_subsets_step, "without_conflicts", lambda gradients, _rng: gradients.mean(0))
+    monkeypatch.setattr(gradient_surgery, "weights_without_conflicts", lambda products, _rng: torch.ones(len(products)))
+    monkeypatch.setattr(all_subsets_step, "weights_without_conflicts", gradient_surgery.weights_without_conflicts)
     trainer.network.train()
     data = torch.randn(2, 4, 16, 16, 16)
     data[0, 1] = float("nan")
