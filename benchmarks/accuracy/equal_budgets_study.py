@@ -184,6 +184,16 @@ FAMILIES = {
     "m3ae": Arm("nnUNetTrainerM3AE", HALF, pretrained="m3ae_pretraining"),
     "shaspec": Arm("nnUNetTrainerShaSpec"),
 }
+# Of the parallel network in 3D, in the memory of stock nnU-Net with 32 features and whole phantoms as patches: half as
+# wide in half of the voxels, as planned for four modalities, or a quarter as wide in all.
+PLANNED = {
+    "parallel_wide": Arm(
+        "nnUNetTrainerSharedBackbone", plan={"features_per_stage": [16, 32, 64, 128], "patch_size": [32, 40, 32]}
+    ),
+    "parallel_narrow": Arm(
+        "nnUNetTrainerSharedBackbone", plan={"features_per_stage": [8, 16, 32, 64], "patch_size": [40, 48, 40]}
+    ),
+}
 LENGTHS = (1, 2, 4, 8)
 LENGTHENED = {
     name: (METHODS | CANDIDATES)[name]
@@ -224,7 +234,7 @@ STUDY = Study(
     test_cases=100,
     num_epochs=EPOCHS,
     suffix=".csv.gz",
-    arms=METHODS | CANDIDATES | PARTS | PRETRAINING | FAMILIES | SCALING | MEMORY | FOLLOWED,
+    arms=METHODS | CANDIDATES | PARTS | PRETRAINING | FAMILIES | PLANNED | SCALING | MEMORY | FOLLOWED,
     groups={
         "equal budgets": Group((*METHODS, *SCORED_BY_AVERAGE, "dedicated"), "dropout"),
         "pretraining": Group(
@@ -235,6 +245,7 @@ STUDY = Study(
         ),
         "candidates": Group(("average_presence", "medmap_presence", *CANDIDATES), "average_presence"),
         "parts": Group(("average_presence_adapters", "average_slim", *PARTS), "average_presence_adapters"),
+        "planned": Group(("dropout", *PLANNED), "dropout"),
         "memory": Group(("average_presence_adapters_x4", *MEMORY), "average_presence_adapters_x4"),
     },
     shown=("zero_fill", "dropout", "average_presence", "dedicated"),

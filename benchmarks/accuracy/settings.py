@@ -41,6 +41,7 @@ class Arm:
         splits: what it is scored on; candidates on the cases that decide, and what is chosen on the others later.
         scored_by_average: whether the weights of its average are scored too, as ``ARM_by_average``, on the cases that
             decide.
+        plan: entries of the plans' configuration in place of the study's, and of its network's arguments.
         followed: whether it is scored on training and validation cases while it trains, into ``curves``.
         presence: another form of presence conditioning than the package's, by its name in ``presence_forms``.
     """
@@ -53,6 +54,7 @@ class Arm:
     pretrained_whole: bool = False
     step: str | None = None
     presence: str | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] = ("val", "test")
     scored_by_average: bool = False
     followed: bool = False

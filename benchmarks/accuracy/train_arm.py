@@ -77,7 +77,11 @@ def prepare(folder: StudyFolder, training: Training) -> Any:
         block["modality_dropout_seed"] = seed
     if arm.teacher is not None:
         block["teacher"] = str(folder.model(Training(arm.teacher, seed, training.fold)))
-    plans["configurations"][folder.data.configuration]["missingmod"] = block
+    configuration = plans["configurations"][folder.data.configuration]
+    of_network = configuration["architecture"]["arch_kwargs"]
+    for key, value in arm.plan.items():
+        (of_network if key in of_network else configuration)[key] = value
+    configuration["missingmod"] = block
     dataset_json = folder.json(folder.preprocessed / "dataset.json")
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)

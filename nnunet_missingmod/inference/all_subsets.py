@@ -9,32 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
-from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from torch import nn
 
 from nnunet_missingmod import absence
 from nnunet_missingmod.evaluation.agreement import CroppedLabels
 from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
+from nnunet_missingmod.inference.shared_decoding import can_share, decode_subsets, subsets_per_batch
 from nnunet_missingmod.modalities import Subset, channel_names
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.branches import fuse_subsets
-from nnunet_missingmod.networks.fusion import MeanFusion
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
 
 logger = logging.getLogger(__name__)
 
-# The most voxels of the subsets that share a batch. Small feature maps are batched because torch on a CPU computes the
-# 3D convolution of a single small map several times slower than that of two.
-_BATCH_VOXELS = 64**3
 # The share of the free memory that the results may use; the rest is for the network's activations and other programs.
 _SHARE_OF_FREE_MEMORY = 0.4
 _RESULT_BYTES = 2  # per output value of a volume, in float16
@@ -42,85 +36,6 @@ _RESULT_BYTES = 2  # per output value of a volume, in float16
 _PATCH_BYTES = 3 * 4
 # Used where the free memory is unknown (on other systems than Linux).
 _ASSUMED_FREE_BYTES = 4 * 1024**3
-
-
-def subsets_per_batch(spatial: Sequence[int]) -> int:
-    """Return the number of subsets in one batch of feature maps of this size, one or more."""
-    return max(1, _BATCH_VOXELS // math.prod(spatial))
-
-
-def can_share(network: nn.Module) -> bool:
-    """Return whether ``decode_subsets`` works for the network: mean fusion at features and nnU-Net's U-Net decoder."""
-    return (
-        isinstance(network, ModalityEncoderNetwork)
-        and network.condition is None
-        and network.bottleneck is None
-        and all(isinstance(fusion, MeanFusion) for fusion in network.fusions)
-        and type(network.decoder) is UNetDecoder
-        and all(type(stage.convs[0]) is ConvDropoutNormReLU for stage in network.decoder.stages)
-    )
-
-
-def decode_subsets(
-    decoder: UNetDecoder, levels: Sequence[torch.Tensor], subsets: Sequence[Sequence[int]]
-) -> Iterator[torch.Tensor]:
-    """Yield, for one subset after another, the logits (1, K, *spatial) decoded from the mean of its branches.
-
-    A stage's first convolution is linear, so it runs once for each branch, and its results are averaged per subset.
-
-    Args:
-        decoder: without deep supervision.
-        levels: per level, full resolution first, (N, C_k, *spatial_k): the encoder's features of N branches.
-        subsets: each the rows of its branches, one or more.
-    """
-    shared = [_shared_part(decoder, stage, levels) for stage in range(len(decoder.stages))]
-    yield from _decode_from(decoder, shared, 0, None, subsets)
-
-
-def _decode_from(
-    decoder: UNetDecoder,
-    shared: Sequence[torch.Tensor],
-    index: int,
-    below: torch.Tensor | None,
-    subsets: Sequence[Sequence[int]],
-) -> Iterator[torch.Tensor]:
-    """Yield the logits of S subsets, given their features (S, C, *spatial) from the stage before stage ``index``."""
-    if index == len(decoder.stages):
-        assert below is not None
-        yield from decoder.seg_layers[-1](below).split(1)
-        return
-    first, *others = decoder.stages[index].convs
-    at_once = subsets_per_batch(shared[index].shape[2:])
-    for start in range(0, len(subsets), at_once):
-        chunk = subsets[start : start + at_once]
-        x = torch.cat([_mean_of_rows(shared[index], rows) for rows in chunk])
-        if below is not None:
-            upsampled = decoder.transpconvs[index](below[start : start + at_once])
-            x += first.conv._conv_forward(upsampled, first.conv.weight[:, : upsampled.shape[1]], None)
-        x = first.all_modules[1:](x)  # everything after the convolution
-        for block in others:
-            x = block(x)
-        yield from _decode_from(decoder, shared, index + 1, x, chunk)
-
-
-def _shared_part(decoder: UNetDecoder, index: int, levels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return (N, C, *spatial): the part of a stage's first convolution that depends on a single branch, for each."""
-    conv: Any = decoder.stages[index].convs[0].conv
-    skip = levels[-(index + 2)]
-    if index == 0:
-        deepest: torch.Tensor = conv(torch.cat((decoder.transpconvs[0](levels[-1]), skip), 1))
-        return deepest
-    part: torch.Tensor = conv._conv_forward(skip, conv.weight[:, -skip.shape[1] :], conv.bias)
-    return part
-
-
-def _mean_of_rows(values: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-    """Return the mean of the rows, (1, C, *spatial), as a copy and not a view."""
-    first, *others = rows
-    total = values[first : first + 1].clone()
-    for row in others:
-        total += values[row : row + 1]
-    return total.div_(len(rows)) if others else total
 
 
 class SubsetStack(nn.Module):
@@ -160,15 +75,12 @@ class SubsetStack(nn.Module):
                 yield output.logits
         elif isinstance(self.network, ModalityEncoderNetwork):
             separately = self.network.encode(x)
+            members = separately.encoded & self._subset_membership().to(x.device)
             if can_share(self.network):
-                of_modality = [level[0] for level in separately.levels]
-                encoded = separately.encoded[0].tolist()
-                rows = [[channel for channel in subset if encoded[channel]] for subset in self.subsets]
-                yield from decode_subsets(self.network.decoder, of_modality, rows)
+                yield from decode_subsets(self.network, separately, members)
                 return
-            for kept in self._subset_membership().to(x.device):
-                of_subset = separately.encoded & kept
-                logits, _, _ = self.network.fuse_and_decode(separately, of_subset)
+            for kept in members.split(1):
+                logits, _, _ = self.network.fuse_and_decode(separately, kept)
                 assert isinstance(logits, torch.Tensor)
                 yield logits
         else:

@@ -245,6 +245,12 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         self.upsampled = None
         return logits, fusing.everything(), fusing.found_in(separately._replace(bottleneck=bottleneck))
 
+    def fuse_deepest(self, separately: Separately, kept: torch.Tensor) -> torch.Tensor:
+        """Return the deepest level (B, C, *grid) that the decoder gets; arguments as of ``fuse_and_decode``."""
+        deepest, of_them = self._attended(separately, kept)
+        fused: torch.Tensor = _Fusing(self, [*separately.levels[:-1], deepest], kept, of_them)[-1]
+        return fused
+
     def encoder_features(self, x: torch.Tensor, present: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Return the fused levels, for which only fusion by regions runs the decoder; arguments as of ``encode``."""
         separately = self.encode(x, present)
