@@ -3,7 +3,7 @@
     python benchmarks/shared_work.py
 
 Multiplications of convolutions on nnU-Net's plan for BraTS, as ``family_costs.py`` counts them. What is linear in the
-modalities runs once for each and is added up; what follows the first normalisation runs once for each of the 15 subsets.
+modalities runs once for each and is added up; what follows a normalisation runs once for each of the 15 subsets.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def early() -> tuple[float, float]:
 
 
 def slim() -> tuple[float, float]:
-    """Return the shares of encoders and, of the decoder's convolutions, of what depends on skips: each linear in them."""
+    """Return the shares of the encoders, and of what the decoder's convolutions make of skips, which is linear in them."""
     network, run = prepared("nnUNetTrainerM3FeCon")
     total = family_costs.count(network, run)
     skips = 0.0
