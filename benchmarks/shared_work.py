@@ -47,7 +47,7 @@ def early() -> tuple[float, float]:
 
 
 def slim() -> tuple[float, float]:
-    """Return the shares of the encoders, and of what the decoder's convolutions make of skips, which is linear in them."""
+    """Return the shares of the encoders, and of what the decoder's convolutions make of skips: linear in them."""
     network, run = prepared("nnUNetTrainerM3FeCon")
     total = family_costs.count(network, run)
     skips = 0.0
