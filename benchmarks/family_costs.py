@@ -203,7 +203,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     stock = stock_cost()
     rows = [("stock nnU-Net", Cost(stock.parameters, 1.0, 1.0))]
-    memory = memory_of_steps([name for group in ("Methods", "Families") for name in TRAINERS[group][1]])
+    memory = {rows[0][0]: 1.0} | memory_of_steps(
+        [name for group in ("Methods", "Families") for name in TRAINERS[group][1]]
+    )
     for group in ("Methods", "Families"):
         for name in TRAINERS[group][1]:
             kind = getattr(import_module(CLASS_TABLE[name]), name)
@@ -215,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
                 (name, Cost(found.parameters, found.training / stock.training, found.prediction / stock.prediction))
             )
     for name, found in rows:
-        ratios = (found.training, found.prediction, memory.get(name, 1.0))
+        ratios = (found.training, found.prediction, memory[name])
         numbers = (f"{found.parameters / 1e6:.1f} M", *(f"{ratio:.2f}" for ratio in ratios))
         sys.stdout.write(
             f"| {name} | {' | '.join(numbers)} |\n" if args.markdown else f"{name:40}{'  '.join(numbers)}\n"

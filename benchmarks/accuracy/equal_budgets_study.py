@@ -236,7 +236,7 @@ STUDY = Study(
     suffix=".csv.gz",
     arms=METHODS | CANDIDATES | PARTS | PRETRAINING | FAMILIES | PLANNED | SCALING | MEMORY | FOLLOWED,
     groups={
-        "equal budgets": Group((*METHODS, *SCORED_BY_AVERAGE, "dedicated"), "dropout"),
+        "equal budgets": Group((*METHODS, *REPORTED, *SCORED_BY_AVERAGE, "dedicated"), "dropout"),
         "pretraining": Group(
             ("average_presence", *(name for name, arm in PRETRAINING.items() if arm.segments)), "average_presence"
         ),

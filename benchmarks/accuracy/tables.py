@@ -196,7 +196,7 @@ def tables_of(
     for name, group in study.groups.items():
         for split in ("test", "val"):
             rows = read_runs(runs, split)
-            if group.baseline in set(rows["arm"]):
+            if len({*group.arms, group.baseline} & set(rows["arm"])) > 1 and group.baseline in set(rows["arm"]):
                 tables[f"{name}, {split}"] = summary(rows, group, steps=steps, patients=patients)
     return tables
 

@@ -149,5 +149,7 @@ class _Decoding:
             part: torch.Tensor = conv._conv_forward(skip, conv.weight[:, -skip.shape[1] :], conv.bias)
             return part
         weights = conv.weight[:, -skip.shape[0] * skip.shape[1] :].chunk(len(skip), dim=1)
-        parts = [conv._conv_forward(skip[[number]], weight, None) for number, weight in enumerate(weights)]
+        parts = [
+            conv._conv_forward(of_one, weight, None) for of_one, weight in zip(skip.split(1), weights, strict=True)
+        ]
         return torch.cat(parts)

@@ -3,6 +3,7 @@
 For one sample whose map has 20,480 rows of voxels or fewer (channels x first axis x second axis), torch 2 leaves oneDNN
 for a way of its own, which takes up to sixteen times as long in 3D. A stock U-Net has such maps in its deepest levels
 alone; encoders of single modalities and half-wide branches have them nearly everywhere when a case is predicted.
+Pointwise convolutions stay torch's: a plain matrix product is faster.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ class SingleMapConv3d(nn.Conv3d):
             and input.dtype == torch.float32
             and input.ndim == 5
             and len(input) == 1
+            and max(self.kernel_size) > 1
             and not torch.compiler.is_compiling()
             and self.padding_mode == "zeros"
             and not isinstance(self.padding, str)
-            and torch.backends.mkldnn.is_available()
+            and not torch.is_autocast_enabled("cpu")
+            and torch._C._get_mkldnn_enabled()
         ):
             convolved: torch.Tensor = torch.mkldnn_convolution(
                 input, weight, bias, self.padding, self.stride, self.dilation, self.groups
