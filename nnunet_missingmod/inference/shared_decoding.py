@@ -22,7 +22,8 @@ from nnunet_missingmod.networks.fusion import ConcatenateFusion, MeanFusion
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 
 # The most voxels of the subsets that share a batch. Small feature maps are batched because torch on a CPU computes the
-# 3D convolution of a single small map several times slower than that of two.
+# 3D convolution of a single small map several times slower than that of two; networks whose convolutions are
+# `SingleMapConv3d` gain little by it.
 _BATCH_VOXELS = 64**3
 
 

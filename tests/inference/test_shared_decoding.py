@@ -66,8 +66,8 @@ def build(
     return network.double().eval()
 
 
-def check(network, dims, available=(0, 1, 2)):
-    x = torch.randn(1, 3, *[8] * dims, dtype=torch.float64)
+def check(network, dims, available=(0, 1, 2), *, dtype=torch.float64, **tolerance):
+    x = torch.randn(1, 3, *[8] * dims, dtype=dtype)
     x[:, [channel for channel in range(3) if channel not in available]] = torch.nan
     subsets = [subset for subset in all_subsets(3) if set(subset) <= set(available)]
     kept = torch.tensor([[channel in subset for channel in range(3)] for subset in subsets])
@@ -78,7 +78,7 @@ def check(network, dims, available=(0, 1, 2)):
         for subset, ours in zip(subsets, decoded, strict=True):
             marked = x.clone()
             marked[:, [c for c in range(3) if c not in subset]] = torch.nan
-            torch.testing.assert_close(ours, network(marked), rtol=1e-10, atol=1e-11)
+            torch.testing.assert_close(ours, network(marked), **(tolerance or {"rtol": 1e-10, "atol": 1e-11}))
     for level, was in zip(separately.levels, before, strict=True):
         assert torch.equal(level, was)
     assert decoded[0].std() > 0.01
@@ -106,6 +106,16 @@ def test_slim_encoders_bottlenecks_and_conditioned_norms_are_shared_too(
     assert can_share(network)
     check(network, 3)
     check(network, 3, available=(1, 2))
+
+
+@pytest.mark.parametrize("fusion", ["mean", "concatenate"])
+def test_convolutions_of_single_maps_share_in_single_precision(fusion, monkeypatch):
+    monkeypatch.setattr(shared_decoding, "_BATCH_VOXELS", 1)
+    calls, convolve = [], torch.mkldnn_convolution
+    monkeypatch.setattr(torch, "mkldnn_convolution", lambda *given: calls.append(1) or convolve(*given))
+    network = build(widths=(6, 6, 12), slim=fusion == "concatenate", fusion=fusion).float()
+    check(network, 3, dtype=torch.float32, rtol=1e-4, atol=1e-4)
+    assert calls
 
 
 def test_a_batch_holds_as_many_subsets_as_have_the_voxels_of_one_patch_of_64():
