@@ -23,7 +23,7 @@ from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 
 # The most voxels of the subsets that share a batch. Small feature maps are batched because torch on a CPU computes the
 # 3D convolution of a single small map several times slower than that of two; networks whose convolutions are
-# `SingleMapConv3d` gain little by it.
+# `CPUConv3d` gain little by it.
 _BATCH_VOXELS = 64**3
 
 

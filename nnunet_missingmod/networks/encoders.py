@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from nnunet_missingmod.networks.single_map import use_single_map_convolutions
-
 
 class SizesOfEncoder(NamedTuple):
     """What nnU-Net's decoder reads of its encoder to count its outputs, without holding the encoder's weights."""
@@ -30,7 +28,6 @@ class ModalityEncoders(nn.Module):
     def __init__(self, encoders: Sequence[Any], output_channels: Sequence[int]) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
-        use_single_map_convolutions(self)
         self.output_channels = tuple(output_channels)
         self.branch_channels = tuple(encoders[0].output_channels)
         self.strides, self.conv_op = encoders[0].strides, encoders[0].conv_op

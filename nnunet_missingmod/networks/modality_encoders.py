@@ -22,6 +22,7 @@ from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, Sepa
 from nnunet_missingmod.networks.bottleneck import SharedSpecificBottleneck
 from nnunet_missingmod.networks.branches import Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.cpu_convolutions import use_cpu_convolutions
 from nnunet_missingmod.networks.decoders import DecoderDesign, design_of
 from nnunet_missingmod.networks.encoders import ModalityEncoders, SizesOfEncoder
 from nnunet_missingmod.networks.fusion import build_fusion
@@ -157,6 +158,7 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         if self.fuses_by_regions:
             for upsampling in self.decoder.transpconvs:
                 upsampling.register_forward_hook(self._note_upsampled)
+        use_cpu_convolutions(self)
 
     def _build_fusion(self, name: str, level: int, width: int, channels: int) -> nn.Module:
         sizes = (width, self.num_modalities, self.encoder.conv_op)

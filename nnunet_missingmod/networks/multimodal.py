@@ -16,7 +16,6 @@ from nnunet_missingmod import absence
 from nnunet_missingmod.networks.backbone import Backbone, Logits, unwrapped
 from nnunet_missingmod.networks.branches import Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
-from nnunet_missingmod.networks.single_map import use_single_map_convolutions
 from nnunet_missingmod.networks.substitution import SubstitutingEncoder
 
 
@@ -141,7 +140,6 @@ class PresentOnlyNetwork(MultimodalNetwork):
         if channel_encoder.absent_fill != "zero":
             raise ValueError(f"Absent modalities do not run in a {type(self).__name__}: use absent_fill 'zero'.")
         self._next_present: _Told = (None, None)
-        use_single_map_convolutions(self)
 
     def set_present(self, present: torch.Tensor, *, kept: torch.Tensor | None = None) -> None:
         """Set which modalities are present in the input of the next ``forward(x)``.

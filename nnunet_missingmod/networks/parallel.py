@@ -16,6 +16,7 @@ import torch
 from nnunet_missingmod.networks.backbone import Backbone, Features, Logits, map_logits
 from nnunet_missingmod.networks.branches import Branches, Pairs, find_pairs
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
+from nnunet_missingmod.networks.cpu_convolutions import use_cpu_convolutions
 from nnunet_missingmod.networks.fusion import mean_fusion
 from nnunet_missingmod.networks.multimodal import PresentOnlyNetwork
 from nnunet_missingmod.networks.norms import use_modality_norms
@@ -39,6 +40,7 @@ class ParallelNetwork(PresentOnlyNetwork):
     def __init__(self, channel_encoder: ChannelEncoder, backbone: Backbone) -> None:
         super().__init__(channel_encoder, backbone)
         self.modality = use_modality_norms(self, self.num_modalities)
+        use_cpu_convolutions(self)
 
     def forward(
         self,
