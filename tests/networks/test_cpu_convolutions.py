@@ -32,6 +32,7 @@ def replaced(conv: nn.Conv2d | nn.Conv3d) -> nn.Conv2d | nn.Conv3d:
         {"padding": 1, "padding_mode": "replicate"},
     ],
 )
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("samples", [1, 2])
 def test_it_is_torchs_own_up_to_rounding(more: dict[str, Any], samples: int) -> None:
     conv = nn.Conv3d(4, 6, **({"kernel_size": 3} | more))
