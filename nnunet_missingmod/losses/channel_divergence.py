@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnunet_missingmod.losses.reduction import autocast_off, weighted_mean
+from nnunet_missingmod.losses.reduction import autocast_off
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 
 def channel_divergence(offers: Tensor, present: Tensor) -> Tensor:
-    """Return the mean over ordered pairs m != k of present modalities of the divergence between their channels::
+    """Return the divergences between the channels of ordered pairs m != k of present modalities, added up::
 
-        L = mean_{b, m, k, voxels} 1/w sum_c p_c (log p_c - log q_c),   p = softmax_c(offer_{k->k}),  q =
-        softmax_c(offer_{m->k})
+        L = 1/B sum_b sum_{m != k in P_b} mean_voxels 1/w sum_c p_c (log p_c - log q_c)
+
+    with p = softmax_c(offer_{k->k}) and q = softmax_c(offer_{m->k}). The sum of pairs is the released code's, so that a
+    sample of more modalities counts more, and one of a single modality not at all.
 
     Args:
         offers: (B, J, J, w, *spatial), at [:, m, k] what m offers for k.
@@ -34,7 +36,9 @@ def channel_divergence(offers: Tensor, present: Tensor) -> Tensor:
         & present.unsqueeze(1)
         & ~torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
     )
-    return weighted_mean(each, both.reshape(*both.shape, *[1] * (each.ndim - 3)))
+    # Where, and not times zero: what an absent modality offers may be anything.
+    of_pairs = torch.where(both.reshape(*both.shape, *[1] * (each.ndim - 3)), each, 0.0)
+    return of_pairs.flatten(3).mean(3).sum((1, 2)).mean()
 
 
 class ChannelDivergenceTerm(nn.Module, StepTerm):

@@ -1,7 +1,7 @@
 """Labels teach the regions that region-aware fusion finds (see ``networks.region_fusion``).
 
 Source: Ding et al., RFNet, ICCV 2021, section 3.2, where the maps learn by a weighted cross-entropy and Dice at every
-level.
+level, all levels with weight 1.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 
 def region_maps_loss(maps: Sequence[Tensor], targets: Sequence[Tensor], head: Head) -> Tensor:
-    """Return the mean over levels of the maps' binary cross-entropy and soft Dice, each map by itself::
+    """Return the sum over levels of the maps' binary cross-entropy and soft Dice, each map by itself::
 
-        L = mean_l [mean_{k, voxels} BCE(q_lk, y_lk) + 1 - mean_k Dice(q_lk, y_lk)],    q = sigmoid(maps)
+        L = sum_l [mean_{k, voxels} BCE(q_lk, y_lk) + 1 - mean_k Dice(q_lk, y_lk)],    q = sigmoid(maps)
 
     Args:
         maps: per level (B, K, *spatial_l).
@@ -44,7 +44,7 @@ def region_maps_loss(maps: Sequence[Tensor], targets: Sequence[Tensor], head: He
             # 0 ignores nothing: the last channel says what is ignored.
             dice = pooled_dice_loss(logits, torch.cat([inside, outside], dim=1), Head("regions", ignore_label=0))
             losses.append(weighted_mean(each, weights) + dice)
-    return torch.stack(losses).mean()
+    return torch.stack(losses).sum()
 
 
 class RegionMapsTerm(nn.Module, StepTerm):

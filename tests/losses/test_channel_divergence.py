@@ -15,7 +15,7 @@ def offers() -> torch.Tensor:
     return torch.randn(2, J, J, W, 3, 2, dtype=torch.float64)
 
 
-def test_it_is_the_mean_over_ordered_pairs_of_present_modalities() -> None:
+def test_it_is_the_sum_over_ordered_pairs_of_present_modalities_and_the_mean_over_samples() -> None:
     given, parts = offers(), []
     for b in range(2):
         there = [j for j in range(J) if PRESENT[b, j]]
@@ -24,7 +24,8 @@ def test_it_is_the_mean_over_ordered_pairs_of_present_modalities() -> None:
                 if m != k:
                     own, others = given[b, k, k].softmax(0), given[b, m, k].log_softmax(0)
                     parts.append(functional.kl_div(others, own, reduction="none").mean())
-    torch.testing.assert_close(channel_divergence(given, PRESENT), sum(parts) / len(parts))
+    torch.testing.assert_close(channel_divergence(given, PRESENT), sum(parts) / 2)
+    assert len(parts) == 2 + 6
 
 
 def test_it_is_zero_where_modalities_say_the_same_of_one_another() -> None:

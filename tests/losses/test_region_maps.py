@@ -38,7 +38,7 @@ def test_each_level_is_compared_with_the_labels_of_its_size(kind: str, *, ignore
         by_hand(level, inside[..., ::step, ::step], counts[..., ::step, ::step])
         for level, step in zip(maps, (1, 2), strict=True)
     ]
-    torch.testing.assert_close(region_maps_loss(maps, targets, head), sum(expected) / 2)
+    torch.testing.assert_close(region_maps_loss(maps, targets, head), sum(expected))
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
