@@ -3,65 +3,132 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nan
+from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
-from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval
+from nnunet_missingmod.evaluation.intervals import Interval
+
+Numbers = NDArray[np.float64]
+# Of a mean, and its degrees of freedom.
+Variance = tuple[float, float]
 
 
-def over_trainings_and_cases(values: NDArray[np.float64], patients: Sequence[str] | None = None) -> Interval:
-    """Return the mean of an array (folds, seeds, cases) and its 95 % interval by a hierarchical bootstrap.
+def over_trainings_and_cases(values: Numbers, patients: Sequence[str] | None = None) -> Interval:
+    """Return the mean of an array (folds, seeds, cases) and its 95 % interval, from Student's t.
 
-    A case that a fold has not is NaN there. Each of 5,000 resamples draws with replacement folds; in each of these,
-    seeds; and patients, all cases of a patient together (Davison and Hinkley, Bootstrap Methods, 1997, section 3.8).
-    Patients are drawn within each fold where folds have different ones, as in cross-validation, and crosswise, the same
-    for all trainings, where all trainings were scored on the same cases. The mean is that over all trainings and cases
-    that were drawn. One training shows nothing of the spread between trainings, and has no interval.
+    With trainings u (folds, or seeds where there is one fold) that were scored on the same patients p, m_u, c_p and m
+    the means over patients, over trainings and over both, weighted by w_u and v_p, the shares of all values::
+
+        V_t = U / (U - 1) sum_u w_u^2 (m_u - m)^2,     V_c = P / (P - 1) sum_p v_p^2 (c_p - m)^2
+        V_e = U P / ((U - 1) (P - 1)) sum_up w_u^2 v_p^2 (y_up - m_u - c_p + m)^2
+        V = max(V_t + V_c - V_e, V_t, V_c)
+        degrees of freedom = V^2 / (V_t^2 / (U - 1) + V_c^2 / (P - 1) + V_e^2 / ((U - 1) (P - 1)))
+
+    (Gates, 1995, for variances of crossed random effects; Satterthwaite, 1946). Where folds have different cases, as in
+    cross-validation, a fold with its cases and trainings is one draw: V = F / (F - 1) sum_f w_f^2 (m_f - m)^2, with
+    F - 1 degrees of freedom, or the sum of what V is within each fold where that is more (a fold of one training has
+    the spread of its patients there), since few folds may be alike by chance. One training shows nothing of the spread
+    between trainings, nor one patient of that between patients, and neither has an interval; nor have two folds of one
+    training each, where it would be too narrow.
+
+    Percentiles of a bootstrap over so few trainings are far too narrow. ``coverage.py`` shows how often these intervals
+    hold the truth.
 
     Args:
-        values: one difference per training and case; a training is a fold and a seed.
+        values: one difference per training and case; a training is a fold and a seed. A case that a fold has not is NaN
+            there, and so are all cases of a training that has not been run.
         patients: the patient of each case; by default each case is one.
 
     Raises:
-        ValueError: a training of a fold lacks cases that another of that fold has.
+        ValueError: a training of a fold lacks cases that another of that fold has, or there is no value.
     """
-    settings = Bootstrap()
     defined = ~np.isnan(values)
-    if (defined != defined[:, :1]).any():
+    has_run = defined.any(2)  # folds, seeds
+    values, defined, has_run = (array[has_run.any(1)] for array in (values, defined, has_run))
+    if not len(values):
+        raise ValueError("There is no value to take the mean of.")
+    in_fold = defined.any(1)  # folds, cases
+    if (defined != in_fold[:, None] & has_run[..., None]).any():
         raise ValueError("Trainings of one fold are compared on the same cases.")
-    folds, seeds, _ = values.shape
-    in_fold = defined[:, 0]  # folds, cases
-    mean = float(values[defined].mean())
-    if folds * seeds < 2:
-        return Interval(mean, nan, nan, int(in_fold.any(0).sum()))
-    generator = np.random.default_rng(settings.seed)
-    owners, rows = np.unique(list(range(values.shape[2])) if patients is None else list(patients), return_inverse=True)
-    of_patient = np.zeros((folds, len(owners)))
-    sums = np.zeros((folds, seeds, len(owners)))
-    np.add.at(of_patient.T, rows, in_fold.T)
-    np.add.at(np.moveaxis(sums, 2, 0), rows, np.moveaxis(np.nan_to_num(values), 2, 0))
-    has = of_patient > 0
-    crosswise = bool((has == has[:1]).all())
-    fold_weights = _drawn(generator, settings.resamples, folds)
-    total, count = np.zeros((2, settings.resamples))
-    case_weights = _drawn(generator, settings.resamples, int(has[0].sum())) if crosswise else None
-    for fold in range(folds):
-        seed_weights = _drawn(generator, settings.resamples, seeds)
-        weights = (
-            case_weights if case_weights is not None else _drawn(generator, settings.resamples, int(has[fold].sum()))
-        )
-        of_fold = np.einsum("rs,sp,rp->r", seed_weights, sums[fold][:, has[fold]], weights)
-        cases_of_fold = seed_weights.sum(1) * (weights @ of_patient[fold][has[fold]])
-        total += fold_weights[:, fold] * of_fold
-        count += fold_weights[:, fold] * cases_of_fold
-    low, high = np.percentile(total / count, (2.5, 97.5))
-    return Interval(mean, float(low), float(high), int(in_fold.any(0).sum()))
+    mean, count = float(values[defined].mean()), int(in_fold.any(0).sum())
+    codes = np.unique(list(range(values.shape[2])) if patients is None else list(patients), return_inverse=True)[1]
+    if (in_fold == in_fold[:1]).all():
+        # The folds' trainings are draws; seeds are where there is one fold.
+        units = values[0][has_run[0]] if len(values) == 1 else _mean(values, axis=1)
+        shares = np.ones(len(units)) if len(values) == 1 else has_run.sum(1).astype(float)
+        variance, freedom = _crossed(units[:, in_fold[0]], shares, codes[in_fold[0]])
+    else:
+        sizes = defined.sum((1, 2)) / defined.sum()
+        of_folds = sizes * (_mean(values, axis=(1, 2)) - mean)
+        variance, freedom = float(len(sizes) / (len(sizes) - 1) * (of_folds**2).sum()), float(len(sizes) - 1)
+        within = _within(values, defined, sizes, codes)
+        if within[0] > variance:
+            variance, freedom = within
+        if len(sizes) == 2 and (has_run.sum(1) == 1).any():
+            variance = nan
+    if np.isnan(variance):
+        return Interval(mean, nan, nan, count)
+    half = float(student.ppf(0.975, freedom)) * sqrt(variance) if variance > 0 else 0.0
+    return Interval(mean, mean - half, mean + half, count)
 
 
-def _drawn(generator: np.random.Generator, resamples: int, count: int) -> NDArray[np.float64]:
-    """Return how often each of so many is drawn in each resample, (resamples, count)."""
-    if count == 1:
-        return np.ones((resamples, 1))
-    return generator.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+def _mean(values: Numbers, axis: int | tuple[int, ...]) -> Numbers:
+    """Return the mean of what is defined, NaN where nothing is."""
+    total, count = np.nansum(values, axis=axis), (~np.isnan(values)).sum(axis=axis)
+    return np.divide(total, count, out=np.full(np.shape(total), nan), where=count > 0)
+
+
+def _within(values: Numbers, defined: NDArray[np.bool_], sizes: Numbers, patients: NDArray[np.int64]) -> Variance:
+    """Return the variance of the mean over folds of which each has its own trainings and patients alone."""
+    found = []
+    for of_fold, there, size in zip(values, defined, sizes, strict=True):
+        run, cases = there.any(1), there.any(0)
+        trainings, owners = of_fold[run][:, cases], patients[cases]
+        alone = trainings.shape[0] == 1
+        one = _of_patients(trainings[0], owners) if alone else _crossed(trainings, np.ones(len(trainings)), owners)
+        found.append((size**2 * one[0], one[1]))
+    total = sum(variance for variance, _ in found)
+    if np.isnan(total) or total == 0:
+        return 0.0, nan
+    return total, total**2 / sum(variance**2 / freedom for variance, freedom in found if variance > 0)
+
+
+def _of_patients(values: Numbers, patients: NDArray[np.int64]) -> Variance:
+    """Return the variance of one training's mean over patients."""
+    of_patient, v = _by_patient(values[None], patients)
+    if len(v) < 2:
+        return nan, nan
+    variance = len(v) / (len(v) - 1) * ((v * (of_patient[0] - v @ of_patient[0])) ** 2).sum()
+    return float(variance), float(len(v) - 1)
+
+
+def _by_patient(trainings: Numbers, patients: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
+    """Return the means (trainings, patients) of values (trainings, cases), and the patients' shares of the cases."""
+    _, rows, sizes = np.unique(patients, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(trainings), len(sizes)))
+    np.add.at(sums.T, rows, trainings.T)
+    return sums / sizes, sizes / sizes.sum()
+
+
+def _crossed(units: Numbers, shares: Numbers, patients: NDArray[np.int64]) -> Variance:
+    """Return the variance of the mean of values (trainings, cases) of the same cases."""
+    of_patient, v = _by_patient(units, patients)
+    number, people = of_patient.shape
+    if number < 2 or people < 2:
+        return nan, nan
+    w = shares / shares.sum()
+    of_training, of_case = of_patient @ v, w @ of_patient
+    mean = w @ of_training
+    rest = of_patient - of_training[:, None] - of_case + mean
+    trainings = number / (number - 1) * ((w * (of_training - mean)) ** 2).sum()
+    cases = people / (people - 1) * ((v * (of_case - mean)) ** 2).sum()
+    both = (number - 1) * (people - 1)
+    error = number * people / both * ((w[:, None] * v * rest) ** 2).sum()
+    variance = max(trainings + cases - error, trainings, cases)
+    if variance == 0:
+        return 0.0, nan
+    freedom = variance**2 / (trainings**2 / (number - 1) + cases**2 / (people - 1) + error**2 / both)
+    return float(variance), float(freedom)

@@ -45,6 +45,7 @@ class Case:
 def prepare_phantoms(folder: StudyFolder, *, configuration: str, epoch_steps: int) -> None:
     """Make phantoms, plan and preprocess them, and choose the one split."""
     study = folder.study
+    folder.claim({"raw": None, "configuration": configuration, "epoch_steps": epoch_steps})
     raw = write_dataset(
         folder.root / "nnUNet_raw",
         dataset_id=PHANTOMS,
@@ -111,12 +112,16 @@ def prepare_raw(
         patients: regular expression whose group is the patient in the name of a case.
 
     Raises:
-        ValueError: the folder is no dataset, cases are named in ``splits`` that are not there, or nnU-Net does not
-            find this package, which cases without all modalities need.
+        ValueError: the folder is no dataset, this one was prepared otherwise, ``splits`` names cases that are not
+            there, a patient is trained on and tested, or nnU-Net does not find this package, which cases without all
+            modalities need.
     """
     if not re.fullmatch(r"Dataset[0-9]{3}_.+", raw.name):
         raise ValueError(f"{raw} is no raw dataset: its name is not Dataset, three digits, _ and a name.")
     dataset_json = read_dataset_json(raw)
+    chosen = None if splits is None else json.loads(splits.read_text(encoding="utf-8"))
+    asked = {"configuration": configuration, "epoch_steps": epoch_steps, "spacing": spacing_mm, "patients": patients}
+    folder.claim({"raw": str(raw.resolve()), "folds": folds if splits is None else None, "splits": chosen, **asked})
     cases = _cases(raw, dataset_json)
     target = folder.root / "nnUNet_raw" / raw.name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +132,8 @@ def prepare_raw(
     elif not target.exists():
         target.symlink_to(raw.resolve(), target_is_directory=True)
     training = sorted(case.files.case for case in cases if case.split == "train")
-    owners = {} if patients is None else dict(name_patients(training, compile_pattern(patients)))
-    chosen = _folds(training, folds, owners) if splits is None else json.loads(splits.read_text(encoding="utf-8"))
+    owners = {} if patients is None else _patients(cases, patients)
+    chosen = chosen or _folds(training, folds, owners)
     unknown = {name for split in chosen for kind in ("train", "val") for name in split[kind]} - set(training)
     if unknown:
         raise ValueError(f"{splits} names cases that {raw} has not: {', '.join(sorted(unknown)[:5])}.")
@@ -147,6 +152,24 @@ def prepare_raw(
     _plan(folder, data, dataset_json, chosen, complete=complete)
     _write_scored(folder, data, dataset_json, cases)
     folder.describe(data)
+
+
+def _patients(cases: list[Case], pattern: str) -> dict[str, str]:
+    """Return the patient of each case that is trained on or scored.
+
+    Raises:
+        ValueError: the pattern does not match a case, or a patient is trained on and tested.
+    """
+    owners = dict(name_patients((case.files.case for case in cases), compile_pattern(pattern)))
+    trained, tested = (
+        {owners[case.files.case] for case in cases if case.split == split} for split in ("train", "test")
+    )
+    if both := sorted(trained & tested):
+        raise ValueError(
+            f"Patients have cases in imagesTr and in imagesTs: {', '.join(both[:5])}. A test of them would be of cases "
+            "that are known; move them to one side, or mend --patients."
+        )
+    return owners
 
 
 def _cases(raw: Path, dataset_json: dict[str, Any]) -> list[Case]:

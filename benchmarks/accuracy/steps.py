@@ -49,8 +49,10 @@ class HardSubsets:
 
     def _build_dropout(self) -> Any:
         dropout: Any = super()._build_dropout()  # type: ignore[misc]
-        subsets = all_subsets(4)
-        self.masks = np.zeros((len(subsets), 4), dtype=bool)
+        trainer: Any = self
+        modalities = len(trainer.modality_names)
+        subsets = all_subsets(modalities)
+        self.masks = np.zeros((len(subsets), modalities), dtype=bool)
         for row, subset in enumerate(subsets):
             self.masks[row, list(subset)] = True
         self.difficulty = np.ones(len(subsets))
@@ -59,7 +61,10 @@ class HardSubsets:
         def sample(present: BoolArray) -> BoolArray:
             weights = self.difficulty**self.POWER
             probability = 0.9 * weights / weights.sum() + 0.1 / len(weights)
-            self.drawn = dropout._rng.choice(len(weights), size=len(present), p=probability)
+            # Of the subsets that a case has something of.
+            of_each = [probability * (self.masks & row).any(1) for row in present]
+            drawn = [dropout._rng.choice(len(weights), p=chances / chances.sum()) for chances in of_each]
+            self.drawn = np.array(drawn)
             return self.masks[self.drawn] & present
 
         dropout.sample = sample

@@ -10,7 +10,8 @@
 STUDY is ``methods`` or ``equal_budgets``. ``prepare`` makes phantoms, or takes any raw dataset of nnU-Net, and runs
 nnU-Net's planner and preprocessor; ``run`` trains what has no scores yet, seed by seed and fold by fold, a teacher
 before its student, one thread per training, and may be given to a job array in parts; ``table`` makes tables of the
-scores, those of a folder or, without, of the documents. Scores of phantoms are kept beside these scripts
+scores, those of a folder (a study's, or one of scores alone, in the columns of ``runs/real_cases``) or, without, of the
+documents. Scores of phantoms are kept beside these scripts
 (``runs/STUDY``), those of other data in FOLDER. Methods are chosen on the split ``val`` (each fold's validation cases)
 and reported on ``test``.
 """
@@ -30,10 +31,10 @@ from curves import curves_table, draw_curves
 from curves import folder_of as curves_folder
 from prepare import prepare_phantoms, prepare_raw
 from scaling import draw_scaling, scaling_table
-from settings import EPOCH_STEPS, HERE
+from settings import EPOCH_STEPS, HERE, Group, Study
 from studies import STUDIES
 from study_folder import StudyFolder, Training
-from tables import all_tables, by_subset, draw, read_runs, tables_of, write_into
+from tables import all_tables, by_subset, draw, read_runs, summary, tables_of, write_into
 
 from nnunet_missingmod.storage import write_text
 
@@ -128,6 +129,31 @@ def write_tables(folder: StudyFolder) -> None:
     print_tables(tables)
 
 
+def tables_of_scores(study: Study, folder: Path, baseline: str | None) -> dict[str, str]:
+    """Return a table of all arms for each split of a folder of scores that was made elsewhere.
+
+    Args:
+        study: whose first table names the baseline by default.
+        folder: of CSV files with the columns arm, case, subset, num_present, region, dice (0..1), and where there are
+            several seed, fold and split; without a split all are ``val``.
+        baseline: the arm that the others are compared with.
+
+    Raises:
+        FileNotFoundError: it has no CSV file.
+        ValueError: the baseline is not among the arms.
+    """
+    baseline = baseline or next(iter(study.groups.values())).baseline
+    tables = {}
+    for split in ("test", "val"):
+        rows = read_runs(folder, split)
+        arms = tuple(rows["arm"].unique())
+        if arms and baseline not in arms:
+            raise ValueError(f"{folder} has no arm {baseline!r}: give one of {', '.join(arms)} as --baseline.")
+        if arms and ("split" in rows or split == "val"):
+            tables[f"{folder.name}, {split}"] = summary(rows, Group(arms, baseline))
+    return tables
+
+
 def print_tables(tables: dict[str, str]) -> None:
     """Print tables under their names."""
     sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
@@ -157,6 +183,7 @@ def parser_of_steps() -> argparse.ArgumentParser:
     run.add_argument("--folds", nargs="+", type=int, help="default: all")
     run.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     run.add_argument("--part", help="I/N: the I-th of N parts, for a job array")
+    table.add_argument("--baseline", help="the arm that others are compared with, in a folder of scores alone")
     table.add_argument("--document", type=Path, help="put them where this document has places for them")
     table.add_argument("--figures", type=Path, help="folder for figures")
     return parser
@@ -180,11 +207,15 @@ def main(argv: list[str] | None = None) -> int:
             else:
                 chosen = {"folds": args.folds, "splits": args.splits, "patients": args.patients}
                 prepare_raw(folder, args.raw, spacing_mm=args.spacing, **chosen, **shared)
+        elif args.step == "table" and not folder.is_prepared:
+            print_tables(tables_of_scores(folder.study, folder.root, args.baseline))
         elif args.step == "table":
             write_tables(folder)
         else:
             names = folder.expand(args.arms or next(iter(folder.study.groups.values())).arms)
             folds = range(folder.data.folds) if args.folds is None else args.folds
+            if unknown := sorted(set(folds) - set(range(folder.data.folds))):
+                raise ValueError(f"--folds: {folder.root} has folds 0 to {folder.data.folds - 1}, not {unknown[0]}.")
             trainings = in_order(folder, names, args.seeds, folds)
             if args.part is not None:
                 part, parts = parse_part(args.part)

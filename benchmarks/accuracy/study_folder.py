@@ -18,6 +18,7 @@ from nnunet_missingmod.modalities import Subset, all_subsets, by_size, choose_su
 from nnunet_missingmod.storage import write_text
 
 DESCRIPTION = "study.json"
+ASKED = "prepared.json"
 # Of more modalities each alone, all but each, and all are scored.
 MOST_MODALITIES_OF_EVERY_SUBSET = 8
 
@@ -56,6 +57,10 @@ class Data:
         return by_size(choose_subsets(("alone", "leave-one-out", "full"), self.modalities))
 
 
+def _shown(value: Any) -> str:
+    return "not given" if value is None else f"{len(value)} of a file" if isinstance(value, list) else str(value)
+
+
 @dataclass(frozen=True)
 class Training:
     """One arm with one seed on one fold."""
@@ -72,6 +77,11 @@ class StudyFolder:
     study: Study
     root: Path
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether ``prepare`` is done with it."""
+        return (self.root / DESCRIPTION).is_file()
+
     @cached_property
     def data(self) -> Data:
         """What the folder was prepared from.
@@ -84,6 +94,22 @@ class StudyFolder:
             raise FileNotFoundError(f"{file} is not there: run study.py prepare {self.study.name} {self.root} first.")
         content = json.loads(file.read_text(encoding="utf-8"))
         return Data(**content | {"modalities": tuple(content["modalities"])})
+
+    def claim(self, asked: Mapping[str, Any]) -> None:
+        """Write down what ``prepare`` is asked for, before it makes anything of it.
+
+        Raises:
+            ValueError: the folder holds what was made for something else, whose scores would be mixed with these.
+        """
+        file = self.root / ASKED
+        if file.is_file():
+            before = self.json(file)
+            differs = [key for key in {**before, **asked} if before.get(key) != json.loads(json.dumps(asked.get(key)))]
+            if differs:
+                said = "; ".join(f"{key}: {_shown(before.get(key))}, now {_shown(asked.get(key))}" for key in differs)
+                raise ValueError(f"{self.root} was prepared with other settings ({said}). Use another folder.")
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(asked, indent=2) + "\n")
 
     def describe(self, data: Data) -> None:
         """Write down what the folder was prepared from: the last step of ``prepare``."""

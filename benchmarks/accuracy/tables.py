@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from studies import STUDIES
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, count_columns, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE
-from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.intervals import Interval
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
-from nnunet_missingmod.evaluation.report.tables import table_of
+from nnunet_missingmod.evaluation.report.tables import Table, table_of
 from nnunet_missingmod.evaluation.report.text import interval_text, markdown_table, to_markdown
 from nnunet_missingmod.modalities import by_size, split_escaped, unescape
 from nnunet_missingmod.storage import write_text
@@ -54,13 +55,18 @@ def read_runs(runs: Path, split: str) -> pd.DataFrame:
     return pd.concat([rows.drop(own.index), complete.assign(arm=DEDICATED)])
 
 
-def case_values(rows: pd.DataFrame) -> CaseValues:
-    """Return Dice per case, the mean over an arm's trainings: these are not patients, and no sample of their own."""
+def names_of_subsets(rows: pd.DataFrame) -> tuple[tuple[str, ...], dict[tuple[int, ...], str]]:
+    """Return the modalities, and the name in the rows of each subset of their numbers."""
     parts = {name: [unescape(part) for part in split_escaped(name, "+")] for name in rows["subset"].unique()}
     modalities = tuple(
         dict.fromkeys(part for name in sorted(parts, key=lambda name: -len(parts[name])) for part in parts[name])
     )
-    name_of = {tuple(modalities.index(part) for part in of_name): name for name, of_name in parts.items()}
+    return modalities, {tuple(modalities.index(part) for part in of_name): name for name, of_name in parts.items()}
+
+
+def case_values(rows: pd.DataFrame) -> CaseValues:
+    """Return Dice per case, the mean over an arm's trainings: these are not patients, and no sample of their own."""
+    modalities, name_of = names_of_subsets(rows)
     subsets = by_size(name_of)
     names = [name_of[subset] for subset in subsets]
     regions = region_names(rows)
@@ -138,15 +144,22 @@ def _difference(
 ) -> tuple[str, str]:
     if arm == baseline or by_training.empty:
         return "", ""
-    both = rows[rows["arm"].isin([arm, baseline])]
-    means = both.groupby(["arm", "fold", "seed", "case"])["dice"].mean()
-    differences = (means.loc[arm] - means.loc[baseline]).dropna()
-    folds, seeds, cases = (sorted(differences.index.unique(level)) for level in ("fold", "seed", "case"))
-    every = pd.MultiIndex.from_product([folds, seeds, cases])
-    values = differences.reindex(every).to_numpy().reshape(len(folds), len(seeds), len(cases))
-    found = over_trainings_and_cases(values, [patients.get(case, case) for case in cases])
+    found = interval(rows, arm, baseline, patients)
     each = ", ".join(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in by_training)
     return interval_text(found, signed=True), each
+
+
+def interval(
+    rows: pd.DataFrame, arm: str, baseline: str | None = None, patients: Mapping[str, str] | None = None
+) -> Interval:
+    """Return an arm's mean Dice, or its difference from a baseline, with the interval over trainings and cases."""
+    patients = patients or {}
+    means = rows.groupby(["arm", "fold", "seed", "case"])["dice"].mean()
+    values = means.loc[arm] if baseline is None else (means.loc[arm] - means.loc[baseline]).dropna()
+    folds, seeds, cases = (sorted(values.index.unique(level)) for level in ("fold", "seed", "case"))
+    every = pd.MultiIndex.from_product([folds, seeds, cases])
+    array = values.reindex(every).to_numpy().reshape(len(folds), len(seeds), len(cases))
+    return over_trainings_and_cases(array, [patients.get(case, case) for case in cases])
 
 
 def by_subset(rows: pd.DataFrame, arms: Sequence[str]) -> str:
@@ -170,22 +183,46 @@ def dedicated(rows: pd.DataFrame, arms: Sequence[str]) -> str:
 
 
 def draw(study: Study, split: str, target: Path) -> None:
-    """Draw Dice against the number of modalities, all subsets, and the difference of the last arm from the baseline."""
+    """Draw Dice against the number of modalities, all subsets, and the difference of the last arm from the baseline.
+
+    Bands and bars are the intervals over trainings and cases, of each subset and region by itself.
+    """
     arms = study.shown
     rows = read_runs(HERE / "runs" / study.name, split)
     rows = rows[rows["arm"].isin(arms)]
     # In the order of arms, which is that of lines and rows.
     rows = rows.assign(arm=pd.Categorical(rows["arm"], arms, ordered=True)).sort_values("arm", kind="stable")
-    values = case_values(rows.assign(arm=rows["arm"].astype(str)))
+    rows = rows.assign(arm=rows["arm"].astype(str))
+    values = case_values(rows)
     target.mkdir(parents=True, exist_ok=True)
-    pair = [(arms[-1], study.groups["methods"].baseline)]
+    pair = (arms[-1], study.groups["methods"].baseline)
     names = values.modalities
-    count_curve(table_of(values, count_columns(names), bootstrap=Bootstrap()), target / "benchmark_counts.png")
+    counts = with_trainings(table_of(values, count_columns(names)), rows, pair)
+    count_curve(counts, target / "benchmark_counts.png")
     heatmap(table_of(values, subset_columns(names)), target / "benchmark_subsets.png")
-    difference_plot(
-        table_of(values, subset_columns(names), differences=pair, bootstrap=Bootstrap()),
-        target / "benchmark_differences.png",
-    )
+    differences = with_trainings(table_of(values, subset_columns(names), differences=[pair]), rows, pair)
+    difference_plot(differences, target / "benchmark_differences.png")
+
+
+def with_trainings(table: Table, rows: pd.DataFrame, pair: tuple[str, str]) -> Table:
+    """Return the table with intervals over trainings and cases; nothing of it is tested.
+
+    Args:
+        table: whose differences are all of ``pair``.
+        rows: what it was made of.
+        pair: an arm and what it is compared with.
+    """
+    name_of = names_of_subsets(rows)[1]
+    found = []
+    for row in table.rows:
+        of_region = rows[rows["region"] == row.region]
+        arm, baseline = pair if row.is_difference else (row.model, None)
+        intervals = tuple(
+            interval(of_region[of_region["subset"].isin([name_of[subset] for subset in column.subsets])], arm, baseline)
+            for column in table.columns
+        )
+        found.append(replace(row, intervals=intervals, marks=("",) * len(intervals)))
+    return replace(table, rows=tuple(found))
 
 
 def tables_of(
