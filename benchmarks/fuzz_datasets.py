@@ -30,6 +30,7 @@ from fuzz_dataset_model import Oracle, dice_of
 from fuzz_dataset_truth import DatasetTruth, Words, make_dataset
 
 from nnunet_missingmod.benchmarking import evaluate as evaluate_module
+from nnunet_missingmod.benchmarking import report as report_module
 from nnunet_missingmod.benchmarking.named_models import NamedModel, name_models
 from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 from nnunet_missingmod.benchmarking.request import Request
@@ -164,7 +165,7 @@ def judge_evaluation(truth: DatasetTruth, oracle: Oracle, rng: np.random.Generat
         if not good or models != (NamedModel(name, truth.model, None),):
             return "silently wrong", f"the model {name!r} is called {models}"
         request = make_request(truth, models, output, words)
-        with contextlib.nullcontext() if report else patch.object(evaluate_module, "write_evaluation", return_value=[]):
+        with contextlib.nullcontext() if report else patch.object(report_module, "write_evaluation", return_value=[]):
             outcome = evaluate_module.evaluate(request)
     except UsageError as error:
         if not must_refuse:

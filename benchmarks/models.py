@@ -19,12 +19,12 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_missingmod.choices import CONVENTIONAL_TEACHER
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 from nnunet_missingmod.training.teacher import Teacher
-from nnunet_missingmod.training.teacher_folder import CONVENTIONAL_TEACHER
 
 NUM_MODALITIES = 4
 NUM_CLASSES = 4

@@ -208,6 +208,8 @@ METHOD_KEYS: tuple[Key, ...] = (
 COMMON_KEYS: tuple[Key, ...] = TRAINING_KEYS + FILE_KEYS
 KEYS: tuple[Key, ...] = COMMON_KEYS + METHOD_KEYS + MASKING_KEYS
 
+# What ``"teacher": "auto"`` stands for.
+CONVENTIONAL_TEACHER = "nnUNetTrainerMedMAPTeacher"
 # The trainers that are there to teach others.
 TEACHERS = (
     "nnUNetTrainerMedMAPTeacher",

@@ -49,6 +49,10 @@ def _has_encoders(choices: Choices) -> bool:
     return bool(choices["network"] == "modality_encoders")
 
 
+def _has_shared_and_specific(choices: Choices) -> bool:
+    return _has_encoders(choices) and bool(choices["encoders"] == "shared_specific")
+
+
 def _fuses_features(choices: Choices) -> bool:
     return _has_encoders(choices) or (is_parallel(choices) and choices["fused_at"] == "features")
 
@@ -120,7 +124,7 @@ NETWORK_KEYS: tuple[Key, ...] = (
         "that makes up those that are not.",
         ((lambda c: c["bottleneck"] != OFF and not _fuses_features(c),
           'bottleneck is of network "modality_encoders": set it to "none".'),
-         (lambda c: c["bottleneck"] != OFF and _has_encoders(c) and c["encoders"] == "shared_specific",
+         (lambda c: c["bottleneck"] != OFF and _has_shared_and_specific(c),
           'encoders "shared_specific" have a bottleneck of their own: set bottleneck to "none".'))),
 )
 # Of losses that only some networks have.
@@ -148,14 +152,15 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
         idle=is_false("image_reconstruction")),
     Key("shared_distance", False, SWITCH,
         "Whether what the shared encoder makes of modalities is to be equal.",
-        ((lambda c: c["shared_distance"] and c["encoders"] != "shared_specific",
-          'shared_distance is of encoders "shared_specific": set it to false.'),)),
+        ((lambda c: c["shared_distance"] and not _has_shared_and_specific(c),
+          'shared_distance is of network "modality_encoders" with encoders "shared_specific": set it to false.'),)),
     Key("shared_distance_weight", 0.1, WEIGHT, "Weight of that term.",
         idle=is_false("shared_distance")),
     Key("domain_classification", False, SWITCH,
         "Whether a linear classifier is to tell the modality of what its own encoder makes of it.",
-        ((lambda c: c["domain_classification"] and c["encoders"] != "shared_specific",
-          'domain_classification is of encoders "shared_specific": set it to false.'),)),
+        ((lambda c: c["domain_classification"] and not _has_shared_and_specific(c),
+          'domain_classification is of network "modality_encoders" with encoders "shared_specific": set it to false.'),
+         )),
     Key("domain_classification_weight", 0.02, WEIGHT, "Weight of that term.",
         idle=is_false("domain_classification")),
     Key("auxiliary", OFF, one_of(*AUXILIARIES),

@@ -15,7 +15,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnunet_missingmod.choices import FILE_KEYS, KEYS, MASKING_KEYS, METHOD_KEYS, TERMS, TRAINERS, TRAINING_KEYS
+from nnunet_missingmod.choices import (
+    CONVENTIONAL_TEACHER,
+    FILE_KEYS,
+    KEYS,
+    MASKING_KEYS,
+    METHOD_KEYS,
+    TERMS,
+    TRAINERS,
+    TRAINING_KEYS,
+)
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.keys import Key
 
@@ -47,29 +56,46 @@ _CLASSES = ((0.9, "below stock"), (1.2, "as stock"), (1.6, "1.4 x stock"), (2.6,
 _DEAREST = "4 x stock or more"
 # Of J = 4 modalities on nnU-Net's plan for BraTS, where a decoder is 70 % of the network; a test counts the same.
 _ENCODERS = {"shared": 1.85, "separate": 1.85, "slim": 0.78, "shared_specific": 3.0}
+_FUSIONS = {"gated": 0.11, "region_aware": 0.5}
 _AUXILIARY = {"unimodal": 2.8, "unimodal_low": 1.3}
 
 
 def step_cost(choices: Mapping[str, Any]) -> str:
     """Return what a training step takes in relation to stock nnU-Net's, in words.
 
+    A teacher adds a third of its own prediction: a forward pass without a backward one.
+
     Args:
         choices: a value for each key; those of trainers that have no such key are as by default.
     """
-    times = 1.0
+    times = _prediction_cost(choices)
     if choices["network"] == "modality_encoders":
-        encoders = choices["encoders"]
-        times = _ENCODERS[encoders]
-        times += _AUXILIARY.get(choices["auxiliary"], 0.0) / (16 if encoders == "slim" else 1)
-        times += 2.8 * choices["image_reconstruction"] + 0.5 * (choices["feature_fusion"] == "region_aware")
-    elif choices["network"] == "parallel":
-        times = 3.95 if choices["fused_at"] == "logits" else _ENCODERS["shared"]
+        times += _AUXILIARY.get(choices["auxiliary"], 0.0) / (16 if choices["encoders"] == "slim" else 1)
+        times += 2.8 * choices["image_reconstruction"]
     if choices["gradient_surgery"] == "parameters":
         times *= 10
     times *= 2 if choices["partner"] else 1
     if any(term.is_on(choices) and term.has_teacher(choices) for term in TERMS):
-        times += 1 / 3  # a forward pass without a backward one
+        times += choices["taught_share"] * _prediction_cost(_of_teacher(choices)) / 3
     return next((words for most, words in _CLASSES if times <= most), _DEAREST)
+
+
+def _prediction_cost(choices: Mapping[str, Any]) -> float:
+    """Return the multiplications of a forward pass of all modalities in relation to stock nnU-Net's, roughly."""
+    if choices["network"] == "modality_encoders":
+        return _ENCODERS[choices["encoders"]] + _FUSIONS.get(choices["feature_fusion"], 0.0)
+    if choices["network"] == "parallel":
+        return 3.95 if choices["fused_at"] == "logits" else _ENCODERS["shared"]
+    return 1.0
+
+
+def _of_teacher(choices: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the choices of the teacher that ``choices`` name: a path and trainers of others count as stock nnU-Net."""
+    teacher = choices["teacher"]
+    if teacher == "average":
+        return choices
+    teacher = CONVENTIONAL_TEACHER if teacher == "auto" else teacher
+    return _chosen(teacher) if teacher in CLASS_TABLE else {**_DEFAULTS, "network": "stock"}
 
 
 def trainer_entries() -> list[TrainerEntry]:

@@ -18,7 +18,10 @@ SUBSET_KEYS: tuple[Key, ...] = (
         ((lambda c: c["two_subsets"] and c["subset_objective"] == "enumerate",
           'a step of all subsets shows each: set two_subsets to false.'),
          (lambda c: c["two_subsets"] and c["modality_dropout"] == OFF,
-          'two_subsets draws two subsets of a case: set modality_dropout to "uniform".'))),
+          'two_subsets draws two subsets of a case: set modality_dropout to "uniform".'),
+         (lambda c: c["two_subsets"] and c["modality_subset"] != "all",
+          'two_subsets draws two subsets of a case, and modality_subset shows the same one twice: set two_subsets and '
+          'subset_consistency to false, or modality_subset to "all".'))),
     Key("subset_consistency", False, SWITCH,
         "Whether the two subsets' features at the bottleneck are to be equal.",
         ((lambda c: c["subset_consistency"] and not c["two_subsets"],

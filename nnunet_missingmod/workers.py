@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -68,8 +69,21 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # Spawned, because a forked child of a process that uses CUDA or threads may hang.
-            self._pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=use_one_thread)
+            self._pool = ProcessPoolExecutor(self._jobs, mp_context=get_context("spawn"), initializer=_start_worker)
         return self._pool
+
+
+def _start_worker() -> None:
+    use_one_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this worker, which may be killed, and end without it."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def use_one_thread() -> None:

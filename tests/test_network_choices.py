@@ -46,11 +46,26 @@ def test_what_goes_together_is_accepted(block):
         ({"network": "modality_encoders", "absent_fill": "learned"}, 'set absent_fill to "zero"'),
         ({"network": "modality_encoders", "fused_at": "features"}, 'network is not "parallel"'),
         ({"network": "parallel", "presence_conditioning": True}, "set it to false"),
+        (
+            {"network": "modality_encoders", "shared_distance": True},
+            'shared_distance is of network "modality_encoders"',
+        ),
+        ({"domain_classification": True}, 'domain_classification is of network "modality_encoders"'),
     ],
 )
 def test_what_contradicts_or_does_nothing_is_refused(block, message):
     with pytest.raises(ValueError, match=message):
         check_choices(resolve(block), NAMES)
+
+
+@pytest.mark.parametrize("network", ["early", "stock", "parallel"])
+@pytest.mark.parametrize("term", ["shared_distance", "domain_classification"])
+def test_losses_of_encoders_are_refused_where_a_trainers_encoders_are_not_built(network, term):
+    own = {"network": "modality_encoders", "encoders": "shared_specific", "feature_fusion": "concatenate"}
+    check_choices(resolve({term: True}, own), NAMES, own)
+    block = {"network": network, "feature_fusion": "mean", term: True}
+    with pytest.raises(ValueError, match=f'{term} is of network "modality_encoders"'):
+        check_choices(resolve(block, own), NAMES, own)
 
 
 def order_of(value, names=("FLAIR", "T1", "T1ce", "T2")):

@@ -30,6 +30,10 @@ def test_what_goes_together_is_accepted(block):
         ({**ENUMERATE, "two_subsets": True}, "set two_subsets to false"),
         ({"two_subsets": True}, 'set modality_dropout to "uniform"'),
         ({"subset_consistency": True}, "set two_subsets to true"),
+        (
+            {"modality_dropout": "uniform", "two_subsets": True, "modality_subset": ["T1"]},
+            "shows the same one twice: set two_subsets and subset_consistency to false",
+        ),
         ({"subset_consistency_weight": 1}, "subset_consistency is false"),
     ],
 )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +73,25 @@ def test_a_pool_that_breaks_while_it_starts_a_worker_is_replaced(monkeypatch):
         monkeypatch.setattr(workers._pool, "_adjust_process_count", closed)
         second = workers.submit(os.getpid).result()
         assert second not in (first, os.getpid())
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them_if_it_is_killed():
+    script = (
+        "import os, signal\n"
+        "from nnunet_missingmod.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(2) as workers:\n"
+        "        print(workers.submit(os.getpid).result(), flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+    assert parent.returncode == -signal.SIGKILL
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists() or "Z (zombie)" in Path(f"/proc/{worker}/status").read_text():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlives its parent")

@@ -39,6 +39,8 @@ CHECKS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every check by name, and the question that it answers. The names are keys of the JSON and stay."""
+# Of every other check's number, the larger one is the worse.
+_WORSE_IF_SMALLER = frozenset({"zero"})
 
 _HEAD = ("check", "result", "number", "meaning")
 _LEAST_WIDTH = 40
@@ -151,6 +153,8 @@ class Audit:
 def worst(of_parts: Mapping[str, Sequence[Finding]]) -> list[Finding]:
     """Return one finding per check of several parts (folds): the worst, and its part is named if there are several.
 
+    Of one result, the worst has the largest number; of ``zero``, a share of what is told apart, the smallest.
+
     Args:
         of_parts: {part: its findings}, the same checks in the same order for every part.
     """
@@ -158,9 +162,15 @@ def worst(of_parts: Mapping[str, Sequence[Finding]]) -> list[Finding]:
     for findings in zip(*of_parts.values(), strict=True):
         ranked = sorted(
             zip(of_parts, findings, strict=True),
-            key=lambda pair: (_WORST_FIRST.index(pair[1].result), -(pair[1].number or 0.0)),
+            key=lambda pair: (_WORST_FIRST.index(pair[1].result), -_badness(pair[1])),
         )
         part, found = ranked[0]
         alike = all(finding == found for finding in findings)
         chosen.append(found if alike else replace(found, meaning=f"{part}: {found.meaning}"))
     return chosen
+
+
+def _badness(finding: Finding) -> float:
+    """Return a number that is larger for the worse of two findings of one check and result."""
+    number = finding.number or 0.0
+    return -number if finding.check in _WORSE_IF_SMALLER else number

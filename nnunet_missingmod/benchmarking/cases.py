@@ -6,6 +6,7 @@ not trained on it. What is known of that is in ``split``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +19,11 @@ from nnunet_missingmod.cases.files import CaseFiles, find_cases
 from nnunet_missingmod.errors import UsageError, listed
 from nnunet_missingmod.inference.model_files import BEST, Fold, ModelFolderError, choose_folds, read_model_json
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.storage import name_problem
+from nnunet_missingmod.storage import fingerprint, name_problem
 
+_SAMPLES = 16
+_SAMPLE_BYTES = 4096
+_DIGITS = 16  # hexadecimal, of a fingerprint that tells the same files from others
 _listed = partial(listed, most=10, rest="{} more")
 
 
@@ -36,6 +40,18 @@ class EvaluationCase:
     case: str
     files: Mapping[int, Path]
     reference: Path
+
+    def contents(self) -> tuple[str, str]:
+        """Return fingerprints of the images and of the reference, wherever they lie and whatever their dates are.
+
+        Of a large file, its size and samples are read, so that this costs little also over a network. Files that
+        differ in nothing else have one fingerprint.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        images = {str(channel): _sampled(file) for channel, file in sorted(self.files.items())}
+        return fingerprint(images)[:_DIGITS], fingerprint(_sampled(self.reference))[:_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -201,6 +217,23 @@ def _evaluation_set(
         else:
             cases.append(EvaluationCase(case.case, case.files, reference))
     return EvaluationSet(folds, cases, refused, tuple(notes))
+
+
+def _sampled(file: Path) -> str:
+    """Return a fingerprint of a file's size and of evenly spaced samples, the last bytes among them.
+
+    The last bytes of a gzip file are a checksum of all that it holds.
+    """
+    size = file.stat().st_size
+    computed = hashlib.sha256(str(size).encode())
+    with file.open("rb") as stream:
+        if size <= _SAMPLES * _SAMPLE_BYTES:
+            computed.update(stream.read())
+        else:
+            for sample in range(_SAMPLES):
+                stream.seek(sample * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                computed.update(stream.read(_SAMPLE_BYTES))
+    return computed.hexdigest()
 
 
 def _without_reference(case: str, expected: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Measures each model's cost on the first case of an evaluation; kept in a file, so that a report can be made again."""
+"""Measures each model's cost on the first case of an evaluation; ``network_store`` keeps it for the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +15,10 @@ from nnunet_missingmod.benchmarking.cases import EvaluationSet, first_with_cases
 from nnunet_missingmod.benchmarking.named_models import NamedModel
 from nnunet_missingmod.benchmarking.preparation import prepare_case
 from nnunet_missingmod.benchmarking.request import Request
-from nnunet_missingmod.evaluation.costs import Cost
 from nnunet_missingmod.inference.cost import measure_cost
 from nnunet_missingmod.inference.model_folder import load_predictor, open_model_folder
-from nnunet_missingmod.storage import write_text
 
 logger = logging.getLogger(__name__)
-
-FILE = "costs.json"
 
 
 def find_costs(
@@ -81,30 +76,3 @@ def _measured(
     )
     cost = measure_cost(predictor, torch.from_numpy(group.data(len(opened.modalities))))
     return {"made_from": made_from, "cost": asdict(cost)}
-
-
-def save_costs(records: Mapping[str, Any], folder: Path) -> None:
-    """Write what `find_costs` returned."""
-    write_text(folder / FILE, json.dumps(records, indent=1))
-
-
-def saved_records(folder: Path) -> dict[str, Any]:
-    """Return what `save_costs` wrote; nothing if there is no such file, or it is damaged."""
-    try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def saved_costs(folder: Path, models: Sequence[str]) -> dict[str, Cost]:
-    """Return the costs of those models that have one, in their order."""
-    records = saved_records(folder)
-    found = {}
-    for model in models:
-        try:
-            fields = records[model]["cost"]
-            found[model] = Cost(**{**fields, "voxels": tuple(fields["voxels"])})
-        except (KeyError, TypeError):
-            continue
-    return found

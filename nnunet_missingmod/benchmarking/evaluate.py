@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
-from nnunet_missingmod.benchmarking.costs import find_costs, save_costs, saved_records
-from nnunet_missingmod.benchmarking.latents import find_latents, save_latents
+from nnunet_missingmod.benchmarking.costs import find_costs
+from nnunet_missingmod.benchmarking.latents import find_latents
+from nnunet_missingmod.benchmarking.network_store import save_costs, save_latents, saved_records
 from nnunet_missingmod.benchmarking.own_models import check_models, predict_models
 from nnunet_missingmod.benchmarking.parts import FOLDER as PARTS
 from nnunet_missingmod.benchmarking.parts import (
@@ -15,14 +16,13 @@ from nnunet_missingmod.benchmarking.parts import (
     ReportOptions,
     Rows,
     Shared,
-    join,
-    read_parts,
     share_of,
     write_part,
 )
 from nnunet_missingmod.benchmarking.progress import Progress, channels_of, find_cases, find_outside
 from nnunet_missingmod.benchmarking.references import check_references
-from nnunet_missingmod.benchmarking.report import write_evaluation
+from nnunet_missingmod.benchmarking.report import SCORES as SCORES
+from nnunet_missingmod.benchmarking.report import Outcome, publish
 from nnunet_missingmod.benchmarking.report_options import options_of
 from nnunet_missingmod.benchmarking.request import Request, refuse_output_within
 from nnunet_missingmod.benchmarking.score_store import FOLDER as SCORED
@@ -30,32 +30,20 @@ from nnunet_missingmod.benchmarking.scoring import ToScore, score_all
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.benchmarking.uncertainty import agreement_rows
 from nnunet_missingmod.errors import FailedError, UsageError
-from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS, write_agreement
-from nnunet_missingmod.evaluation.scores import write_scores
+from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS
 from nnunet_missingmod.modalities import ALL, SUBSET_WORDS, Subset, choose_subsets, subset_name
 from nnunet_missingmod.storage import check_output
 from nnunet_missingmod.workers import Workers
 
-SCORES = "scores.csv"
-AGREEMENT = "agreement.csv"
-
 # Of more, every subset is predicted only where that is asked for: 255 subsets of 8, twice as many of each more.
 _MOST_MODALITIES_OF_EVERY_SUBSET = 8
-
-
-@dataclass
-class Outcome:
-    """What is said at the end: lines on what was measured, and a line on everything that failed."""
-
-    summary: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
 
 
 def evaluate(request: Request) -> Outcome:
     """Evaluate the models of a request, or a part of its cases, and write everything into its output folder.
 
     Predictions that are there already and were made by the same weights from the same images are kept, and so are
-    scores of the same predictions. One part of several leaves the report to `report`.
+    scores of the same predictions. One part of several leaves the report to ``report``.
 
     Raises:
         UsageError: no model or no case can be used, the models cannot be compared, references hold other values than
@@ -74,9 +62,9 @@ def evaluate(request: Request) -> Outcome:
     options = options_of(request, task, subsets, progress.names())
     folders = {file.parent for case in progress.cases().values() for file in (case.reference, *case.files.values())}
     refuse_output_within(request.output, sorted(folders))
-    every = progress.names()
+    shared = _shared(request, task, subsets, progress)
     if request.parts > 1:
-        progress.keep(share_of(every, request.part, request.parts))
+        progress.keep(share_of(shared.cases, request.part, request.parts))
     choices = check_models(request, progress)
     names = progress.names()
     with Workers(request.jobs) as workers:
@@ -94,7 +82,7 @@ def evaluate(request: Request) -> Outcome:
             raise UsageError("\n".join(["There is no case to evaluate on.", *progress.failures]))
         check_output(request.output)
         request.output.mkdir(parents=True, exist_ok=True)
-        part = _started(request, task, subsets, options, progress, every, names)
+        part = _started(request, shared, options, progress, names)
         write_part(part, request.output)
         progress.warn()
         predict_models(request, task, subsets, progress, workers)
@@ -126,57 +114,49 @@ def evaluate(request: Request) -> Outcome:
     part = replace(part, weights=progress.weights, failures=tuple(dict.fromkeys(progress.failures)), finished=True)
     write_part(part, request.output, rows)
     if request.parts > 1:
-        there = f"Part {request.part} of {request.parts} is done: {len(names)} of {len(every)} cases."
+        there = f"Part {request.part} of {request.parts} is done: {len(names)} of {len(shared.cases)} cases."
         join_by = f"When all parts are, join them by: nnunet_missingmod evaluate -o {request.output} --report"
         return Outcome([there, join_by], list(part.failures))
-    return _publish([(part, rows)], request.output)
+    return publish([(part, rows)], request.output)
 
 
-def report(output: Path, *, parts: int | None, change: Callable[[Part], ReportOptions]) -> Outcome:
-    """Join the parts of an evaluation, whatever of them is there, and write scores and report; no model is loaded.
-
-    Args:
-        output: the folder of the evaluation.
-        parts: into how many it was divided, where there are several divisions in the folder.
-        change: returns how the evaluation is to be reported.
-
-    Raises:
-        UsageError: there is no evaluation, its parts do not belong together, or a changed option does not suit it.
-    """
-    found = read_parts(output, parts)
-    try:
-        options = change(found[0][0])
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    check_output(output)
-    return _publish([(replace(part, options=options), rows) for part, rows in found], output)
+def _shared(request: Request, task: Task, subsets: Sequence[Subset], progress: Progress) -> Shared:
+    """Return what all parts have in common, of all cases: called before those of other parts are left out."""
+    folds = {
+        model.name: tuple(sorted({str(fold) for each in progress.sets[model.name] for fold in each.folds}))
+        for model in request.models
+        if model.name in progress.sets
+    }
+    contents = {}
+    if request.parts > 1:
+        for name, case in progress.cases().items():
+            with contextlib.suppress(OSError):  # the part whose case it is says so
+                contents[name] = case.contents()
+    return Shared(
+        task=task,
+        subsets=tuple(subsets),
+        models={model.name: str(model.folder.absolute()) for model in request.models},
+        outside={model.name: model.source for model in request.outside},
+        tolerance_mm=request.tolerance_mm,
+        lesions=request.lesions,
+        label_map=request.label_map,
+        settings=asdict(request.settings),
+        cases=progress.names(),
+        folds=folds,
+        checkpoint=request.checkpoint_name if request.models else None,
+        contents=contents,
+    )
 
 
 def _started(
-    request: Request,
-    task: Task,
-    subsets: Sequence[Subset],
-    options: ReportOptions,
-    progress: Progress,
-    every: tuple[str, ...],
-    names: tuple[str, ...],
+    request: Request, shared: Shared, options: ReportOptions, progress: Progress, names: tuple[str, ...]
 ) -> Part:
     """Return the part as it is before anything is predicted."""
     cases = progress.cases()
     return Part(
         number=request.part,
         of=request.parts,
-        shared=Shared(
-            task=task,
-            subsets=tuple(subsets),
-            models={model.name: str(model.folder.absolute()) for model in request.models},
-            outside={model.name: model.source for model in request.outside},
-            tolerance_mm=request.tolerance_mm,
-            lesions=request.lesions,
-            label_map=request.label_map,
-            settings=asdict(request.settings),
-            cases=every,
-        ),
+        shared=shared,
         options=options,
         command=request.command,
         described=_describe_cases(request, progress),
@@ -188,7 +168,10 @@ def _started(
         },
         predictions={
             model: {
-                case: {subset_name(subset, task.modalities): str(file.absolute()) for subset, file in of_case.items()}
+                case: {
+                    subset_name(subset, shared.task.modalities): str(file.absolute())
+                    for subset, file in of_case.items()
+                }
                 for case, of_case in found.by_case().items()
                 if case in cases
             }
@@ -245,18 +228,6 @@ def _take_outside(task: Task, subsets: Sequence[Subset], progress: Progress) -> 
                     for subset, file in files.get(each.case, {}).items()
                     if subset in asked and set(subset) <= has
                 ]
-
-
-def _publish(parts: Sequence[tuple[Part, Rows]], output: Path) -> Outcome:
-    """Join parts and write scores, agreement, report and cards."""
-    evaluation, rows = join(parts)
-    failures = list(evaluation.failures)
-    if not rows.scores:
-        return Outcome(["Nothing could be scored."], failures)
-    write_scores(rows.scores, output / SCORES)
-    write_agreement(rows.agreement, output / AGREEMENT)
-    summary = write_evaluation(evaluation, rows, output, failures)
-    return Outcome(summary, failures)
 
 
 def _choose_subsets(words: Sequence[str], modalities: Sequence[str]) -> list[Subset]:

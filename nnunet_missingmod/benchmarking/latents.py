@@ -1,15 +1,13 @@
 """Computes a network's latents of each modality at the same voxels, for the report's modality gap and t-SNE figure.
 
-They are kept in a file per model, so that the report can be made again without the networks.
+``network_store`` keeps them in a file per model, so that the report can be made again without the networks.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +23,10 @@ from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor
 from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
-from nnunet_missingmod.storage import replaced_when_complete
 
 logger = logging.getLogger(__name__)
 
 VOXELS_PER_CASE = 200
-FOLDER = "latents"
 _CASES = 4
 # Points of the t-SNE figure, whose time grows with them: 200 voxels of each case at four modalities.
 _POINTS = 3200
@@ -62,33 +58,6 @@ def find_latents(request: Request, sets: Mapping[str, Sequence[EvaluationSet]]) 
             continue
         if latents is not None:
             found[model.name] = latents
-    return found
-
-
-def save_latents(found: Mapping[str, Latents], output: Path, models: Sequence[str]) -> None:
-    """Write the latents of each model that has some, and remove earlier ones of the others."""
-    for model in models:
-        path = output / FOLDER / f"{model}.npz"
-        if model not in found:
-            path.unlink(missing_ok=True)
-            continue
-        latents = found[model]
-        with replaced_when_complete(path) as temporary:
-            np.savez(temporary, values=latents.values, cases=latents.cases, modalities=np.array(latents.modalities))
-
-
-def saved_latents(output: Path, models: Sequence[str]) -> dict[str, Latents]:
-    """Return the latents that `save_latents` wrote, of each model that has some."""
-    found = {}
-    for model in models:
-        path = output / FOLDER / f"{model}.npz"
-        if not path.is_file():
-            continue
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found[model] = Latents(file["values"], tuple(map(str, file["modalities"])), file["cases"])
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-            logger.warning("No latents of %s: %s cannot be read: %s", model, path, error)
     return found
 
 

@@ -12,10 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nnunet_missingmod.inference.model_files import Fold
 from nnunet_missingmod.sharing.local import local_folder
 from nnunet_missingmod.storage import name_problem
+
+if TYPE_CHECKING:
+    from nnunet_missingmod.inference.model_files import Fold
 
 MARK = " (outside)"
 

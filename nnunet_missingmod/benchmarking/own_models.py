@@ -13,9 +13,9 @@ from tqdm import tqdm
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages, reason, stages_of
 from nnunet_missingmod.benchmarking.progress import Progress
-from nnunet_missingmod.benchmarking.report import PREDICTIONS
 from nnunet_missingmod.benchmarking.request import Request
 from nnunet_missingmod.benchmarking.scoring import ToScore
+from nnunet_missingmod.benchmarking.store import FOLDER as PREDICTIONS
 from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError

@@ -1,4 +1,4 @@
-"""An evaluation in parts, which share its cases: what each leaves in the folder, and how they are joined.
+"""An evaluation in parts, which share its cases: what each leaves in the folder; ``joining`` makes one of them.
 
 Each part, such as one job of an array, writes files of its own: ``parts/part_0_of_4.csv`` with its scores,
 ``part_0_of_4_agreement.csv`` with how well its predictions agree, and a JSON file with everything else that the report
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError, listed
-from nnunet_missingmod.evaluation.agreement import KINDS, AgreementRow, read_agreement, write_agreement
+from nnunet_missingmod.evaluation.agreement import AgreementRow, read_agreement, write_agreement
 from nnunet_missingmod.evaluation.conventions import AUTO
 from nnunet_missingmod.evaluation.scores import ScoreRow, read_scores, write_scores
 from nnunet_missingmod.modalities import Subset, choose_subset, subset_name
@@ -26,7 +26,6 @@ from nnunet_missingmod.storage import read_json_object, write_text
 FOLDER = "parts"
 _FILE = re.compile(r"part_([0-9]+)_of_([0-9]+)\.json")
 _FORMAT = 1
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class ReportOptions:
         patients: regular expression of the patient in a case's name, or None.
         prevalence: {subset: count} for the weighted mean, or empty.
         margin: of non-inferiority on complete cases, in points of Dice, or None.
+        margin_is_late: whether scores existed when this margin was first given; see `margin_is_late`.
     """
 
     baseline: str | None = None
@@ -48,11 +48,15 @@ class ReportOptions:
     patients: str | None = None
     prevalence: Mapping[Subset, float] = field(default_factory=dict)
     margin: float | None = None
+    margin_is_late: bool = False
 
 
 @dataclass(frozen=True)
 class Shared:
     """What all parts of one evaluation have in common.
+
+    Parts of earlier versions know no folds, checkpoint and contents, and a part knows none of a model or file that it
+    could not read.
 
     Attributes:
         task: modalities, regions and labels.
@@ -64,6 +68,9 @@ class Shared:
         settings: of the predictions.
         cases: the names of all.
         lesions: whether lesions are counted.
+        folds: {model: its folds that predict, in ascending order} of nnU-Net's models.
+        checkpoint: name of the file in each fold's folder; None without a model of nnU-Net's.
+        contents: {case: (fingerprint of its images, of its reference)}, of samples: see ``EvaluationCase``.
     """
 
     task: Task
@@ -75,6 +82,9 @@ class Shared:
     settings: Mapping[str, Any]
     cases: tuple[str, ...]
     lesions: bool = False
+    folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    checkpoint: str | None = None
+    contents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,23 @@ def write_part(part: Part, output: Path, rows: Rows | None = None) -> None:
     write_text(stem.with_suffix(".json"), json.dumps({"format": _FORMAT, **content}, indent=1))
 
 
+def margin_is_late(output: Path, margin: float) -> bool:
+    """Return whether an evaluation's folder had scores already when this margin was first given for it.
+
+    A margin that one of its parts was called with in time stays in time. Scores in another folder are not known here.
+    """
+    with_it = []
+    folder = output / FOLDER
+    for file in sorted(folder.glob("part_*.json")) if folder.is_dir() else []:
+        try:
+            options = read_json_object(file)["options"]
+            if options["margin"] == margin:
+                with_it.append(bool(options.get("margin_is_late")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn: `read_parts` says so
+            continue
+    return all(with_it) if with_it else any(folder.glob("part_*.csv"))
+
+
 def _agreement_file(of_part: Path) -> Path:
     return of_part.with_name(f"{of_part.stem}_agreement.csv")
 
@@ -185,98 +212,6 @@ def read_parts(output: Path, of: int | None = None) -> list[tuple[Part, Rows]]:
     return sorted(parts, key=lambda each: each[0].number)
 
 
-def join(parts: Sequence[tuple[Part, Rows]]) -> tuple[Part, Rows]:
-    """Return the parts of an evaluation as one, and its rows; its failures say what is missing, too.
-
-    Raises:
-        UsageError: the parts are not those of one evaluation.
-    """
-    first = parts[0][0]
-    for part, _ in parts[1:]:
-        _check_belongs(part, first)
-    failures = list(dict.fromkeys(line for part, _ in parts for line in part.failures))
-    there = {part.number: part for part, _ in parts}
-    for number in range(first.of):
-        if number not in there or not there[number].finished:
-            lacking = share_of(first.shared.cases, number, first.of)
-            what = "has not finished" if number in there else "is missing"
-            cases = listed(lacking, most=_SHOWN, rest="{} more") or "none"
-            again = f"-num_parts {first.of} -part_id {number}"
-            failures.append(f"part {number} of {first.of} {what}; its {len(lacking)} cases: {cases}. Run it: {again}.")
-    finished = [(part, rows) for part, rows in parts if part.finished]
-    weights: dict[str, dict[str, str]] = {}
-    for part, _ in finished:
-        for model, of_model in part.weights.items():
-            for fold, key in of_model.items():
-                if weights.setdefault(model, {}).setdefault(fold, key) != key:
-                    raise UsageError(
-                        f"Fold {fold} of {model} had other weights in part {part.number} than in the parts before "
-                        "it: it was "
-                        "trained in between. Run the parts again."
-                    )
-    joined = replace(
-        first,
-        number=0,
-        command="\n".join(dict.fromkeys(part.command for part, _ in parts)),
-        notes={key: note for part, _ in finished for key, note in part.notes.items()},
-        cases=tuple(case for part, _ in finished for case in part.cases),
-        files={case: files for part, _ in finished for case, files in part.files.items()},
-        predictions=_merged(part.predictions for part, _ in finished),
-        weights=weights,
-        folds_together=_united(part.folds_together for part, _ in finished),
-        seen=_united(part.seen for part, _ in finished),
-        failures=tuple(failures),
-        finished=len(finished) == first.of,
-    )
-    # As if one call had scored them all: by model, then by case.
-    order = {model: position for position, model in enumerate([*first.shared.models, *first.shared.outside])}
-
-    def place(row: ScoreRow | AgreementRow) -> tuple[int, str, str]:
-        return order.get(row.model, len(order)), row.fold, row.case
-
-    scores = [row for _, of_part in finished for row in of_part.scores]
-    agreement = [row for _, of_part in finished for row in of_part.agreement]
-    return joined, Rows(
-        sorted(scores, key=place), sorted(agreement, key=lambda row: (KINDS.index(row.kind), *place(row)))
-    )
-
-
-def _united(parts: Iterable[Mapping[str, Iterable[Any]]]) -> dict[str, tuple[Any, ...]]:
-    """Return for each model what any part has, each once and in ascending order."""
-    united: dict[str, set[Any]] = {}
-    for part in parts:
-        for model, values in part.items():
-            united.setdefault(model, set()).update(values)
-    return {model: tuple(sorted(values)) for model, values in united.items()}
-
-
-def _merged(
-    parts: Iterable[Mapping[str, Mapping[str, Mapping[str, str]]]],
-) -> dict[str, dict[str, Mapping[str, str]]]:
-    merged: dict[str, dict[str, Mapping[str, str]]] = {}
-    for part in parts:
-        for model, cases in part.items():
-            merged.setdefault(model, {}).update(cases)
-    return merged
-
-
-def _check_belongs(part: Part, first: Part) -> None:
-    """Check that two parts are of one evaluation.
-
-    Raises:
-        UsageError: what all parts share differs; it is named.
-    """
-    if part.shared == first.shared:
-        return
-    ours, theirs = vars(part.shared), vars(first.shared)
-    differing = [key.replace("_mm", "").replace("_", " ") for key, value in ours.items() if value != theirs[key]]
-    raise UsageError(
-        f"Parts {first.number} and {part.number} of {first.of} are not of one evaluation: they differ in "
-        f"{listed(differing)}. "
-        "Run one of them again with the arguments of the other."
-    )
-
-
 def _part_of(content: Mapping[str, Any]) -> Part:
     """Return the part that a JSON file holds.
 
@@ -306,6 +241,8 @@ def _part_of(content: Mapping[str, Any]) -> Part:
                     "subsets": tuple(map(tuple, shared["subsets"])),
                     "label_map": {int(value): label for value, label in shared["label_map"].items()},
                     "cases": tuple(shared["cases"]),
+                    "folds": {model: tuple(each) for model, each in shared.get("folds", {}).items()},
+                    "contents": {case: tuple(each) for case, each in shared.get("contents", {}).items()},
                 }
             ),
             "options": ReportOptions(

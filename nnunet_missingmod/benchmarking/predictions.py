@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +24,7 @@ from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
 from nnunet_missingmod.benchmarking.preparation import PreparedCase, prepare_case
 from nnunet_missingmod.benchmarking.store import Origin, PredictionStore
+from nnunet_missingmod.benchmarking.store import PredictionSettings as PredictionSettings
 from nnunet_missingmod.cases.image_file import spacing_file
 from nnunet_missingmod.evaluation.agreement import Agreement, pairwise_agreement
 from nnunet_missingmod.evaluation.conventions import evaluated_regions
@@ -36,14 +37,6 @@ from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 from nnunet_missingmod.workers import Workers
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PredictionSettings:
-    """The settings of the sliding window; two evaluations of one model may differ in them."""
-
-    tile_step_size: float = 0.5
-    mirroring: bool = True
 
 
 class Predicted(NamedTuple):

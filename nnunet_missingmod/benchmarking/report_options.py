@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.benchmarking.named_models import MARK
-from nnunet_missingmod.benchmarking.parts import Part, ReportOptions
+from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, margin_is_late
 from nnunet_missingmod.benchmarking.request import Request, least_size_of, margin_of
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError
@@ -17,25 +17,23 @@ from nnunet_missingmod.evaluation.prevalence import check_prevalence
 from nnunet_missingmod.modalities import Subset, compile_pattern, name_patients
 from nnunet_missingmod.prevalence import read_prevalence
 
-# What --report cannot change, with what it is if it is not given.
-_FIXED: Mapping[str, Any] = {
-    "positional": [],
-    "model": [],
-    "dataset": None,
-    "configuration": None,
-    "trainer": None,
-    "folds": None,
-    "predictions": [],
-    "scores": [],
-    "pattern": None,
-    "input": None,
-    "references": None,
-    "subsets": None,
-    "tolerance": None,
-    "lesion_wise": False,
-    "map_labels": None,
-    "part_id": None,
-}
+# What --report takes; everything else is about predictions and scores, which it does not make.
+_TAKEN = frozenset(
+    {
+        "output",
+        "report",
+        "num_parts",
+        "baseline",
+        "convention",
+        "least_size",
+        "patients",
+        "prevalence",
+        "margin",
+        "verbose",
+    }
+)
+# Options that are not spelled as they are called in ``args``.
+_SPELLED = {"positional": "model", "disable_tta": "--disable_tta"}
 
 
 def check_options(options: ReportOptions, task: Task, subsets: Sequence[Subset], cases: Sequence[str]) -> None:
@@ -73,6 +71,7 @@ def options_of(request: Request, task: Task, subsets: Sequence[Subset], cases: S
             patients=None if request.patient_pattern is None else request.patient_pattern.pattern,
             prevalence=prevalence,
             margin=request.margin,
+            margin_is_late=request.margin is not None and margin_is_late(request.output, request.margin),
         )
         check_options(options, task, subsets, cases)
     except ValueError as error:
@@ -80,15 +79,19 @@ def options_of(request: Request, task: Task, subsets: Sequence[Subset], cases: S
     return options
 
 
-def check_report_arguments(args: argparse.Namespace) -> None:
+def check_report_arguments(args: argparse.Namespace, defaults: Mapping[str, Any]) -> None:
     """Check that ``--report`` is asked for nothing that needs predictions or scores anew.
 
+    Args:
+        args: of the command line.
+        defaults: of each argument, what it is if it is not given.
+
     Raises:
-        UsageError: it is.
+        UsageError: it is. An argument that is given as its default is not told from one that is not given.
     """
-    given = [name for name, nothing in _FIXED.items() if getattr(args, name) not in (nothing, ())]
+    given = [name for name, value in vars(args).items() if name not in _TAKEN and value != defaults[name]]
     if given:
-        options = ["a model" if name == "positional" else f"--{name.replace('_', '-')}" for name in given]
+        options = [_SPELLED.get(name, f"--{name.replace('_', '-')}") for name in given]
         raise UsageError(
             f"--report makes the report of what is in -o anew, and takes no {', '.join(options)}: leave it out, or "
             "evaluate without --report."
@@ -117,6 +120,9 @@ def changed_options(args: argparse.Namespace, part: Part) -> ReportOptions:
     if args.prevalence is not None:
         options = replace(options, prevalence=_counts(args.prevalence, shared.task.modalities))
     if args.margin is not None:
-        options = replace(options, margin=margin_of(args.margin, models=len(shared.models) + len(shared.outside)))
+        margin = margin_of(args.margin, models=len(shared.models) + len(shared.outside))
+        # A report is made of scores that are there.
+        is_late = options.margin_is_late if margin == options.margin else True
+        options = replace(options, margin=margin, margin_is_late=is_late)
     check_options(options, shared.task, shared.subsets, shared.cases)
     return options

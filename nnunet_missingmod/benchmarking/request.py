@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 
 from nnunet_missingmod.benchmarking.named_models import NamedModel, OutsideModel, name_models, name_outside
 from nnunet_missingmod.benchmarking.outside import check_pattern
+from nnunet_missingmod.benchmarking.store import PredictionSettings
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.conventions import AUTO
 from nnunet_missingmod.evaluation.lesions import EXTRA, are_available
 from nnunet_missingmod.evaluation.metrics import DEFAULT_TOLERANCE_MM
-from nnunet_missingmod.inference.model_files import ModelFolderError, find_model_folder
 from nnunet_missingmod.modalities import compile_pattern
 
 if TYPE_CHECKING:
     import torch
-
-    from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
     baseline = _baseline(args.baseline, models, outside)
     margin = margin_of(args.margin, models=len(models) + len(outside))
 
-    # They import torch, which takes seconds, and wrong usage is said without.
-    from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+    # It imports torch, which takes seconds, and wrong usage is said without.
     from nnunet_missingmod.inference.device import choose_device
 
     try:
@@ -212,6 +209,9 @@ def _folders(args: argparse.Namespace) -> list[str | Path]:
             "; or predictions or scores of others (--predictions, --scores)" if len(missing) == len(options) else ""
         )
         raise UsageError(f"Give model folders, or {' and '.join(missing)} {more}{others}.")
+    # nnU-Net, which a report made anew from scores does without.
+    from nnunet_missingmod.inference.model_files import ModelFolderError, find_model_folder
+
     try:
         return [find_model_folder(args.dataset, args.configuration, each, args.plans) for each in args.trainer]
     except ModelFolderError as error:

@@ -16,8 +16,17 @@ from typing import Any
 from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.storage import file_fingerprint, write_text
 
+FOLDER = "predictions"
 _RECORDS = "records"
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """The settings of the sliding window; two evaluations of one model may differ in them."""
+
+    tile_step_size: float = 0.5
+    mirroring: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from nnunet_missingmod.benchmarking.predictions import PredictionSettings
-from nnunet_missingmod.benchmarking.scoring import ToScore
+from nnunet_missingmod.benchmarking.store import PredictionSettings
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.evaluation.agreement import Agreement, AgreementRow
 from nnunet_missingmod.evaluation.agreement_regression import Observations
@@ -16,7 +16,10 @@ from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.uncertainty import CalibratedKind
 from nnunet_missingmod.modalities import subset_name
 
-AgreementOfKinds = Mapping[str, Mapping[ToScore, Agreement]]
+if TYPE_CHECKING:
+    from nnunet_missingmod.benchmarking.scoring import ToScore
+
+AgreementOfKinds: TypeAlias = "Mapping[str, Mapping[ToScore, Agreement]]"
 """{kind of agreement: {prediction: its agreement}}."""
 
 

@@ -116,7 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--margin",
         type=float,
         metavar="POINTS",
-        help="points of Dice by which complete cases may be worse than the baseline's; say them before you look",
+        help="points of Dice by which complete cases may be worse than the baseline's; say them before you look: "
+        "the report tells whether there were scores",
     )
     report.add_argument(
         "--report",
@@ -130,6 +131,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_window_options(parser)
 
 
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what each argument is if only the output folder is given."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return vars(parser.parse_args([f"--output={args.output}"]))
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 0 if all went well."""
     with cannot_start():
@@ -138,12 +146,11 @@ def run(args: argparse.Namespace) -> int:
         check_folders(args.input, args.references)
         check_output(args.output)
     if args.report:
+        from nnunet_missingmod.benchmarking.report import report
         from nnunet_missingmod.benchmarking.report_options import changed_options, check_report_arguments
 
         with cannot_start():
-            check_report_arguments(args)
-        from nnunet_missingmod.benchmarking.evaluate import report
-
+            check_report_arguments(args, _defaults(args))
         outcome = report(args.output, parts=args.num_parts, change=partial(changed_options, args))
     else:
         from nnunet_missingmod.benchmarking.request import request_of

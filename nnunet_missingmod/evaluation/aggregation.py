@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,5 +186,9 @@ def pool(
             for of_region, region in enumerate(grid.regions)
         },
         nsd_tolerance_mm=min(tolerances),
-        bounds=used.bounds(metric, diagonal_mm=max(row.diagonal_mm for row in grid.rows)),
+        bounds=used.bounds(
+            metric,
+            diagonal_mm=max((row.diagonal_mm for row in grid.rows if not isnan(row.diagonal_mm)), default=nan),
+            largest=float(np.max(means, initial=0.0, where=~np.isnan(means))),
+        ),
     )

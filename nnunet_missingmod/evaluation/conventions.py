@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -80,12 +80,20 @@ class Convention:
         given = self.one_empty[metric.name]
         return row.diagonal_mm if given == "diagonal" else float(given)
 
-    def bounds(self, metric: Metric, *, diagonal_mm: float) -> tuple[float, float]:
-        """Return the least and the largest value that a metric can have in images of at most that diagonal."""
+    def bounds(self, metric: Metric, *, diagonal_mm: float, largest: float = 0.0) -> tuple[float, float]:
+        """Return the least and the largest value that a metric can have in images of at most that diagonal.
+
+        Args:
+            metric: in 0..1, or in mm.
+            diagonal_mm: NaN if it is not known, as of scores from a file alone.
+            largest: the largest score there is. In a file of another program it may exceed the images' diagonal.
+        """
         if metric.name != HD95.name:
             return 0.0, 1.0
         given = self.one_empty[metric.name]
-        return 0.0, diagonal_mm if given == "diagonal" else max(diagonal_mm, float(given))
+        if given == "diagonal":
+            return 0.0, inf if isnan(diagonal_mm) else max(diagonal_mm, largest)
+        return 0.0, max(float(given), largest, 0.0 if isnan(diagonal_mm) else diagonal_mm)
 
 
 BRATS = Convention(

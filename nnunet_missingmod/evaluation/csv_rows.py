@@ -44,7 +44,8 @@ def read_rows(path: Path, kind: Callable[..., Row], *, later: Collection[str] = 
         later: columns that files of earlier versions lack; they have defaults.
 
     Raises:
-        ValueError: a column is missing, or a line cannot be read; its number is named.
+        ValueError: a column is missing, or a line cannot be read or has another number of cells than the header; its
+            number is named.
     """
     parsers = {field.name: _READ[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]
     with path.open(encoding="utf-8", newline="") as file:
@@ -56,8 +57,10 @@ def read_rows(path: Path, kind: Callable[..., Row], *, later: Collection[str] = 
         columns = [(parse, header.index(name)) for name, parse in parsers.items() if name in header]
         rows: list[Row] = []
         try:
-            rows.extend(kind(*(parse(line[index]) for parse, index in columns)) for line in reader if line)
-        except (IndexError, ValueError) as error:
-            why = "it has fewer cells than the header" if isinstance(error, IndexError) else error
-            raise ValueError(f"{path}, line {reader.line_num}: {why}.") from error
+            for line in filter(None, reader):
+                if len(line) != len(header):
+                    raise ValueError(f"it has {len(line)} cells under {len(header)} headings")
+                rows.append(kind(*(parse(line[index]) for parse, index in columns)))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
     return rows

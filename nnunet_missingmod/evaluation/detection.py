@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import inf, nan
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Detection:
     The four counts are of cases. Of a case with several runs each run counts in part. ``f1`` is NaN where no case is
     positive. ``false_positive_share`` is the share of cases with an empty reference in which the region is predicted,
     and ``false_positive_ml`` the mean volume predicted over all cases with an empty reference; NaN if there are none.
+    Cases whose sizes are unknown are in none of these numbers.
     """
 
     model: str
@@ -37,9 +38,10 @@ class Detection:
 
 
 def detections(grid: ScoreGrid, *, bootstrap: Bootstrap, patients: Mapping[str, str] | None = None) -> list[Detection]:
-    """Return the detection of every model, region and subset with any case."""
-    is_there = np.array([row.reference_voxels > 0 for row in grid.rows], np.float64)
-    is_found = np.array([row.predicted_voxels > 0 for row in grid.rows], np.float64)
+    """Return the detection of every model, region and subset with any case whose sizes are known."""
+    known = [row.has_sizes for row in grid.rows]
+    is_there = np.where(known, [float(row.reference_voxels > 0) for row in grid.rows], np.nan)
+    is_found = np.where(known, [float(row.predicted_voxels > 0) for row in grid.rows], np.nan)
     true_positive, false_positive, false_negative, true_negative = (
         grid.mean(product)
         for product in (
@@ -56,6 +58,8 @@ def detections(grid: ScoreGrid, *, bootstrap: Bootstrap, patients: Mapping[str, 
     owners = grid.owners(patients)
     places = [(model, region, slice(None), subset) for model, region, subset in grid.scored(true_positive)]
     volumes = bootstrap.intervals([volume[place][:, None] for place in places], owners, skewed=True, bounds=(0.0, inf))
+    # Volumes that are all 0 have no spread to make an interval of; the share's tells how sure that is.
+    volumes = [each if each.mean > 0 else replace(each, low=nan, high=nan) for each in volumes]
     found = []
     for place, false_positive_ml in zip(places, volumes, strict=True):
         positive, wrong, missed, negative = (

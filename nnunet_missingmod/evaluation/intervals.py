@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SHOWN_FROM = 6
+"""The fewest patients for which an interval is shown: with fewer it covers too seldom (docs/metrics.md)."""
 SKEWED_FROM = 12
-"""The fewest patients for which a studentised interval is shown: with fewer it covers too seldom."""
+"""The same of a studentised interval."""
 
 # From so many patients on, how often each is drawn comes from independent Poisson distributions.
 _MANY_PATIENTS = 200
@@ -86,7 +88,7 @@ class Bootstrap:
 
         A column's mean leaves out NaN; if a column is all NaN, the mean is undefined. Resamples in which a column has
         no case are left out. ``patients`` names the patient of each case; by default each case is a patient. With fewer
-        than two patients there is no interval.
+        than `SHOWN_FROM` patients there is no interval.
 
         The interval is the expanded percentile interval (Hesterberg 2015, section 4.2): the percentiles ``P`` and ``1 -
         P`` of the resampled means with ``P = Phi(-sqrt(n / (n - 1)) t)``, n patients and t the quantile of Student's t
@@ -94,10 +96,10 @@ class Bootstrap:
         patients.
 
         With ``skewed`` it is the studentised interval (Efron and Tibshirani 1993, section 12.5), which follows long
-        tails: ``mean - q s`` with q the upper and the lower percentile of ``(mean* - mean) / s*`` over the resamples,
+        tails: ``mean - q s`` with q the percentiles ``1 - P`` and ``P`` of ``(mean* - mean) / s*`` over the resamples,
         and s, s* the standard errors of the mean, linearised (the infinitesimal jackknife) where columns differ in
-        their cases. Its limits are moved into ``bounds``, the values that a mean can have; with fewer than
-        `SKEWED_FROM` patients there is none.
+        their cases. The book's plain percentiles hold the truth too seldom where the tail is very long. Its limits are
+        moved into ``bounds``, the values that a mean can have; with fewer than `SKEWED_FROM` patients there is none.
         """
         return self.intervals([values], patients, skewed=skewed, bounds=bounds)[0]
 
@@ -112,7 +114,7 @@ class Bootstrap:
         """Return the `interval` of every array, all of the same cases; many at once are several times faster."""
         found = [Interval(mean, nan, nan, count) for mean, count in map(column_mean, arrays)]
         for position, number, low, high in (self._studentised if skewed else self._percentiles)(arrays, patients):
-            if number >= SKEWED_FROM or not skewed:
+            if number >= (SKEWED_FROM if skewed else SHOWN_FROM):
                 low, high = (min(max(round(end, _DECIMALS), bounds[0]), bounds[1]) for end in (low, high))
                 found[position] = Interval(found[position].mean, low, high, found[position].count)
         return found
@@ -139,12 +141,16 @@ class Bootstrap:
 
     def percentiles(self, resampled: NDArray[np.float64], patients: int) -> tuple[float, float]:
         """Return the limits of the expanded percentile interval; NaN is left out."""
+        tail = self._tail(patients)
+        low, high = np.percentile(resampled[~np.isnan(resampled)], (tail, 100 - tail))
+        return float(low), float(high)
+
+    def _tail(self, patients: int) -> float:
+        """Return ``P`` of `interval`, in percent."""
         from scipy.special import stdtrit
 
         quantile = float(stdtrit(patients - 1, (1 + self.confidence) / 2))
-        tail = 100 * NormalDist().cdf(-sqrt(patients / (patients - 1)) * quantile)
-        low, high = np.percentile(resampled[~np.isnan(resampled)], (tail, 100 - tail))
-        return float(low), float(high)
+        return 100 * NormalDist().cdf(-sqrt(patients / (patients - 1)) * quantile)
 
     def _by_number(self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None) -> dict[int, list[_Cell]]:
         """Return position, sums and counts of the arrays with a mean and two patients, by their number of patients."""
@@ -183,7 +189,7 @@ class Bootstrap:
         """Yield low and high of the mean of every column, (patients, columns)."""
         patients = len(values)
         drawn = self._resampled(np.ones((patients, 1)))[0]
-        tail = 50 * (1 - self.confidence)
+        tail = self._tail(patients)
         centres = values.mean(axis=0)
         values = values - centres
         shifts = self._resampled(values) / drawn

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
-from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, by_patient, column_mean, patient_numbers
+from nnunet_missingmod.evaluation.intervals import (
+    SHOWN_FROM,
+    Bootstrap,
+    Interval,
+    by_patient,
+    column_mean,
+    patient_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ def ranks(
     Models are ranked by their means over the cases for which all of them have a score; equal means share their mean
     rank. The interval holds the ranks that the model has in resamples of the patients, between the expanded percentiles
     of `Bootstrap.interval`, widened to whole ranks. Of models that are equal in truth, resampled ranks vary over the
-    places that they share. ``regions`` and ``patients`` are as in `compare`.
+    places that they share. With fewer than `SHOWN_FROM` patients there is no interval. ``regions`` and ``patients`` are
+    as in `compare`.
     """
     if len(values.models) < 2:
         return []
@@ -69,12 +77,13 @@ def ranks(
             means = np.array([mean for mean, _ in means_and_counts])
             first = cell * len(values.models)
             places = _places(sign * means) if not np.isnan(means).any() else np.full(len(means), nan)
-            if first in resampled:
+            has_interval = number_of[first] >= SHOWN_FROM
+            if has_interval:
                 drawn = np.stack([resampled[first + index] for index in range(len(means))])
                 drawn = _places(sign * drawn[:, ~np.isnan(drawn).any(axis=0)])
             for index, (model, (mean, count)) in enumerate(zip(values.models, means_and_counts, strict=True)):
                 low = high = nan
-                if first in resampled:
+                if has_interval:
                     ends = bootstrap.percentiles(drawn[index], number_of[first])
                     low, high = float(floor(ends[0])), float(ceil(ends[1]))
                 rank = Interval(float(places[index]), low, high, count)

@@ -134,18 +134,35 @@ def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Return the lines of a CSV file with their numbers, each {heading in lower case: text}.
 
     Raises:
-        ValueError: it cannot be read, or has no line.
+        ValueError: it cannot be read, or has no line, or one with more or fewer cells than headings.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or []]
-            lines = [(reader.line_num, {key: value for key, value in line.items() if key}) for line in reader]
+            reader = csv.reader(file)
+            headings = [name.strip().casefold() for name in next(reader, [])]
+            if len(headings) == 1 and ";" in headings[0]:
+                raise ValueError(
+                    f"{path} separates its cells by semicolons: separate them by commas, and write decimals with a "
+                    "point."
+                )
+            numbered = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    if not lines:
+    if not numbered:
         raise ValueError(f"{path} has no line below its headings.")
-    return lines
+    twice = [name for name in headings if name and headings.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has the column {twice[0]} twice: keep one of them.")
+    for number, cells in numbered:
+        if len(cells) != len(headings):
+            why = (
+                "are decimals written with a comma? Write them with a point, as in 0.9"
+                if len(cells) > len(headings)
+                else "is the line torn? Leave the cell of an undefined score empty, but keep its comma"
+            )
+            raise ValueError(f"{path}, line {number} has {len(cells)} cells under {len(headings)} headings: {why}.")
+    by_heading = ((number, zip(headings, cells, strict=True)) for number, cells in numbered)
+    return [(number, {heading: cell for heading, cell in line if heading}) for number, line in by_heading]
 
 
 def _of_model(
@@ -193,5 +210,5 @@ def _in_shares(rows: list[ScoreRow], path: Path, unmeasured: Sequence[str]) -> P
         notes.append(f"Dice in {path} is taken as percent: the highest is {highest:g}.")
         rows = [ScoreRow(**{**vars(row), "dice": row.dice / DICE.factor}) for row in rows]
     elif highest > 1:
-        raise ValueError(f"{path} has a Dice of {highest:g}: it is a share from 0 to 1, or in percent.")
+        raise ValueError(f"{path} has a Dice of {highest}: it is a share from 0 to 1, or in percent.")
     return PerSubjectScores(rows, tuple(notes))

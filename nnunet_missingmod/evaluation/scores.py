@@ -47,6 +47,11 @@ class ScoreRow:
     matched_lesions: int = UNCOUNTED
     lesion_dice: float = float(UNCOUNTED)
 
+    @property
+    def has_sizes(self) -> bool:
+        """Whether both sizes are known, so that one can tell which masks are empty."""
+        return UNKNOWN_VOXELS not in (self.reference_voxels, self.predicted_voxels)
+
 
 # Columns that files of earlier versions lack.
 _LATER = ("voxel_mm3", "reference_lesions", "predicted_lesions", "matched_lesions", "lesion_dice")

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.intervals import Interval, by_patient, patient_numbers
 
+SHARES_FROM = 15
+"""The fewest patients for which the interval of a share or of F1 is shown (docs/metrics.md)."""
+
 # Limits are rounded to so many decimals: what lies beyond is rounding error.
 _DECIMALS = 12
 # A variance below this is a rounding error.
@@ -27,10 +30,11 @@ def share_interval(
     """Return the share ``sum(events) / sum(trials)`` over cases with Wilson's score interval over patients.
 
     The interval is that of ``n p (1 - p)``-variance with n the effective number of trials (Korn and Graubard 1998):
-    ``n = p (1 - p) / s^2``, s the linearised standard error of the share over patients. With one trial per patient this
-    is Wilson's interval of one trial fewer. If all patients have the same
-    share, none or all for example, n is the number of patients with any trial. ``z`` is Student's quantile in place of
-    the normal one, for the few patients. ``count`` is the number of patients with any trial.
+    ``n = p (1 - p) / s^2``, ``s^2 = sum_i (e_i - p t_i)^2 / (sum_i t_i)^2`` the linearised variance of the share over
+    patients i of e_i events in t_i trials. With one trial per patient n is the number of patients, and this is Wilson's
+    interval; it is so, too, if all patients have the same share, none or all for example. ``z`` is Student's quantile
+    in place of the normal one, for the few patients; with it, ``s^2`` needs no factor ``n / (n - 1)``. ``count`` is the
+    number of patients with any trial; with fewer than `SHARES_FROM` there is no interval.
 
     Args:
         events: how many (or what part) of the trials of each case are events.
@@ -47,10 +51,10 @@ def share_interval(
         return Interval(nan, nan, nan, 0)
     all_events, all_trials = sums.sum(axis=0)
     share = float(all_events / all_trials)
-    if number < 2:
+    if number < SHARES_FROM:
         return Interval(share, nan, nan, number)
     residuals = (sums[:, 0] - share * sums[:, 1]) / all_trials
-    variance = float(np.square(residuals).sum()) * number / (number - 1)
+    variance = float(np.square(residuals).sum())
     effective = share * (1 - share) / variance if variance > _ROUNDING else float(number)
     z = float(stdtrit(number - 1, (1 + confidence) / 2))
     middle = (share + z * z / (2 * effective)) / (1 + z * z / effective)

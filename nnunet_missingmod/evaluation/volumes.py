@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, patient_numbers
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, Bootstrap, Interval, patient_numbers
 from nnunet_missingmod.evaluation.score_grid import ScoreGrid
 from nnunet_missingmod.modalities import subset_name
 
@@ -38,12 +38,12 @@ class VolumeAgreement:
 def volume_agreements(
     grid: ScoreGrid, *, bootstrap: Bootstrap, patients: Mapping[str, str] | None = None
 ) -> list[VolumeAgreement]:
-    """Return the agreement of every model, region and subset with any case; none if no row has a voxel volume.
+    """Return the agreement of every model, region and subset with any case whose volumes are known.
 
     Volumes of several runs of a case are averaged first. Cases whose reference is empty count: their difference is the
     volume that was made up.
     """
-    voxel_ml = np.array([row.voxel_mm3 for row in grid.rows]) / MM3_PER_ML
+    voxel_ml = np.array([row.voxel_mm3 if row.has_sizes else nan for row in grid.rows]) / MM3_PER_ML
     reference = grid.mean(voxel_ml * [row.reference_voxels for row in grid.rows])
     difference = grid.mean(voxel_ml * [row.predicted_voxels for row in grid.rows]) - reference
     owners = grid.owners(patients)
@@ -76,7 +76,8 @@ def limits_of_agreement(
     the two components of variance of a one-way analysis of variance (Bland and Altman 2007, section 3): differences of
     one patient are alike, and their plain standard deviation is too small. The interval of a limit is ``-+ t s sqrt(1 /
     n + 1.96^2 / (2 (n - 1)))`` with n the number of patients and t Student's quantile of n - 1 degrees of freedom
-    (Bland and Altman 1999, section 3; in 1986 they gave its approximation ``t s sqrt(3 / n)``).
+    (Bland and Altman 1999, section 3; in 1986 they gave its approximation ``t s sqrt(3 / n)``); there is none with
+    fewer than `SHOWN_FROM` patients.
 
     Notes:
         Both assume normal differences, whose spread does not grow with the volume: few large errors make the limits
@@ -101,7 +102,7 @@ def limits_of_agreement(
     spread = sqrt(_total_variance(values, numbers))
     z = NormalDist().inv_cdf(0.975)
     quantile = float(stdtrit(number - 1, (1 + confidence) / 2))
-    half = quantile * spread * sqrt(1 / number + z * z / (2 * (number - 1)))
+    half = quantile * spread * sqrt(1 / number + z * z / (2 * (number - 1))) if number >= SHOWN_FROM else nan
     lower, upper = mean - z * spread, mean + z * spread
     return (
         Interval(lower, lower - half, lower + half, len(values)),

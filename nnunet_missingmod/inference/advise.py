@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,12 @@ class ExpectedAccuracy:
 def conclusion(advice: Sequence[Advice]) -> str:
     """Return a sentence on which further modality would gain most; ``advice`` as `ModelCard.advise` returns it."""
     modality, gain = advice[0].modality, advice[0].gain
-    if gain.mean != gain.mean:
+    if isnan(gain.mean):
         return "What a further modality gains was not measured: no case of the evaluation has it."
     if gain.low > 0:
         return f"{modality} would gain most."
     if gain.mean <= 0:
         return "No further modality gains anything on average."
+    if isnan(gain.low):
+        return f"{modality} would gain most on average; too few patients were measured for an interval."
     return f"{modality} would gain most on average, but its interval does not exclude 0."

@@ -36,6 +36,11 @@ def weighted_self_information(logits: Tensor, head: str) -> Tensor:
     return information / torch.log(torch.tensor(float(logits.shape[1])))
 
 
+def fooling_loss(discriminator: nn.Module, maps: Tensor) -> Tensor:
+    """Return ``BCE(D(maps), 0)``, the mean over D's outputs: how far they are from being taken for the partner's."""
+    return _cross_entropy(discriminator(maps), 0.0)
+
+
 def build_discriminator(inputs: int, widths: Sequence[int], kernel: int, dimensions: int) -> nn.Sequential:
     """Return convolutions of stride 2 with leaky ReLU of slope 0.2 between them; the last has one channel."""
     convolution: Any = nn.Conv2d if dimensions == 2 else nn.Conv3d
@@ -49,7 +54,7 @@ def build_discriminator(inputs: int, widths: Sequence[int], kernel: int, dimensi
 
 
 class AdversarialTerm(nn.Module, StepTerm):
-    """What the network gains if a discriminator takes its maps for the partner's, ``BCE(D(map), 0)``.
+    """`fooling_loss` of the network's maps.
 
     The discriminator learns first, from both maps without a gradient to either::
 
@@ -81,7 +86,7 @@ class AdversarialTerm(nn.Module, StepTerm):
             ours, theirs = self.maps(step)
             if torch.is_grad_enabled():
                 self._learn(ours.detach(), theirs.detach())
-            return _cross_entropy(self.discriminator(ours), 0.0)
+            return fooling_loss(self.discriminator, ours)
 
     def maps(self, step: Step) -> tuple[Tensor, Tensor]:
         """Return what is compared, of the network and of its partner."""

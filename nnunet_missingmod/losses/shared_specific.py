@@ -6,7 +6,7 @@ part in both; here only modalities that were encoded do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -53,8 +53,27 @@ class SharedDistanceTerm(nn.Module, StepTerm):
             return shared_distance(step.separately.levels[-1].float(), step.separately.encoded)
 
 
+def domain_loss(features: Tensor, encoded: Tensor, classify: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the cross-entropy of naming the modality of what its own encoder made of it::
+
+        L = mean over (b, j) with j encoded of -log softmax(classify(mean_v g_bjv))_j
+
+    Nothing encoded is 0.
+
+    Args:
+        features: (B, J, c, *grid); what was not encoded may hold anything.
+        encoded: (B, J) bool.
+        classify: (B, J, c) to scores (B, J, J).
+    """
+    features = torch.where(over_voxels(encoded, features), features, 0.0)
+    scores = classify(features.flatten(3).mean(3))  # (B, J, J)
+    names = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape[:2])
+    each = functional.cross_entropy(scores.flatten(0, 1), names.flatten(), reduction="none")
+    return weighted_mean(each, encoded.flatten())
+
+
 class DomainTerm(nn.Module, StepTerm):
-    """Cross-entropy of a linear classifier that names the modality of its own encoder's mean features.
+    """`domain_loss` of a linear classifier, dropped modalities included.
 
     Args:
         channels: c.
@@ -74,14 +93,9 @@ class DomainTerm(nn.Module, StepTerm):
         return cls(setting.decoder.channels[-1], len(setting.modality_names))
 
     def of_step(self, step: Step) -> Tensor:
-        """Return the mean over the modalities that were encoded, dropped ones included."""
+        """Return the loss."""
         separately = step.separately
         assert separately is not None
         assert separately.specific is not None
         with autocast_off(step.logits):
-            features = separately.specific.float()
-            features = torch.where(over_voxels(separately.encoded, features), features, 0.0)
-            scores = self.classify(features.flatten(3).mean(3))  # (B, J, J)
-            names = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape[:2])
-            each = functional.cross_entropy(scores.flatten(0, 1), names.flatten(), reduction="none")
-            return weighted_mean(each, separately.encoded.flatten())
+            return domain_loss(separately.specific.float(), separately.encoded, self.classify)

@@ -15,8 +15,22 @@ from nnunet_missingmod.losses.reduction import autocast_off
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 
 
+def subset_consistency_loss(features: Tensor) -> Tensor:
+    """Return the mean squared difference of the features of a batch's two halves, which are the same cases::
+
+        L = mean over (b, channels, voxels) of (f_b - f_(b + B))^2
+
+    Both halves get gradients.
+
+    Args:
+        features: (2B, C, *grid), case b at b and at b + B.
+    """
+    one, other = features.chunk(2)
+    return (one - other).square().mean()
+
+
 class SubsetConsistencyTerm(nn.Module, StepTerm):
-    """The mean squared difference of the bottleneck's features of a batch's two halves, which are the same cases."""
+    """`subset_consistency_loss` of what the decoder got at the bottleneck."""
 
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> SubsetConsistencyTerm:
@@ -24,8 +38,7 @@ class SubsetConsistencyTerm(nn.Module, StepTerm):
         return cls()
 
     def of_step(self, step: Step) -> Tensor:
-        """Return the difference; both halves get gradients."""
+        """Return the loss."""
         deepest = step.fused[-1]
         with autocast_off(deepest):
-            one, other = deepest.float().chunk(2)
-            return (one - other).square().mean()
+            return subset_consistency_loss(deepest.float())

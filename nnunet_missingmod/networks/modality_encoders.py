@@ -147,8 +147,10 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         self.encoders = encoders
         self.branch_channels = tuple(widths)
         self.bottleneck = bottleneck
-        # The shared encoder, which nnU-Net's decoder holds, has the norms of its modalities already.
-        self.condition = use_presence_norms(backbone.decoder, self.num_modalities) if presence_conditioning else None
+        self.condition: Condition | None = None
+        if presence_conditioning:
+            # Of its stages alone: nnU-Net's decoder holds the shared encoder, too.
+            self.condition = use_presence_norms(self.decoder.stages, self.num_modalities)
         self.fusions = nn.ModuleList(
             self._build_fusion(feature_fusion, level, width, channels)
             for level, (width, channels) in enumerate(zip(widths, sizes.output_channels, strict=True))

@@ -106,7 +106,8 @@ def build_network(
     if choices["network"] == "parallel" and choices["fused_at"] == "logits":
         return ParallelNetwork(channel_encoder, backbone)
     if by_modality:
-        encoders, branches = choices["encoders"], []
+        # The parallel network has the shared encoder, whatever a trainer says of modality encoders.
+        encoders, branches = choices["encoders"] if choices["network"] == "modality_encoders" else "shared", []
         if encoders != "shared":
             slim = slimmed(configuration_manager, num_modalities) if encoders == "slim" else configuration_manager
             branches = [build_backbone(slim) for _ in range(num_modalities)]

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_missingmod.choices import PRETRAINERS
+from nnunet_missingmod.choices import CONVENTIONAL_TEACHER, PRETRAINERS
 
-CONVENTIONAL_TEACHER = "nnUNetTrainerMedMAPTeacher"
 ENVIRONMENT_VARIABLE = "nnUNet_missingmod_teacher"
 
 # The fields that determine a network's input values and its number of outputs. These must be equal. The names of the

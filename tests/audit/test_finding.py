@@ -53,5 +53,9 @@ def test_of_several_folds_the_worst_counts_and_is_named():
     assert [each.result for each in found] == ["fail", "note"]
     assert found[0].meaning == "fold 1: It is so."
     assert found[1] == noted
+    lower = worst(
+        {"fold 0": [finding("note", 1.0, check="zero")], "fold 1": [finding("note", 0.25, check="zero", meaning="No.")]}
+    )
+    assert (lower[0].number, lower[0].meaning) == (0.25, "fold 1: No.")
     larger = worst({"fold 0": [finding("pass", 1e-7)], "fold 1": [finding("pass", 2e-7)]})
     assert larger[0].number == 2e-7

@@ -31,11 +31,15 @@ def check(dice):
     return more_check(dice_of(rows(dice), model=None, modalities=NAMES))
 
 
-def test_the_finding_has_the_share_its_interval_and_the_worst_modality():
+def test_the_finding_has_the_share_and_the_worst_modality_and_with_enough_cases_an_interval():
     found = check(DICE)
     assert (found.result, found.number) == ("note", pytest.approx(1 / 6))
-    assert found.meaning.startswith("Of 6 pairs 16.7 % (95 % interval ")
-    assert found.meaning.endswith(" drop, most often where T1 is added (33.3 % of 3).")
+    assert found.meaning == "Of 6 pairs 16.7 % drop, most often where T1 is added (33.3 % of 3)."
+    many = {
+        subset: {f"{case}{copy}": dice for case, dice in of_cases.items() for copy in range(7)}
+        for subset, of_cases in DICE.items()
+    }
+    assert check(many).meaning.startswith("Of 42 pairs 16.7 % (95 % interval ")
 
 
 def test_one_case_has_no_interval():

@@ -7,8 +7,8 @@ import json
 import pytest
 from benchmarking.folds import split
 
+from nnunet_missingmod.benchmarking.cases import EvaluationCase, validation_sets
 from nnunet_missingmod.benchmarking.cases import test_set as find_test_set
-from nnunet_missingmod.benchmarking.cases import validation_sets
 from nnunet_missingmod.inference.model_files import BEST, FINAL, ModelFolderError
 
 
@@ -161,3 +161,26 @@ def test_folds_without_a_validation_case_are_refused_by_name(tiny, folder):
     with pytest.raises(ModelFolderError, match=r"Fold 0 of .* has no validation case: .* Evaluate other folds \(-f\)"):
         validation_sets(folder, [0], checkpoint_name=FINAL)
     assert [len(each.cases) for each in validation_sets(folder, None, checkpoint_name=FINAL)] == [0, 2]
+
+
+def test_the_contents_of_a_case_are_those_of_its_files_wherever_they_lie(tmp_path):
+    def contents(folder, *, image=b"image", reference=b"reference", channel=0):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "image").write_bytes(image)
+        (tmp_path / folder / "reference").write_bytes(reference)
+        return EvaluationCase("a", {channel: tmp_path / folder / "image"}, tmp_path / folder / "reference").contents()
+
+    images, reference = contents("here")
+    assert contents("there") == (images, reference)
+    assert contents("here", reference=b"others") == (images, contents("here", reference=b"others")[1])
+    for other in (contents("here", image=b"imagf"), contents("here", channel=1)):
+        assert other[0] != images
+        assert other[1] == reference
+    # Of a large file, size, beginning, end and what lies between are looked at, but not every byte.
+    large = bytes(10**6)
+    known = contents("here", image=large)[0]
+    places = (0, len(large) - 1, round(len(large) * 7 / 15))
+    changed = [bytes(10**6 + 1), *(large[:at] + b"x" + large[at + 1 :] for at in places)]
+    assert known not in [contents("here", image=each)[0] for each in changed]
+    with pytest.raises(FileNotFoundError):
+        EvaluationCase("a", {}, tmp_path / "nowhere").contents()

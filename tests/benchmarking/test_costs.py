@@ -9,7 +9,8 @@ import pytest
 
 from nnunet_missingmod.benchmarking import costs as module
 from nnunet_missingmod.benchmarking.cases import validation_sets
-from nnunet_missingmod.benchmarking.costs import FILE, find_costs, save_costs, saved_costs, saved_records
+from nnunet_missingmod.benchmarking.costs import find_costs
+from nnunet_missingmod.benchmarking.network_store import save_costs, saved_costs, saved_records
 from nnunet_missingmod.benchmarking.request import request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
 
@@ -42,10 +43,3 @@ def test_the_cost_is_kept_until_something_that_decides_it_changes(measured, monk
         assert find_costs(request, sets, saved_records(tmp_path)) == saved_records(tmp_path)
         other_settings = replace(request, settings=replace(request.settings, tile_step_size=1.0))
         assert find_costs(other_settings, sets, records) == {}  # tried, and the failure costs nothing else
-
-
-def test_a_damaged_file_is_as_none(tmp_path):
-    assert saved_costs(tmp_path, ["ours"]) == {}
-    for content in ("{", "[]", '{"ours": {}}', '{"ours": {"cost": {"seconds": 1}}}'):
-        (tmp_path / FILE).write_text(content)
-        assert saved_costs(tmp_path, ["ours"]) == {}

@@ -214,7 +214,7 @@ def test_models_from_outside_stand_beside_nnunets_on_its_validation_cases(
         (["--predictions", "A", "CASES", "-d", "other/"], "cannot be read: No such file"),
         (["--predictions", "A", "CASES", "-c", "2d"], "or -d and -tr"),
         (["--predictions", "A", "CASES", "--baseline", "B"], "'B' is none of the models: A (outside)"),
-        (["--scores", "dataset.json"], "dataset.json has no line below its headings"),
+        (["--scores", "dataset.json"], "dataset (outside): dataset.json has "),
         (["--predictions", "A", "CASES", "-o", "A/out"], "lies in A, which is read"),
         (["--predictions", "A", "CASES", "-num_parts", "2", "-part_id", "2"], "-part_id below it, from 0; got 2 and 2"),
     ],

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import shutil
+import signal
 
 import pytest
-from benchmarking.outside_world import CASES, SUBSETS, evaluate, report, two_models
+from benchmarking.outside_world import CASES, SUBSETS, evaluate, reference, report, two_models, write
 
 from nnunet_missingmod.benchmarking import scoring
+from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.agreement import read_agreement
 from nnunet_missingmod.evaluation.scores import read_scores
 
@@ -80,6 +84,92 @@ def test_a_part_that_was_killed_goes_on_and_until_then_is_named(world, tmp_path,
     assert scored == ["", "c"]
     assert report(out) == 0
     assert len(read_scores(out / "scores.csv")) == 2 * len(CASES) * len(SUBSETS) * 2
+
+
+def killed_at_the_second_case(world, out):
+    score_files = scoring.score_files
+    scored = []
+
+    def score(predictions, *rest, **more):
+        if scored:
+            os.kill(os.getpid(), signal.SIGKILL)
+        scored.append(more["case"])
+        return score_files(predictions, *rest, **more)
+
+    scoring.score_files = score
+    evaluate(world, out, "-num_parts", 2, "-part_id", 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_killed_outright_goes_on_where_it_was(world, tmp_path, numbers_only, capfd, monkeypatch):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    process = multiprocessing.get_context("fork").Process(target=killed_at_the_second_case, args=(world, out))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert evaluate(world, out, "-num_parts", 2, "-part_id", 1) == 0
+    assert report(out) == 1
+    assert "part 0 of 2 has not finished; its 2 cases: a, c." in capfd.readouterr().err
+    scored, score_files = [], scoring.score_files
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "score_files", lambda *a, **m: scored.append(m["case"]) or score_files(*a, **m))
+        assert evaluate(world, out, "-num_parts", 2, "-part_id", 0) == 0
+    assert scored == ["c"]
+    assert report(out) == 0
+    assert evaluate(world, whole) == 0
+    for name in ("scores.csv", "agreement.csv", "per_subject.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(("changed", "message"), [("imagesTs", "images of c."), ("labelsTs", "references of c.")])
+def test_parts_of_other_files_of_the_same_names_are_refused_and_of_a_copy_joined(
+    world, tmp_path, numbers_only, capsys, changed, message
+):
+    folder, elsewhere = world.folder(changed), tmp_path / "elsewhere"
+    out = tmp_path / "out"
+
+    def part_of_elsewhere():
+        cases = [str(elsewhere) if each == str(folder) else each for each in world.arguments]
+        models = ("--predictions", *(f"{name}={world.folder(name)}" for name in ("A", "B")))
+        return main(["evaluate", *models, *cases, "-o", str(out), "-num_parts", "2", "-part_id", "1"])
+
+    assert evaluate(world, out, "-num_parts", 2, "-part_id", 0) == 0
+    # As on a machine that mounts the same files elsewhere.
+    shutil.copytree(folder, elsewhere)
+    assert part_of_elsewhere() == 0
+    assert report(out) == 0
+    assert len(numbers_only) == 1
+    ending = "_0001.nii.gz" if changed == "imagesTs" else ".nii.gz"
+    write(elsewhere / f"c{ending}", reference("d"))  # not a case of part 1
+    assert part_of_elsewhere() == 0
+    capsys.readouterr()
+    assert report(out) == 2
+    assert f"Parts 0 and 1 of 2 are not of one evaluation: they differ in {message} Run" in capsys.readouterr().err
+    assert len(numbers_only) == 1
+
+
+def test_parts_of_other_folds_or_checkpoints_are_refused(make_tiny_dataset, make_model, tmp_path, numbers_only, capsys):
+    tiny = make_tiny_dataset(("T1", "T2"), num_cases=3, shape=(10, 12, 12))
+    folder = make_model(tiny, "nnUNetTrainerSharedBackbone", folds=(0, 1))
+    for fold in (0, 1):
+        weights = folder / f"fold_{fold}" / "checkpoint_final.pth"
+        shutil.copy(weights, weights.with_name("checkpoint_best.pth"))
+
+    def part(number, *more):
+        cases = ("-i", tiny.raw / "imagesTr", "-ref", tiny.raw / "labelsTr", "--subsets", "full")
+        given = (f"ours={folder}", *cases, "-o", tmp_path / "out", "-num_parts", 2, "-part_id", number, *more)
+        return main(["evaluate", *map(str, given), "--device", "cpu", "--disable_tta"])
+
+    assert part(0, "-f", 0) == part(1, "-f", 0, 1) == 0
+    assert report(tmp_path / "out") == 2
+    assert "they differ in folds of ours (0 against 0+1). Run one" in capsys.readouterr().err
+    assert part(1, "-f", 0, "-chk", "checkpoint_best.pth") == 0
+    assert report(tmp_path / "out") == 2
+    assert "in checkpoint (checkpoint_final.pth against checkpoint_best.pth). Run" in capsys.readouterr().err
+    # All that are trained are the same folds as these, by name.
+    assert part(0) == part(1, "-f", 1, 0) == 0
+    assert report(tmp_path / "out") == 0
+    assert len(numbers_only) == 1
 
 
 def test_a_part_without_cases_is_whole(world, tmp_path, numbers_only, capsys):

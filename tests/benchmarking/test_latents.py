@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from nnunet_missingmod.benchmarking.cases import EvaluationCase
-from nnunet_missingmod.benchmarking.latents import model_latents, patch_latents, save_latents, saved_latents
-from nnunet_missingmod.evaluation.modality_gap import Latents
+from nnunet_missingmod.benchmarking.latents import model_latents, patch_latents
 from nnunet_missingmod.inference.model_folder import open_model_folder
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 
@@ -97,17 +96,3 @@ def test_a_network_that_nnunet_compiles_has_the_same_latents(tiny, make_model, m
     expected = latents()
     monkeypatch.setenv("nnUNet_compile", "true")
     np.testing.assert_array_equal(latents().values, expected.values)
-
-
-def test_latents_are_kept_for_the_report_and_earlier_ones_are_no_other_models(tmp_path, caplog):
-    kept = Latents(np.arange(12, dtype=np.float32).reshape(2, 3, 2), ("T1", "T2+C"), np.array([0, 0, 1]))
-    save_latents({"a": kept}, tmp_path, ["a", "b (outside)"])
-    (found,) = saved_latents(tmp_path, ["a", "b (outside)"]).values()
-    np.testing.assert_array_equal(found.values, kept.values)
-    np.testing.assert_array_equal(found.cases, kept.cases)
-    assert found.modalities == kept.modalities
-    (tmp_path / "latents" / "a.npz").write_bytes(b"torn")
-    assert saved_latents(tmp_path, ["a"]) == {}
-    assert "No latents of a: " in caplog.text
-    save_latents({}, tmp_path, ["a"])
-    assert not (tmp_path / "latents" / "a.npz").exists()

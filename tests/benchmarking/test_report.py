@@ -1,34 +1,17 @@
-"""What is shown is chosen by a rule, and a card is written only where it would be whole and can be."""
+"""The report gets what was measured, and a card is written only where it would be whole and can be."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import nan
 
 import pytest
+from benchmarking.some_rows import EVERY, TASK, some_rows
 
 from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, Shared
-from nnunet_missingmod.benchmarking.report import hardest_of_each_size, spread_cases, write_evaluation
-from nnunet_missingmod.benchmarking.task import Task
-from nnunet_missingmod.evaluation.conventions import BRATS
+from nnunet_missingmod.benchmarking.report import write_evaluation
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
-from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.modalities import all_subsets, subset_name
-
-TASK = Task(("T1", "T2", "T3"), {"tumour": (1,)}, None, ".nii.gz", (0, 1), "SimpleITKIO")
-EVERY = all_subsets(3)
-
-
-def row(case, subset, dice, *, model="m", reference=10):
-    name = subset_name(subset, TASK.modalities)
-    return ScoreRow(model, "0", case, name, len(subset), "tumour", dice, 1.0, 0.5, 1.0, reference, 10, 30.0)
-
-
-def some_rows(model="m"):
-    return [
-        row(f"case{index}", subset, 0.1 * index + 0.1 * len(subset) - 0.01 * subset[0], model=model)
-        for index in range(5)
-        for subset in EVERY
-    ]
+from nnunet_missingmod.modalities import subset_name
 
 
 def evaluation(tmp_path, subsets, *models, options=None, **more):
@@ -54,22 +37,6 @@ def write(tmp_path, rows, subsets, *models, **more):
     failures = []
     whole = evaluation(tmp_path, subsets, *models, **more)
     return write_evaluation(whole, Rows(rows, []), tmp_path, failures), failures
-
-
-def test_the_hardest_subset_of_each_size_is_shown():
-    assert hardest_of_each_size(some_rows(), EVERY, TASK, BRATS) == [(2,), (1, 2), (0, 1, 2)]
-    assert hardest_of_each_size(some_rows(), [(0,), (1,), (0, 1, 2)], TASK, BRATS) == [(1,), (0, 1, 2)]
-
-
-def test_cases_at_the_quartiles_are_shown():
-    assert spread_cases(some_rows(), BRATS) == ["case1", "case2", "case3"]
-    assert spread_cases([row("only", (0,), 0.5)], BRATS) == ["only"]
-
-
-def test_cases_without_a_region_are_shown_only_if_there_are_no_others():
-    empty = [row("empty", (0,), 0.0, reference=0)]
-    assert spread_cases([*empty, row("full", (0,), 0.5)], BRATS) == ["full"]
-    assert spread_cases(empty, BRATS) == ["empty"]
 
 
 def test_each_model_gets_its_own_card(tmp_path, numbers_only):
@@ -120,3 +87,29 @@ def test_an_evaluation_of_which_parts_are_missing_makes_no_card(tmp_path, number
     some = replace(evaluation(tmp_path, EVERY, "a"), finished=False)
     write_evaluation(some, Rows(some_rows("a"), []), tmp_path, failures)
     assert not (tmp_path / "a" / FILE_NAME).exists()
+
+
+def test_healthy_cases_alone_make_a_report_without_a_picture(tmp_path):
+    empty = {"dice": nan, "hd95_mm": nan, "nsd": nan, "reference_voxels": 0, "predicted_voxels": 0}
+    rows = [replace(each, **empty) for each in some_rows("a") if each.case == "case0"]
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "cases.png").touch()  # of an earlier report
+    files = {"case0": (str(tmp_path / "image"), str(tmp_path / "label"))}
+    lines, failures = write(tmp_path, rows, EVERY, "a", options=ReportOptions(convention="nnunet"), files=files)
+    assert failures == []
+    assert lines[-1] == f"Report: {tmp_path / 'report.html'}"
+    assert (tmp_path / "report.html").is_file()
+    assert not (tmp_path / "figures" / "cases.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("is_late", "when"),
+    [(False, "given with the first call, before there were scores"), (True, "given after the scores existed")],
+)
+def test_the_report_says_when_the_margin_was_given(tmp_path, caplog, is_late, when):
+    rows = [*some_rows("a"), *some_rows("b")]
+    write(tmp_path, rows, EVERY, "a", "b", options=ReportOptions(margin=5.0, margin_is_late=is_late))
+    assert f"5 points of Dice, {when}" in (tmp_path / "report.html").read_text()
+    assert ("--margin 5 is given after the scores existed" in caplog.text) is is_late
+    for file in ("report.html", "report.md"):
+        assert "beforehand" not in (tmp_path / file).read_text()

@@ -20,7 +20,7 @@ def put_card(folder, means=MEANS, spread=0.01):
         ScoreRow(
             "m",
             "0",
-            f"case{case}",
+            f"case{copy}{case}",
             subset,
             subset.count("+") + 1,
             "WT",
@@ -29,6 +29,7 @@ def put_card(folder, means=MEANS, spread=0.01):
         )
         for subset, dice in means.items()
         for case in (-1, 0, 1)
+        for copy in "ab"  # from six patients on there are intervals
     ]
     write_card(make_card(rows, modalities=NAMES, provenance={"cases": "test folder x"}), folder / FILE_NAME)
 
@@ -46,7 +47,7 @@ def test_the_modality_that_gained_most_comes_first(tmp_path, capsys):
     assert lines[2].split()[:2] == ["FLAIR", "+45.0"]
     assert lines[3].split()[:2] == ["T2", "+19.0"]
     assert lines[4] == "FLAIR would gain most."
-    assert lines[5] == "Measured on 3 cases: test folder x."
+    assert lines[5] == "Measured on 6 cases: test folder x."
 
 
 def test_a_pretraining_has_no_accuracy_to_wait_for(tmp_path, capsys):

@@ -9,7 +9,7 @@ from math import isnan
 
 import pytest
 
-from nnunet_missingmod.benchmarking import evaluate as module
+from nnunet_missingmod.benchmarking import report as module
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.evaluation.scores import read_scores

@@ -1,4 +1,7 @@
-"""No trainer of the menu lets a modality through that is absent; each sample follows its own subset."""
+"""No trainer of the menu lets a modality through that is absent; each sample follows its own subset.
+
+The order of modalities does not matter beyond their names.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from building import NAMES, SIZE, build, choices_of
+from renumbering import renumbered
 from torch import nn
 
 from nnunet_missingmod.audit import Finding, Probe
@@ -17,10 +21,12 @@ from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.network_choices import NETWORK_KEYS
 from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.plans_block import resolve, with_numbers
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 
 EVERY = [name for _, names in TRAINERS.values() for name in names]
 SUBSETS = [(1,), (0, 2), (0, 1, 2)]
+ORDER = [2, 0, 1]
 EXTRA = 1  # a previous stage's segmentation, which is never absent
 
 
@@ -68,6 +74,29 @@ def test_content_of_absent_modalities_changes_no_bit_and_gets_no_gradient(name: 
     assert passes(gradient_check(probe, training=training))
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", NETWORKS.values())
-def test_each_sample_of_a_batch_follows_its_own_subset(name: str) -> None:
-    assert passes(batch_check(probe_of(name)))
+def test_each_sample_of_a_batch_follows_its_own_subset(name: str, *, training: bool) -> None:
+    assert passes(batch_check(probe_of(name), training=training))
+
+
+@pytest.mark.parametrize("name", NETWORKS.values())
+def test_the_order_of_modalities_does_not_matter_beyond_their_names(name: str) -> None:
+    network = built(name).eval()
+    images = torch.randn(len(SUBSETS), len(NAMES) + EXTRA, SIZE, SIZE, dtype=torch.float64)
+    for sample, subset in enumerate(SUBSETS):
+        images[sample, [channel for channel in range(len(NAMES)) if channel not in subset]] = torch.nan
+    moved = images[:, [*ORDER, *range(len(NAMES), len(NAMES) + EXTRA)]]
+    expected = network(images)
+    torch.testing.assert_close(renumbered(network, ORDER)(moved), expected, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(network(moved), expected, atol=1e-3)  # its weights are of names
+
+
+def test_who_stands_in_for_a_modality_goes_by_name_in_whatever_order_they_come() -> None:
+    others = {"FLAIR": ["T2", "T1"], "T1": ["T2", "FLAIR"], "T2": ["FLAIR", "T1"]}
+    chosen = resolve({"channel_encoder": "substituting", "substitution": others})
+    given, moved = (
+        build(with_numbers(chosen, names), extra=EXTRA) for names in (NAMES, [NAMES[channel] for channel in ORDER])
+    )
+    assert torch.equal(renumbered(given, ORDER).channel_encoder.ranks, moved.channel_encoder.ranks)
+    assert not torch.equal(given.channel_encoder.ranks, moved.channel_encoder.ranks)

@@ -9,6 +9,8 @@ from evaluation.evaluation_rows import AB, random_rows, row, rows_of
 
 from nnunet_missingmod.evaluation.aggregation import pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, HD95, NNUNET, NSD
+from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.statistics import value_intervals
 from nnunet_missingmod.modalities import subset_name
 
 
@@ -109,3 +111,20 @@ def test_rows_that_cannot_be_pooled_are_refused():
     with pytest.raises(ValueError, match=r"\[1.0, 2.0\] mm"):
         pool(mixed, modalities=AB, metric=NSD)
     assert pool(mixed, modalities=AB).cases == ("c0", "c1")
+
+
+def test_hd95_of_a_file_may_be_larger_than_the_images_and_its_interval_too():
+    """Twenty values of 10 and 600 mm in turn: their mean is 305 mm, and its upper limit no 373.13 mm."""
+    ours = [row(0.5, case=f"c{case:02d}") for case in range(20)]
+    outside = [
+        row(0.5, model="outside", case=f"c{case:02d}", reference=-1, predicted=-1, hd95_mm=far, diagonal_mm=math.nan)
+        for case, far in enumerate((10.0, 600.0) * 10)
+    ]
+    for rows in ([*ours, *outside], [*outside, *ours]):
+        values = pool(rows, modalities=AB, metric=HD95, convention=BRATS)
+        assert values.bounds == (0.0, 600.0)
+        scores = [values.of("outside", ["ET"], [(0,)])]
+        (interval,) = value_intervals(values, scores, values.owners(None), Bootstrap(resamples=500))
+        assert interval.mean == 305.0
+        assert 400 < interval.high < 600
+    assert pool(ours, modalities=AB, metric=HD95, convention=BRATS).bounds == (0.0, 373.13)

@@ -92,3 +92,14 @@ def test_a_missed_region_scores_by_default_what_suits_the_task(regions, missed_m
     pooled = pool(rows, modalities=("A", "B"), metric=HD95)
     assert pooled.arrays["ours", regions[0]].tolist() == [[missed_mm]]
     assert make_card(rows, modalities=("A", "B")).convention == pooled.convention.name
+
+
+def test_the_bound_of_hd95_is_the_diagonal_the_penalty_or_a_larger_score():
+    assert BRATS.bounds(HD95, diagonal_mm=250.0) == (0.0, 373.13)
+    assert BRATS.bounds(HD95, diagonal_mm=400.0) == (0.0, 400.0)
+    assert BRATS.bounds(HD95, diagonal_mm=math.nan, largest=600.0) == (0.0, 600.0)
+    assert BRATS.bounds(HD95, diagonal_mm=math.nan) == (0.0, 373.13)
+    assert DIAGONAL.bounds(HD95, diagonal_mm=250.0, largest=300.0) == (0.0, 300.0)
+    # Of images whose size is unknown, no distance is the largest.
+    assert DIAGONAL.bounds(HD95, diagonal_mm=math.nan, largest=300.0) == (0.0, math.inf)
+    assert BRATS.bounds(DICE, diagonal_mm=250.0, largest=600.0) == (0.0, 1.0)

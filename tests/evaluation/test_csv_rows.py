@@ -38,7 +38,8 @@ def test_columns_have_any_order_and_those_of_later_versions_their_defaults(tmp_p
     ("text", "message"),
     [
         ("", "lacks the column name, count, value, added; expected name, count, value, added"),
-        ("name,count,value,added\na,1,2,3\nb,1,2\n", "line 3: it has fewer cells than the header"),
+        ("name,count,value,added\na,1,2,3\nb,1,2\n", "line 3: it has 3 cells under 4 headings"),
+        ("name,count,value,added\na,1,0,9,3\n", "line 2: it has 5 cells under 4 headings"),
         ("name,count,value,added\na,one,2,3\n", "line 2: invalid literal"),
     ],
 )

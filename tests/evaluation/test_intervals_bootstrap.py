@@ -38,18 +38,29 @@ def expanded(confidence, patients):
 
 
 @pytest.mark.parametrize("with_gaps", [False, True])
-@pytest.mark.parametrize("patients", [None, ["p", "q", "q", "r", "s", "s"]])
+@pytest.mark.parametrize("patients", [None, ["p", "q", "q", "r", "s", "s", "t", "u"]])
 def test_limits_are_percentiles_of_the_means_of_resampled_patients(patients, with_gaps):
-    values = np.random.default_rng(1).uniform(size=(6, 3))
+    values = np.random.default_rng(1).uniform(size=(8, 3))
     if with_gaps:
         values[2, 1] = values[4, 0] = values[5, 0] = math.nan
     found = Bootstrap(resamples=200, confidence=0.9, seed=3).interval(values, patients)
-    means = replicates_by_loops(values, patients or list("abcdef"), 200, 3)
-    tail = expanded(0.9, 4 if patients else 6)
+    means = replicates_by_loops(values, patients or list("abcdefgh"), 200, 3)
+    tail = expanded(0.9, 6 if patients else 8)
     assert tail < 5
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, (tail, 100 - tail))), abs=1e-12)
     assert found.mean == pytest.approx(np.nanmean(values, axis=0).mean())
-    assert found.count == (4 if with_gaps else 6)
+    assert found.count == (6 if with_gaps else 8)
+
+
+def test_fewer_than_six_patients_have_a_mean_and_no_interval():
+    few = Bootstrap(resamples=100).interval(np.linspace(0.2, 0.6, 5)[:, None])
+    assert (few.mean, few.count) == (pytest.approx(0.4), 5)
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
+    cases = Bootstrap(resamples=100).interval(np.linspace(0.2, 0.6, 10)[:, None], list("ppqqrrsstt"))
+    assert math.isnan(cases.low)
+    enough = Bootstrap(resamples=100).interval(np.linspace(0.2, 0.7, 6)[:, None])
+    assert enough.low < 0.45 < enough.high
 
 
 def test_the_interval_of_a_mean_nears_that_of_the_normal_distribution():

@@ -13,7 +13,7 @@ QUICK = Bootstrap(resamples=100)
 
 @pytest.fixture
 def card():
-    return make_card(random_rows(cases=5), modalities=BRATS_NAMES, bootstrap=QUICK, provenance={"weights": ["a", 1]})
+    return make_card(random_rows(cases=6), modalities=BRATS_NAMES, bootstrap=QUICK, provenance={"weights": ["a", 1]})
 
 
 def test_a_card_comes_back_as_it_was_and_is_written_the_same_each_time(card, tmp_path):

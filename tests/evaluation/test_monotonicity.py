@@ -25,7 +25,10 @@ def test_a_drop_is_more_than_a_point_with_one_modality_more():
         "B": (pytest.approx(1 / 3), 3, 0),
         "A": (pytest.approx(1 / 3), 3, 0),
     }
-    assert 0 < found["ours", "ET", "all"].share.low < 2 / 6 < found["ours", "ET", "all"].share.high < 1
+    assert math.isnan(found["ours", "ET", "all"].share.low)
+    many = rows_of({"A": (0.5,) * 20, "A+B": (0.4, 0.6) * 10})
+    share = drops_of(many)["ours", "ET", "B"].share
+    assert 0 < share.low < share.mean == 0.5 < share.high < 1
 
 
 def test_pairs_that_lack_a_score_are_left_out_and_counted():
@@ -45,14 +48,18 @@ def test_of_several_regions_the_mean_is_compared():
 
 
 def test_several_cases_of_a_patient_are_one_observation():
-    rows = rows_of({"A": (0.5,) * 4, "A+B": (0.4, 0.4, 0.6, 0.6)})
-    one, two = (
+    rows = rows_of({"A": (0.5,) * 40, "A+B": (0.4, 0.4, 0.6, 0.6) * 10})
+    one, twenty = (
         drops_of(rows, patients=patients)["ours", "ET", "B"].share
-        for patients in (dict.fromkeys(("c0", "c1", "c2", "c3"), "p"), {"c1": "c0", "c3": "c2"})
+        for patients in (
+            {f"c{case}": "p" for case in range(40)},
+            {f"c{case}": f"p{case // 2}" for case in range(40)},
+        )
     )
     assert math.isnan(one.low)
-    assert (one.count, two.count) == (1, 2)
-    assert two.high - two.low > drops_of(rows)["ours", "ET", "B"].share.high - 0.5
+    assert (one.count, twenty.count) == (1, 20)
+    apart = drops_of(rows)["ours", "ET", "B"].share
+    assert twenty.high - twenty.low > 1.3 * (apart.high - apart.low)
 
 
 def test_one_modality_has_no_pairs():

@@ -66,6 +66,11 @@ def test_the_rule_of_small_regions_leaves_out_rows_without_volumes(read):
     assert with_least_size(only_theirs, region="ET", voxels=50) == only_theirs
 
 
+def test_cells_in_quotation_marks_and_lines_without_any_cell_are_read(read):
+    found = read('subject,modalities,WT_dice,note\r\n"a, b",T1,0.5,"0,9"\r\n\r\nc,T1,,\r\n', regions=["WT"])
+    assert [(row.case, str(row.dice)) for row in found.rows] == [("a, b", "0.5"), ("c", "nan")]
+
+
 def test_percent_is_seen_and_said(read):
     found = read(HEAD + "a,T1,90,80,0.5,1,1,1\n")
     assert [row.dice for row in found.rows] == pytest.approx([0.9, 0.8, 0.005])
@@ -124,6 +129,15 @@ def test_a_file_of_one_model_has_any_name_and_folds_of_its_own_are_kept(read):
         (HEAD + "a,T1,1.2,1,1,1,1,1\n", "has a Dice of 1.2"),
         (HEAD + "a,T1,0,1,1,inf,1,1\n", "wt_hd95 is inf, which has no mean"),
         (HEAD.strip() + ",model\na,T1,1,1,1,1,1,1,A\na,T1,1,1,1,1,1,1,B\n", "has the models A, B, and no 'RFNet'"),
+        (
+            "subject,modalities,WT_dice\na,T1,0.5\nb,T1,0,9\n",
+            r"scores.csv, line 3 has 4 cells under 3 .* with a comma\?",
+        ),
+        ("subject,modalities,WT_dice\na,T1,0.9,extra\n", "line 2 has 4 cells under 3 headings"),
+        ("subject,modalities,WT_dice,WT_hd95\na,T1,0.9\n", r"line 2 has 3 cells under 4 headings: is the line torn\?"),
+        (HEAD + "a,T1,1,1\n", "line 2 has 4 cells under 8 headings"),
+        ("subject;modalities;WT_dice\na;T1;0,9\n", "separates its cells by semicolons"),
+        ("subject,modalities,WT_dice,wt_Dice\na,T1,0.9,0.8\n", "has the column wt_dice twice"),
         (HEAD + "a,0001,1,1,1,1,1,1\n", r"scores.csv: '0001' may be T1 \(as channel numbers\) or T2"),
     ],
 )

@@ -9,19 +9,27 @@ from scipy.stats import t as student_t
 
 from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.score_grid import grid_of
+from nnunet_missingmod.evaluation.scores import UNKNOWN_VOXELS
 from nnunet_missingmod.evaluation.volumes import limits_of_agreement, volume_agreements
 
 QUICK = Bootstrap(resamples=100)
 
 
 def test_limits_of_agreement_by_hand():
-    """Differences -2, 0, 1, 5: mean 1, s = sqrt((9 + 1 + 0 + 16) / 3) = 2.9439."""
-    lower, upper = limits_of_agreement(np.array([-2.0, 0.0, math.nan, 1.0, 5.0]))
-    s = math.sqrt(26 / 3)
+    """Differences -2, 0, 1, 5, 1, 1: mean 1, s = sqrt((9 + 1 + 0 + 16 + 0 + 0) / 5) = 2.2804."""
+    lower, upper = limits_of_agreement(np.array([-2.0, 0.0, math.nan, 1.0, 5.0, 1.0, 1.0]))
+    s = math.sqrt(26 / 5)
     assert (lower.mean, upper.mean) == pytest.approx((1 - 1.959964 * s, 1 + 1.959964 * s), abs=1e-5)
-    half = student_t.ppf(0.975, 3) * s * math.sqrt(1 / 4 + 1.959964**2 / (2 * 3))
+    half = student_t.ppf(0.975, 5) * s * math.sqrt(1 / 6 + 1.959964**2 / (2 * 5))
     assert (upper.low, upper.high) == pytest.approx((upper.mean - half, upper.mean + half), rel=1e-6)
-    assert lower.count == 4
+    assert lower.count == 6
+
+
+def test_fewer_than_six_patients_have_limits_of_agreement_without_intervals():
+    few = limits_of_agreement(np.array([-2.0, 0.0, 1.0, 5.0, 1.0]))[1]
+    assert few.mean == pytest.approx(1 + 1.959964 * math.sqrt(26 / 4))
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
 
 
 def test_limits_of_many_patients_near_the_approximation_of_1986():
@@ -60,3 +68,11 @@ def test_rows_without_the_size_of_a_voxel_have_no_volumes():
     rows = [row(0.5, voxel_mm3=math.nan), row(0.5, case="c1", predicted=600)]
     (found,) = volume_agreements(grid_of(rows, AB), bootstrap=QUICK)
     assert (found.bias_ml.count, found.bias_ml.mean) == (1, pytest.approx(1.0))
+
+
+def test_rows_without_sizes_have_no_volumes_whatever_a_voxel_is():
+    unknown = row(0.5, case="c2", reference=UNKNOWN_VOXELS, predicted=UNKNOWN_VOXELS, voxel_mm3=2.0)
+    assert volume_agreements(grid_of([unknown], AB), bootstrap=QUICK) == []
+    rows = [row(0.5, reference=500, predicted=1000), unknown]
+    (found,) = volume_agreements(grid_of(rows, AB), bootstrap=QUICK)
+    assert (found.bias_ml.count, found.bias_ml.mean, found.reference_ml) == (1, 1.0, 1.0)

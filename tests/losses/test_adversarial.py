@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn import functional
 
 from nnunet_missingmod.losses.adversarial import (
     EntropyAdversarialTerm,
     KnowledgeAdversarialTerm,
     build_discriminator,
+    fooling_loss,
     weighted_self_information,
 )
 from nnunet_missingmod.losses.posteriors import Head
@@ -40,6 +42,21 @@ def test_self_information_is_that_of_each_class_over_the_largest_entropy() -> No
     torch.testing.assert_close(weighted_self_information(logits, "softmax"), expected)
     torch.testing.assert_close(weighted_self_information(torch.zeros(1, 3, 2), "softmax").sum(1), torch.ones(1, 2))
     torch.testing.assert_close(weighted_self_information(torch.zeros(1, 3, 2), "regions"), torch.ones(1, 3, 2))
+
+
+@pytest.mark.parametrize("head", ["softmax", "regions"])
+def test_the_gradient_of_self_information_is_that_of_finite_differences(head: str) -> None:
+    logits = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda logits: weighted_self_information(logits, head), logits)
+
+
+def test_what_fools_the_discriminator_is_the_cross_entropy_with_the_partners_label() -> None:
+    discriminator, maps = build_discriminator(2, (3, 1), 3, 2).double(), torch.randn(2, 2, 6, 6, dtype=torch.float64)
+    says = discriminator(maps)
+    expected = -(1 - says.sigmoid()).log().mean()
+    torch.testing.assert_close(fooling_loss(discriminator, maps), expected)
+    torch.testing.assert_close(expected, functional.softplus(says).mean())
+    assert torch.autograd.gradcheck(lambda maps: fooling_loss(discriminator, maps), maps.requires_grad_())
 
 
 def test_the_discriminators_have_the_published_widths() -> None:

@@ -63,6 +63,14 @@ def test_style_compares_which_channels_go_together_and_not_where() -> None:
     assert style_loss(one, elsewhere) < 1e-20
 
 
+def test_style_as_printed_moves_nothing_at_the_widths_of_nnunet() -> None:
+    ours, theirs = (torch.randn(1, 320, 4, 4, 4, requires_grad=True) for _ in range(2))
+    style, content = 1.67e-4 * style_loss(ours, theirs), 0.333 * content_loss(ours, theirs)
+    assert 0 < style < 1e-14
+    (of_style,), (of_content,) = (torch.autograd.grad(value, ours) for value in (style, content))
+    assert of_style.abs().max() < 1e-12 * of_content.abs().max()
+
+
 def step(*, fused: list[torch.Tensor], partner: list[torch.Tensor]) -> SimpleNamespace:
     return SimpleNamespace(fused=fused, partner=SimpleNamespace(fused=partner))
 

@@ -155,3 +155,9 @@ def test_shared_and_specific_features_are_joined_and_the_shared_mean_stands_in()
     lacking = ~KEPT[..., None, None, None]
     with_other = joins(shared.masked_fill(lacking, torch.nan), specific.masked_fill(lacking, torch.nan), KEPT)[0]
     assert torch.equal(with_other, fused)
+
+
+def test_the_gradient_of_joined_features_is_that_of_finite_differences() -> None:
+    shared, specific = (features((2, 2)).requires_grad_() for _ in range(2))
+    joins = SharedSpecificBottleneck(C, nn.Conv2d).double()
+    assert torch.autograd.gradcheck(lambda *both: joins(*both, KEPT)[0], (shared, specific))

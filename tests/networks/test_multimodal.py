@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from renumbering import renumbered
 from torch import distributed, nn
 
 from nnunet_missingmod.networks.backbone import Features
@@ -20,9 +20,11 @@ from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
+from nnunet_missingmod.networks.substitution import SubstitutingEncoder, replace_first_convolution, slot_width
 
 MODALITIES = 3
 EXTRA = 2
+ORDER = [[1, 2], [2, 0], [1, 0]]  # whose features stand in for a modality's
 PRESENT = torch.tensor([[True, False, True], [False, True, False]])
 NETWORKS = [
     "early",
@@ -42,6 +44,7 @@ NETWORKS = [
     "separate concatenate tokens",
     "slim concatenate reconstruction",
     "shared_specific concatenate",
+    "shared_specific concatenate conditioned",
     "separate region_aware",
     "separate gaussian_product",
 ]
@@ -64,6 +67,13 @@ def build(backbone: Callable[..., Any]) -> Build:
     ) -> MultimodalNetwork:
         conv_op = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
         fill = "learned" if name.startswith("early") else "zero"
+        if name == "early substituting":
+            inner = backbone(MODALITIES + EXTRA, kind=kind, dimensions=dimensions, deep_supervision=deep_supervision)
+            order = None if encoder == "learned" else ORDER
+            width = slot_width(inner.encoder, MODALITIES)
+            substituting = SubstitutingEncoder(MODALITIES, width=width, conv_op=conv_op, order=order)
+            replace_first_convolution(inner.encoder, substituting, EXTRA)
+            return randomised(EarlyFusionNetwork(substituting, inner))
         channels = ChannelEncoder(MODALITIES, encoder, conv_op=conv_op, absent_fill=fill)
         early = name.startswith("early")
         inputs = channels.out_channels * (MODALITIES if early else 1) + EXTRA
@@ -101,12 +111,17 @@ def build(backbone: Callable[..., Any]) -> Build:
             )
             if fusion == "gaussian_product":
                 network.fusions.eval()  # the mean rather than a sample of it
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
-        return network
+        return randomised(network)
 
     return build_network
+
+
+def randomised(network: MultimodalNetwork) -> MultimodalNetwork:
+    """The network with parameters none of which is 0 or 1 by its initialisation."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return network
 
 
 def batch(dimensions: int = 2, present: torch.Tensor = PRESENT) -> torch.Tensor:
@@ -169,53 +184,19 @@ def test_prediction_does_not_depend_on_batch_companions(build: Build, name: str)
         torch.testing.assert_close(network(x[b : b + 1]), together[b : b + 1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "encoder"), WITH_ENCODERS)
+@pytest.mark.parametrize(
+    ("name", "encoder"), [*WITH_ENCODERS, ("early substituting", "learned"), ("early substituting", "in order")]
+)
 def test_modalities_renumbered_with_their_weights_give_the_same_prediction(
     build: Build, name: str, encoder: str
 ) -> None:
     network, order = build(name, encoder=encoder).double(), [2, 0, 1]
     x = batch().double()
-    renumbered = copy.deepcopy(network)
-    latents = network.channel_encoder.out_channels
-    parameters = dict(renumbered.named_parameters())
-    first = "backbone.encoder.stages.0.0.convs.0.conv.weight"
-    for key, value in parameters.items():
-        if name.startswith("early") and key == first:
-            blocks = value.data[:, :-EXTRA].unflatten(1, (MODALITIES, latents))[:, order].flatten(1, 2)
-            value.data = torch.cat([blocks, value.data[:, -EXTRA:]], dim=1)
-        elif key == first.replace("weight", "absent_weight"):
-            value.data = value.data[order]
-            blocks = value.data[..., :-EXTRA].unflatten(2, (MODALITIES, latents))[:, :, order].flatten(2, 3)
-            value.data = torch.cat([blocks, value.data[..., -EXTRA:]], dim=2)
-        elif "compare" in key or "gate" in key or ("reduce" in key and "moments" not in name):
-            value.data = value.data.unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
-            if "gate" in key:
-                value.data = value.data[order]
-        elif of_modality := re.search(r"\.(encoders|intra)\.(\d)\.", key):
-            kind, index = of_modality.groups()
-            other = key.replace(f".{kind}.{index}.", f".{kind}.{order[int(index)]}.")
-            value.data = dict(network.named_parameters())[other].data
-        elif key == "bottleneck.positions.values":
-            value.data = value.data[order]
-        elif key.endswith(("phi.0.conv.weight", "of_modalities.0.conv.weight")):
-            value.data = value.data.unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
-        elif key.endswith("hidden"):
-            of_modalities = value.data[:, :-1].unflatten(1, (MODALITIES, -1))[:, order].flatten(1, 2)
-            value.data = torch.cat([of_modalities, value.data[:, -1:]], dim=1)
-        elif key.endswith("weigh"):
-            value.data = value.data[..., order]
-        elif ".moments." in key or (
-            name.startswith("slim concatenate") and key == "backbone.decoder.transpconvs.0.weight"
-        ):
-            value.data = value.data.unflatten(0, (MODALITIES, -1))[order].flatten(0, 1)
-        elif (
-            (encoder == "separate" and key.startswith("channel_encoder.conv"))
-            or "absent_" in key
-            or (value.ndim == 2 and len(value) == MODALITIES)
-        ):
-            value.data = value.data[order]
+    other = renumbered(network, order)
     channels = [*order, *range(MODALITIES, MODALITIES + EXTRA)]
-    torch.testing.assert_close(renumbered(x[:, channels]), network(x), rtol=1e-9, atol=1e-9)
+    expected = network(x)
+    torch.testing.assert_close(other(x[:, channels]), expected, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(other(x), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("present", [PRESENT, ~PRESENT, PRESENT[[1, 1]], torch.ones_like(PRESENT)])

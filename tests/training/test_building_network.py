@@ -6,6 +6,7 @@ import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_missingmod.network_choices import ENCODERS
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
@@ -13,10 +14,10 @@ from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.building import build_network
 
 
-def build(tiny, block, *, configuration="3d_fullres", extra=0, deep_supervision=True):
+def build(tiny, block, own=None, *, configuration="3d_fullres", extra=0, deep_supervision=True):
     plans = PlansManager(tiny.plans)
     return build_network(
-        resolve(block),
+        resolve(block, own),
         plans,
         plans.get_configuration(configuration),
         num_input_channels=len(tiny.dataset_json["channel_names"]) + extra,
@@ -56,6 +57,20 @@ def test_options_arrive(make_tiny_dataset):
     assert len(slim.encoder.encoders) == 4
     assert [4 * width for width in slim.encoder.branch_channels] == list(slim.encoder.output_channels)
     assert not any(name.startswith("backbone.decoder.encoder") for name in slim.state_dict())
+
+
+@pytest.mark.parametrize("encoders", ENCODERS)
+def test_the_parallel_network_fused_at_features_has_one_shared_encoder_whatever_the_trainer_says(
+    make_tiny_dataset, encoders
+):
+    own = {"network": "modality_encoders", "encoders": encoders, "feature_fusion": "moments"}
+    tiny = make_tiny_dataset()
+    built = build(tiny, {"network": "parallel", "fused_at": "features"}, own)
+    alike = build(tiny, {"network": "modality_encoders", "feature_fusion": "moments"})
+    assert built.encoders == "shared"
+    assert {name: value.shape for name, value in built.state_dict().items()} == {
+        name: value.shape for name, value in alike.state_dict().items()
+    }
 
 
 def test_the_channel_encoder_has_the_kernel_of_the_first_stage(make_tiny_dataset):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from nnunet_missingmod.choices import CONVENTIONAL_TEACHER
 from nnunet_missingmod.training.teacher_folder import (
-    CONVENTIONAL_TEACHER,
     ENVIRONMENT_VARIABLE,
     Student,
     TeacherError,

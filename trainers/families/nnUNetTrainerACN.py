@@ -8,7 +8,8 @@ class nnUNetTrainerACN(MethodTrainer):
 
     Differs from ACN: one pair for every subset, where there each has one (`"modality_subset"` fixes one here too);
     mutual information is with the partner's features, where the released code predicts the network's own; the two
-    adversarial terms, of weights 1e-3 and 2e-4, are off (`"entropy_adversarial"`, `"knowledge_adversarial"`).
+    adversarial terms are off (`"entropy_adversarial"`, `"knowledge_adversarial"`), and where they are turned on have
+    its weights of 1e-3 and 2e-4 as they are, not divided by the 0.8 of its own network's loss as the others are.
     """
 
     network = "stock"

@@ -6,7 +6,9 @@ from nnunet_missingmod.trainers.families.nnUNetTrainerACN import nnUNetTrainerAC
 class nnUNetTrainerACNMedMAP(nnUNetTrainerACN):
     """Train nnUNetTrainerACN with MedMAP's channel encoder before both networks; the partner's latents are aligned.
 
-    Which layer is aligned is not said; Eq. 17 puts it beside mutual information, on the path of all modalities.
+    Which layer is aligned is not said; Eq. 17 puts it beside mutual information, on the path of all modalities. Differs
+    from what is natural, one channel encoder before both networks: here each has one of its own, and only the
+    partner's is aligned. Differs from ACN as nnUNetTrainerACN does.
     """
 
     network = "early"

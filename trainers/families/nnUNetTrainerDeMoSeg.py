@@ -7,8 +7,9 @@ class nnUNetTrainerDeMoSeg(MethodTrainer):
     """Let each modality's first features stand in for missing modalities, by shares that are learned.
 
     Differs from DeMoSeg: the first convolution is decoupled and not the first two, so that it costs what stock nnU-Net
-    does; which modality stands in is learned (`"substitution": "brats"` takes the released list); there is no channel
-    shuffle, which as released is not learned.
+    does; which modality stands in is learned (`"substitution": "brats"` takes the released list); the divergence of
+    each pair is a mean over a lattice of every second voxel, drawn anew in each step, where there it is over all
+    voxels; there is no channel shuffle, which as released is not learned.
     """
 
     channel_encoder = "substituting"

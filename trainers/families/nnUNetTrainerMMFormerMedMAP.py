@@ -4,7 +4,10 @@ from nnunet_missingmod.trainers.families.nnUNetTrainerMMFormer import nnUNetTrai
 
 
 class nnUNetTrainerMMFormerMedMAP(nnUNetTrainerMMFormer):
-    """Train nnUNetTrainerMMFormer on latents of MedMAP's shared channel encoder, aligned to a learned mixture."""
+    """Train nnUNetTrainerMMFormer on latents of MedMAP's shared channel encoder, aligned to a learned mixture.
+
+    As in MedMAP, encoder j takes the latents of modality j alone. Differs from mmFormer as nnUNetTrainerMMFormer does.
+    """
 
     channel_encoder = "shared"
     alignment_anchor = "mixture"

@@ -4,6 +4,10 @@ from nnunet_missingmod.trainers.families.nnUNetTrainerPMKL import nnUNetTrainerP
 
 
 class nnUNetTrainerPMKLMedMAP(nnUNetTrainerPMKL):
-    """Train nnUNetTrainerPMKL with nnUNetTrainerPMKLMedMAPTeacher; whether the student is aligned too is not said."""
+    """Train nnUNetTrainerPMKL with nnUNetTrainerPMKLMedMAPTeacher; whether the student is aligned too is not said.
+
+    Differs from MedMAP as its teacher does, whose encoders take the latents of one modality each; the student has no
+    channel encoder. Differs from PMKL as nnUNetTrainerPMKL does.
+    """
 
     teacher = "nnUNetTrainerPMKLMedMAPTeacher"

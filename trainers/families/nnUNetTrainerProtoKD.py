@@ -9,6 +9,7 @@ class nnUNetTrainerProtoKD(MethodTrainer):
     Differs from ProtoKD: one student for every subset, where there each modality has one (`"modality_subset"` fixes one
     here too); nnU-Net's backbone, loss and training. Its weight of 10 is of a mean over classes at temperature 10
     without the square; here a mean over voxels is scaled by the square, which 0.025 makes equal for four classes.
+    Prototypes are of the classes that each sample has, where there they are of those that every case of the batch has.
     """
 
     network = "stock"

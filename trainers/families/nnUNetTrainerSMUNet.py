@@ -7,7 +7,8 @@ class nnUNetTrainerSMUNet(MethodTrainer):
     """Co-train nnU-Net's network with a partner that sees all modalities: equal posteriors, content and style.
 
     Differs from SMU-Net: one pair for every subset, where there each has one (`"modality_subset"` fixes one here too);
-    style and content are compared and not put back into the bottleneck; the adversarial term on style is left out.
+    style and content are compared and not put back into the bottleneck; the adversarial term on style is left out. The
+    style term has its printed formula, by which it does nothing: weighted, it is about 1e-16 at nnU-Net's widths.
     """
 
     network = "stock"

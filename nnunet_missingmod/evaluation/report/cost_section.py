@@ -46,9 +46,10 @@ def cost_section(costs: Mapping[str, Cost], baseline: str, folder: Path) -> Sect
     return Section(
         "cost",
         "What does it cost?",
-        f"One case with all modalities, predicted after reading and preprocessing ({'; '.join(places)}). Ratios are to "
-        f"{baseline}, of time and memory only where device and size of the case are the same. Peak memory is what the "
-        "prediction takes beyond the weights. Programs that ran beside it slow it down: compare models of one run.",
+        "One case of each model (of its first fold that has cases, one with the most modalities), predicted after "
+        f"reading and preprocessing ({'; '.join(places)}). Ratios are to {baseline}, of time and memory only where "
+        "device and size of the case are the same. Peak memory is what the prediction takes beyond the weights. "
+        "Programs that ran beside it slow it down: compare models of one run.",
         (SectionTable("Cost of a prediction", head, body),),
     )
 

@@ -7,12 +7,14 @@ from math import nan
 from pathlib import Path
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, count_columns, subset_columns
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM
 from nnunet_missingmod.evaluation.modality_gain import ModalityGain
 from nnunet_missingmod.evaluation.monotonicity import POINTS, Drops
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.tables import Table, TableRow
 from nnunet_missingmod.evaluation.report.text import interval_text
+from nnunet_missingmod.evaluation.shares import SHARES_FROM
 from nnunet_missingmod.modalities import ALL
 
 # With more modalities the heatmap has a column per number of modalities in place of one per subset.
@@ -42,7 +44,7 @@ def monotonicity_section(found: Sequence[Drops]) -> Section | None:
     text = (
         f"A case that has one modality more should not be segmented worse. Shown is the share of (case, S, S + q), in "
         f"percent, whose Dice is more than {POINTS:g} point lower with the modality q than without it, with its 95 % "
-        "interval over patients (Wilson's). Pairs that lack one score are left out."
+        f"interval over patients (Wilson's, from {SHARES_FROM} patients on). Pairs that lack one score are left out."
     )
     head = ("region", "model", "pairs", "left out", *("any" if each == ALL else f"+ {each}" for each in modalities))
     return Section(
@@ -80,9 +82,9 @@ def gain_section(found: Sequence[ModalityGain], figures: Sequence[str]) -> Secti
     )
     text = (
         "The gain by a modality q is Dice(S + q) − Dice(S) of the same case, averaged over cases, in points, with its "
-        "95 % interval over patients. The heatmap shows it for each subset S that is there already (dots), or for each "
-        "number of modalities; the file modality_gain.csv has every interval. A gain is what the model makes of the "
-        "modality, not what the images hold."
+        f"95 % interval over patients (from {SHOWN_FROM} on). The heatmap shows it for each subset S that is there "
+        "already (dots), or for each number of modalities; the file modality_gain.csv has every interval. A gain is "
+        "what the model makes of the modality, not what the images hold."
         + (f" {left_out} pairs of which one score is missing are left out." if left_out else "")
     )
     caption = "Gain in Dice by a further modality, mean over all subsets without it (points)"

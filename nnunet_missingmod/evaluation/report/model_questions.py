@@ -9,12 +9,13 @@ from math import isinf, isnan
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.conventions import DICE
 from nnunet_missingmod.evaluation.detection import Detection
-from nnunet_missingmod.evaluation.intervals import SKEWED_FROM
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM
 from nnunet_missingmod.evaluation.model_order import Order, Rank, orders
 from nnunet_missingmod.evaluation.noninferiority import NonInferiority
 from nnunet_missingmod.evaluation.power import FEW_PATIENTS, POINT, Resolution
 from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.text import interval_text, number_text, shown
+from nnunet_missingmod.evaluation.shares import SHARES_FROM
 
 # Below this, the probability of the other order is shown as such.
 _LEAST_CHANCE = 0.001
@@ -74,10 +75,12 @@ def power_section(found: Sequence[Resolution], detected: Sequence[Detection], *,
     """
     warning = few_patients_warning(patients, cases)
     text = (
-        f"{warning or f'{cases} cases of {patients} patients.'} Intervals of Dice, NSD and shares were checked by "
-        f"simulation from {SKEWED_FROM} patients on, those of HD95 and of volumes are shown from {SKEWED_FROM} on "
-        "(docs/metrics.md). Where a region is missed or made up in one to four cases, these few decide the mean, and "
-        "its interval is too short: that of Dice with fewer than 20 patients, that of HD95 with any number."
+        f"{warning or f'{cases} cases of {patients} patients.'} Intervals are shown from the number of patients on "
+        "with which they held in simulations (docs/metrics.md): those of Dice, NSD, limits of agreement and ranks from "
+        f"{SHOWN_FROM} patients on, those of HD95 and of mean volumes from {SKEWED_FROM} on, those of shares and F1 "
+        f"from {SHARES_FROM} on. Where a region is missed or made up in one to four cases, these few decide the mean, "
+        "and its interval is too short: that of Dice with up to 20 patients, those of HD95 and of volumes that are "
+        "made up with any number."
     )
     body = tuple(
         (
@@ -159,9 +162,10 @@ def order_section(ranks: Sequence[Rank], orders: Sequence[Order], *, shown_subse
     left_out = sum(next(iter(of_model.values())).left_out for of_model in by_cell.values())
     text = (
         "Rank 1 has the highest mean Dice; in brackets the ranks that a model has in 95 % of resamples of the "
-        "patients. Models whose ranks overlap are not told apart by these cases. The probability of chance is that the "
-        "true difference has the other sign, given these patients (Christodoulou et al. 2025); 0.5 means that nothing "
-        "speaks for the order. Both are about further patients, not about another training of the models."
+        f"patients, shown from {SHOWN_FROM} patients on. Models whose ranks overlap are not told apart by these cases. "
+        "The probability of chance is that the true difference has the other sign, given these patients (Christodoulou "
+        "et al. 2025); 0.5 means that nothing speaks for the order. Both are about further patients, not about another "
+        "training of the models."
         + (f" {left_out} scores that some models lack are left out of the ranks." if left_out else "")
     )
     head = ("order", "region", "subset", "difference (points)", "correlation", "patients", "probability of chance")
@@ -198,9 +202,10 @@ def noninferiority_section(found: Sequence[NonInferiority], *, margin: float | N
         return Section("non-inferiority", title, why)
     left_out = sum(each.left_out for each in found)
     text = (
-        f"On cases with all modalities, with a margin of {margin:g} points of Dice that was given beforehand "
-        "(--margin). A model is non-inferior if the lower limit of the interval of its paired difference is above "
-        "minus the margin, inferior if the upper limit is below it; else neither is shown."
+        f"On cases with all modalities, with a margin of {margin:g} points of Dice (--margin); whether it was given "
+        "before there were scores, the page says under Provenance. A model is non-inferior if the lower limit of the "
+        "interval of its paired difference is above minus the margin, inferior if the upper limit is below it; else "
+        f"neither is shown, as with fewer than {SHOWN_FROM} patients, who have no interval."
         + (f" {left_out} scores without a partner are left out." if left_out else "")
     )
     body = tuple(

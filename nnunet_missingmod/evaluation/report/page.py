@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunet_missingmod.evaluation.aggregation import Column
 from nnunet_missingmod.evaluation.conventions import DICE, Convention, Metric
-from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Bootstrap
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report.choice import ALL, anchors_of, choices_of, each_once, numbered
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH
@@ -168,6 +168,8 @@ def html_report(report: Report) -> str:
         convention_by_metric=[(metric.label, report.convention.text(metric)) for metric in report.tables],
         empty_masks=_empty_masks(report.rows),
         other_conventions=[_other_convention(name, table) for name, table in others.items()],
+        shown_from=SHOWN_FROM,
+        skewed_from=SKEWED_FROM,
         tolerance_mm=min(row.nsd_tolerance_mm for row in report.rows),
     )
 
@@ -296,13 +298,14 @@ def _gap_line(model: str, gap: ModalityGap) -> list[str]:
 
 
 def _empty_masks(rows: Sequence[ScoreRow]) -> list[list[Any]]:
-    """Return by region and model how many predictions there are, and in how many which mask is empty."""
-    regions, models = (dict.fromkeys(getattr(row, name) for row in rows) for name in ("region", "model"))
+    """Return by region and model how many predictions of known size there are, and in how many which mask is empty."""
+    known = [row for row in rows if row.has_sizes]
+    regions, models = (dict.fromkeys(getattr(row, name) for row in known) for name in ("region", "model"))
     counted = {(region, model): [0, 0, 0, 0] for region in regions for model in models}
-    for row in rows:
+    for row in known:
         tally = counted[row.region, row.model]
         tally[0] += 1
         tally[1] += row.reference_voxels == 0 and row.predicted_voxels == 0
         tally[2] += row.reference_voxels == 0 < row.predicted_voxels
         tally[3] += row.predicted_voxels == 0 < row.reference_voxels
-    return [[region, model, *tally] for (region, model), tally in counted.items()]
+    return [[region, model, *tally] for (region, model), tally in counted.items() if tally[0]]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
-from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Bootstrap, Interval, column_mean
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Bootstrap, Interval, column_mean
 from nnunet_missingmod.evaluation.model_order import Rank, ranks
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.evaluation.statistics import (
@@ -74,9 +74,10 @@ class Table:
         """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
         parts = [f"{self.metric.heading}, mean over cases; {self.convention.text(self.metric)}."]
         if self.confidence is not None and intervals:
-            kind = f"studentised, from {SKEWED_FROM} patients on" if self.metric.skewed else "expanded percentiles"
+            kind, start = ("studentised", SKEWED_FROM) if self.metric.skewed else ("expanded percentiles", SHOWN_FROM)
             parts.append(
-                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients ({kind})."
+                f"In brackets the {100 * self.confidence:g} % confidence interval, by bootstrap over patients "
+                f"({kind}, from {start} patients on)."
             )
         if any(mark for row in self.rows for mark in row.marks):
             parts.append(

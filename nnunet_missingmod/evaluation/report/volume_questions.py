@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from math import isnan
 
 from nnunet_missingmod.evaluation.detection import Detection
-from nnunet_missingmod.evaluation.intervals import SKEWED_FROM, Interval
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Interval
 from nnunet_missingmod.evaluation.lesion_detection import LesionDetection
 from nnunet_missingmod.evaluation.lesions import LEAST_OVERLAP
 from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.text import interval_text, number_text
+from nnunet_missingmod.evaluation.shares import SHARES_FROM
 from nnunet_missingmod.evaluation.volumes import VolumeAgreement
 
 
@@ -62,7 +63,10 @@ def _ml_text(interval: Interval, *, signed: bool = False) -> str:
 
 
 def detection_section(found: Sequence[Detection], *, shown_subsets: Sequence[str]) -> Section:
-    """Return F1 of presence of each region, and false positives where the reference is empty."""
+    """Return F1 of presence of each region, and false positives where the reference is empty, or why there are none."""
+    title = "Are the regions found, and only where they are?"
+    if not found:
+        return Section("detection", title, "Not known: the scores do not say how large predictions and references are.")
     models = list(dict.fromkeys(each.model for each in found))
     by_row: dict[tuple[str, str], dict[str, Detection]] = {}
     for each in found:
@@ -95,10 +99,12 @@ def detection_section(found: Sequence[Detection], *, shown_subsets: Sequence[str
         )
     text = (
         "A region is present if it has a voxel. F1 = 2 TP / (2 TP + FP + FN) counts cases, with its 95 % interval over "
-        "patients (Wilson's). Where the reference is empty, every predicted voxel is a false positive. detection.csv "
-        "has the counts of every subset."
+        f"patients (Wilson's, shown from {SHARES_FROM} patients on in whom it is present or predicted). Where the "
+        "reference is empty, every predicted voxel is a false positive; the interval of their share is shown from "
+        f"{SHARES_FROM} such patients on, that of their volume from {SKEWED_FROM} on. detection.csv has the counts of "
+        "every subset. Scores without sizes of predictions and references are left out."
     )
-    return Section("detection", "Are the regions found, and only where they are?", text, tuple(tables))
+    return Section("detection", title, text, tuple(tables))
 
 
 def lesion_section(found: Sequence[LesionDetection], *, shown_subsets: Sequence[str]) -> Section | None:
@@ -124,8 +130,9 @@ def lesion_section(found: Sequence[LesionDetection], *, shown_subsets: Sequence[
     text = (
         "A lesion is a connected component. A predicted one that overlaps one of the reference by an intersection over "
         f"union of {LEAST_OVERLAP} or more is matched (panoptica). F1 = 2 matched / (reference + predicted) counts "
-        "lesions, with its 95 % interval over patients. The Dice of found lesions is the mean over cases that have "
-        "one. lesions.csv has the counts of every subset."
+        f"lesions, with its 95 % interval over patients, shown from {SHARES_FROM} patients on. The Dice of found "
+        f"lesions is the mean over cases that have one, its interval shown from {SHOWN_FROM} on. lesions.csv has the "
+        "counts of every subset."
     )
     tables = (table("F1 over lesions (%)", "f1"), table("Dice of found lesions (%)", "lesion_dice"))
     return Section("lesions", "Are single lesions found?", text, tables)

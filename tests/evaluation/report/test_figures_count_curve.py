@@ -15,7 +15,7 @@ from nnunet_missingmod.evaluation.report.tables import table_of
 
 
 def make_table(columns=count_columns, bootstrap=None, **options):
-    values = pool(random_rows(models=("ours", "theirs"), cases=5), modalities=BRATS_NAMES)
+    values = pool(random_rows(models=("ours", "theirs"), cases=6), modalities=BRATS_NAMES)
     return table_of(values, columns(BRATS_NAMES, **options), differences=[("ours", "theirs")], bootstrap=bootstrap)
 
 

@@ -205,6 +205,23 @@ def test_empty_masks_are_counted_by_region_and_model(report):
     assert f'<th scope="row" class="words">ET</th><th scope="row" class="words">ours</th>{cells}</tr>' in text
 
 
+def test_scores_without_sizes_are_not_counted_as_masks_that_are_not_empty():
+    ours = random_rows(modalities=AB, regions=("ET",), cases=2)
+    outside = [
+        replace(each, model="outside", reference_voxels=-1, predicted_voxels=-1)
+        for each in random_rows(modalities=AB, regions=("ET",), cases=2)
+    ]
+    tables = part_of(html_report(make_report([*ours, *outside], pairs=(), metrics=(DICE,))), "empty-masks")
+    names = '<th scope="row" class="words">ET</th><th scope="row" class="words">'
+    assert f"{names}ours</th>" in tables
+    assert f"{names}outside</th>" not in tables
+
+
+def test_the_page_says_from_how_many_patients_on_intervals_are_shown(report):
+    text = " ".join(html_report(report).split())
+    assert "expanded percentiles, shown from 6 patients on; of HD95 studentised, shown from 12 on" in text
+
+
 def test_the_page_says_where_patients_are_too_few_for_any_mark(report):
     text = " ".join(html_report(report).split())
     # Four or five patients; both regions of three subsets and of one average.

@@ -52,7 +52,7 @@ def test_a_modality_that_is_called_average_is_no_average():
 
 
 def test_cells_have_intervals_and_marks_and_differences_do_not_lead():
-    both = make_tables(random_rows(models=("ours", "theirs"), modalities=AB, cases=4))
+    both = make_tables(random_rows(models=("ours", "theirs"), modalities=AB, cases=6))
     table = score_table([both.by_subset], "ET", both.leads)
     assert table.models == ("ours", "theirs", "ours − theirs")
     for line in table.lines:

@@ -15,7 +15,7 @@ from nnunet_missingmod.evaluation.report.summary import summarise
 from nnunet_missingmod.evaluation.report.tables import table_of
 
 # Where all cases score nearly the same, an interval has no width that is shown, and every number is known.
-FEW = ("In brackets: 95 % confidence intervals over 12 patients, somewhat too narrow with so few.",)
+FEW = ("In brackets: 95 % confidence intervals over 12 patients.",)
 
 
 def scored(model, cases=12, *, a=0.4, b=0.5, ab=0.75, wave=0.0):
@@ -69,12 +69,32 @@ def test_a_lead_whose_interval_includes_zero_is_none():
 
 
 def test_a_lead_that_no_test_confirms_is_said_with_p():
-    summary = told(scored("ours", cases=4), scored("theirs", cases=4, a=0.3))
-    assert summary.sentences[0].endswith(
-        "theirs, the next best, is 3.3 points (3.3 to 3.3) behind and cannot be told from it "
-        "(p after correction: 0.125)."
+    # Five patients are 10 points better with A, one is a point worse: p = 4 / 2^6.
+    theirs = [
+        replace(each, dice=0.41) if (each.case, each.subset) == ("c0", "A") else each
+        for each in scored("theirs", cases=6, a=0.3)
+    ]
+    summary = told(scored("ours", cases=6), theirs)
+    first, *_ = summary.sentences
+    assert "theirs, the next best, is 2.7 points (" in first
+    assert first.endswith("behind and cannot be told from it (p after correction: 0.062).")
+    assert summary.cautions[0] == (
+        "In brackets: 95 % confidence intervals over 6 patients, a little too narrow with so few."
     )
-    assert "No test of so few patients can tell two models apart." in summary.cautions
+
+
+def test_fewer_than_six_patients_have_no_interval_and_it_is_said_from_how_many_there_is_one():
+    summary = told(scored("ours", cases=5), scored("theirs", cases=5, a=0.3))
+    assert summary.sentences[0] == (
+        "Over all 3 subsets, ours has the highest Dice of ET: 55.0; theirs, the next best, is 3.3 points behind and "
+        "cannot be told from it."
+    )
+    assert summary.cautions[:2] == (
+        "With 5 patients there are no confidence intervals: they are shown from 6 patients on, with which they held in "
+        "simulations.",
+        "No test of so few patients can tell two models apart.",
+    )
+    assert not any("interval that includes 0" in each for each in summary.sentences)
 
 
 def test_equal_models_are_said_to_be_equal():

@@ -182,7 +182,7 @@ def test_models_that_lead_or_cannot_be_told_from_the_leading_one_are_bold():
         row(level + noise[(case + 3 * (model == "theirs")) % 8], model=model, case=f"c{case}", subset=subset)
         for model, levels in scores.items()
         for subset, level in zip(AB, levels, strict=True)
-        for case in range(16)
+        for case in range(24)
     ]
     columns = subset_columns(AB, scored=((0,), (1,)))
 

@@ -38,12 +38,23 @@ def test_it_says_why_there_are_no_volumes():
     assert section.tables == ()
 
 
+def test_models_without_sizes_are_in_no_table_of_detection():
+    unknown = {"reference": -1, "predicted": -1, "voxel_mm3": math.nan}
+    outside = [row(0.5, model="outside", case=f"c{case}", **unknown) for case in range(3)]
+    rows = [*ROWS, row(0.0, case="c3", reference=0, predicted=500), *outside]
+    section = detection_section(detections(grid_of(rows, AB), bootstrap=QUICK), shown_subsets=["A"])
+    assert [table.head for table in section.tables] == [("region", "subset", "ours")] * 2
+    alone = detection_section(detections(grid_of(outside, AB), bootstrap=QUICK), shown_subsets=["A"])
+    assert alone.text.startswith("Not known: the scores do not say how large")
+    assert alone.tables == ()
+
+
 def test_false_positives_are_shown_where_references_are_empty():
     rows = [*ROWS, row(0.0, case="c3", reference=0, predicted=500), row(0.5, case="c3", region="WT")]
     section = detection_section(detections(grid_of(rows, AB), bootstrap=QUICK), shown_subsets=["A"])
     f1, empty = section.tables
     assert [line[:2] for line in f1.body] == [("ET", "A"), ("WT", "A")]
-    assert f1.body[0][2].startswith("85.7 (")
+    assert f1.body[0][2].startswith("85.7")
     assert empty.body == (("ET", "A", "100.0; 1.0 mL"),)
     without = detection_section(detections(grid_of(ROWS, AB), bootstrap=QUICK), shown_subsets=["A"])
     assert len(without.tables) == 1
