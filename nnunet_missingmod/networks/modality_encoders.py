@@ -10,7 +10,7 @@ et al., HeMIS (2016) and most systems since; slim copies, Missing as Masking (M3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.cpu_convolutions import use_cpu_convolutions
 from nnunet_missingmod.networks.decoders import DecoderDesign, design_of
 from nnunet_missingmod.networks.encoders import ModalityEncoders, SizesOfEncoder
-from nnunet_missingmod.networks.fusion import build_fusion
+from nnunet_missingmod.networks.fusion import ConcatenateFusion, build_fusion
 from nnunet_missingmod.networks.gaussian_fusion import GaussianProductFusion
+from nnunet_missingmod.networks.kept_channels import use_kept_channels
 from nnunet_missingmod.networks.multimodal import PresentOnlyNetwork
 from nnunet_missingmod.networks.norms import Condition, use_modality_norms, use_presence_norms
 from nnunet_missingmod.networks.region_fusion import RegionAwareFusion
@@ -161,6 +162,11 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
             for upsampling in self.decoder.transpconvs:
                 upsampling.register_forward_hook(self._note_upsampled)
         use_cpu_convolutions(self)
+        joined = [
+            channels if isinstance(fusion, ConcatenateFusion) and fusion.joins else None
+            for fusion, channels in zip(self.fusions, sizes.output_channels, strict=True)
+        ]
+        self.kept_channels = use_kept_channels(self.decoder, self.num_modalities, joined)
 
     def _build_fusion(self, name: str, level: int, width: int, channels: int) -> nn.Module:
         sizes = (width, self.num_modalities, self.encoder.conv_op)
@@ -244,10 +250,23 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         deepest, of_them = self._attended(separately, kept)
         bottleneck = None if self.bottleneck is None else deepest
         fusing = _Fusing(self, [*separately.levels[:-1], deepest], kept, of_them)
-        with nullcontext() if self.condition is None else self.condition.set(kept):
+        condition = nullcontext() if self.condition is None else self.condition.set(kept)
+        with condition, self._without_zeros(kept):
             logits: Logits = self.decoder(fusing if self.fuses_by_regions else fusing.everything())
         self.upsampled = None
         return logits, fusing.everything(), fusing.found_in(separately._replace(bottleneck=bottleneck))
+
+    def _without_zeros(self, kept: torch.Tensor) -> AbstractContextManager[None]:
+        """Return what lets a prediction's decoder leave out the zeros in the skips of modalities that no sample keeps.
+
+        Not in training, where the sizes of a compiled graph do not depend on the subsets.
+        """
+        if not self.kept_channels.has_any or self.training or torch.compiler.is_compiling():
+            return nullcontext()
+        used = kept.any(0).tolist()
+        if all(used) or not any(used):
+            return nullcontext()
+        return self.kept_channels.set([modality for modality, is_used in enumerate(used) if is_used])
 
     def fuse_deepest(self, separately: Separately, kept: torch.Tensor) -> torch.Tensor:
         """Return the deepest level (B, C, *grid) that the decoder gets; arguments as of ``fuse_and_decode``."""

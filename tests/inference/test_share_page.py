@@ -31,7 +31,7 @@ def accuracy_of(modalities):
     rows = [
         ScoreRow("m", "0", case, subset, 1, "WT", dice, *(1, 1, 1, 9, 9, 30))
         for subset in subsets
-        for case, dice in (("a", 0.25), ("b", 0.75))
+        for case, dice in zip("abcdef", (0.25, 0.75) * 3, strict=True)
     ]
     return ExpectedAccuracy(make_card(rows, modalities=modalities, provenance={"cases": "test folder <x>"}))
 
@@ -69,7 +69,7 @@ def test_names_are_shown_as_they_are(model):
 
 def test_the_table_has_the_numbers_of_the_card(model):
     text = page(model, accuracy=accuracy_of(("T1", "T2")))
-    assert r"on 2 cases: test folder \<x\>." in text
+    assert r"on 6 cases: test folder \<x\>." in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0] == "| modalities | mean | WT |"
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| T1", "| T2", "| T1+T2"]
