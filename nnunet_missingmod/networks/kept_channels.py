@@ -86,6 +86,8 @@ def use_kept_channels(decoder: Any, num_modalities: int, channels: Sequence[int 
         channels: of each level, full resolution first; None of levels that are fused otherwise.
     """
     kept = KeptChannels(num_modalities)
+    if not any(channels):
+        return kept
     for stage, skip in zip(decoder.stages, reversed(channels[:-1]), strict=True):
         for layer in stage.modules():
             # Others in a stage take as many channels as the skip has alone.
