@@ -75,11 +75,18 @@ class Workers:
 
 def _start_worker() -> None:
     use_one_thread()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of the process that started this worker, which may be killed, and end without it."""
+def end_with_parent() -> None:
+    """Let this worker end with the process that started it, which may be killed; an initializer of any pool.
+
+    A worker of an executor would wait for work for ever, because it holds the other end of its queue, too.
+    """
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()

@@ -24,6 +24,7 @@ from nnunet_missingmod.demo.grid import Grid, resolve_grid
 from nnunet_missingmod.demo.phantom import PhantomCase, draw_case
 from nnunet_missingmod.modalities import Subset, all_subsets
 from nnunet_missingmod.storage import check_output, name_problem, read_json_object, write_text
+from nnunet_missingmod.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +185,8 @@ def _run(tasks: Sequence[_Task], jobs: int) -> Iterator[None]:
         yield from map(_write_case, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(jobs, len(tasks)), mp_context=context) as pool:
+    workers = min(jobs, len(tasks))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         try:
             yield from pool.map(_write_case, tasks)
         except BaseException:

@@ -32,6 +32,7 @@ from nnunet_missingmod.cases.integrity import check_name, is_readable_name
 from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.storage import write_text
+from nnunet_missingmod.workers import end_with_parent
 
 # Any distance between grids and any header is accepted, because the choices are in the plans, which do not exist yet;
 # preprocessing checks them. Images of different shapes are refused here too.
@@ -227,7 +228,8 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
             yield from map(_attempt, jobs)
             return
         try:
-            with ProcessPoolExecutor(self.num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(self.num_processes, mp_context=context, initializer=end_with_parent) as pool:
                 yield from pool.map(_attempt, jobs)
         except BrokenProcessPool as error:
             raise RuntimeError(
