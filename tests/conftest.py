@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     else:
         config.stash[WAS_ATTACHED] = not host.unattached()
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Let every test of torch's draw the same numbers in each run; torch is not imported for those that need none."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

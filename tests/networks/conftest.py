@@ -61,8 +61,3 @@ def build_backbone(
 def backbone() -> Callable[..., Any]:
     """The function that builds backbones."""
     return build_backbone
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
