@@ -32,8 +32,8 @@ from fuzz_dataset_truth import DatasetTruth, Words, make_dataset
 from nnunet_missingmod.benchmarking import evaluate as evaluate_module
 from nnunet_missingmod.benchmarking import report as report_module
 from nnunet_missingmod.benchmarking.named_models import NamedModel, name_models
-from nnunet_missingmod.benchmarking.predictions import PredictionSettings
 from nnunet_missingmod.benchmarking.request import Request
+from nnunet_missingmod.benchmarking.store import PredictionSettings
 from nnunet_missingmod.cases.dataset import presence_table, read_dataset_json
 from nnunet_missingmod.cases.inspection import describe, inspect_dataset
 from nnunet_missingmod.errors import FailedError, UsageError

@@ -21,7 +21,6 @@ from nnunet_missingmod.benchmarking.parts import (
 )
 from nnunet_missingmod.benchmarking.progress import Progress, channels_of, find_cases, find_outside
 from nnunet_missingmod.benchmarking.references import check_references
-from nnunet_missingmod.benchmarking.report import SCORES as SCORES
 from nnunet_missingmod.benchmarking.report import Outcome, publish
 from nnunet_missingmod.benchmarking.report_options import options_of
 from nnunet_missingmod.benchmarking.request import Request, refuse_output_within

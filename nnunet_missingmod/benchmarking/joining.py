@@ -51,8 +51,7 @@ def join(parts: Sequence[tuple[Part, Rows]]) -> tuple[Part, Rows]:
                 if weights.setdefault(model, {}).setdefault(fold, key) != key:
                     raise UsageError(
                         f"Fold {fold} of {model} had other weights in part {part.number} than in the parts before "
-                        "it: it was "
-                        "trained in between. Run the parts again."
+                        "it: it was trained in between. Run the parts again."
                     )
     joined = replace(
         first,

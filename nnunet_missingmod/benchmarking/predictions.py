@@ -23,8 +23,7 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunet_missingmod import __version__
 from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
 from nnunet_missingmod.benchmarking.preparation import PreparedCase, prepare_case
-from nnunet_missingmod.benchmarking.store import Origin, PredictionStore
-from nnunet_missingmod.benchmarking.store import PredictionSettings as PredictionSettings
+from nnunet_missingmod.benchmarking.store import Origin, PredictionSettings, PredictionStore
 from nnunet_missingmod.cases.image_file import spacing_file
 from nnunet_missingmod.evaluation.agreement import Agreement, pairwise_agreement
 from nnunet_missingmod.evaluation.conventions import evaluated_regions

@@ -16,7 +16,6 @@ from nnunet_missingmod.benchmarking.joining import check_shared, join
 from nnunet_missingmod.benchmarking.network_store import saved_costs, saved_latents
 from nnunet_missingmod.benchmarking.parts import FOLDER as PARTS
 from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, read_parts
-from nnunet_missingmod.benchmarking.pictures import GRID as GRID
 from nnunet_missingmod.benchmarking.pictures import draw_cases
 from nnunet_missingmod.benchmarking.store import PredictionSettings
 from nnunet_missingmod.benchmarking.uncertainty import calibrated, measure

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 
-from nnunet_missingmod.benchmarking.evaluate import SCORES, evaluate
+from nnunet_missingmod.benchmarking.evaluate import evaluate
 from nnunet_missingmod.benchmarking.named_models import NamedModel
-from nnunet_missingmod.benchmarking.predictions import PredictionSettings
-from nnunet_missingmod.benchmarking.report import GRID
+from nnunet_missingmod.benchmarking.pictures import GRID
+from nnunet_missingmod.benchmarking.report import SCORES
 from nnunet_missingmod.benchmarking.request import Request
+from nnunet_missingmod.benchmarking.store import PredictionSettings
 from nnunet_missingmod.cases.dataset import read_dataset_json
 from nnunet_missingmod.demo.host_commands import CommandError
 from nnunet_missingmod.demo.settings import BASELINE, TRAINERS, DemoFolder

@@ -115,11 +115,11 @@ def style_loss(features: Tensor, other: Tensor) -> Tensor:
 
         L = sum_{c, d} (G_cd - H_cd)^2 / (4 C^2 N^2)
 
-    Args:
-        features, other: (B, C, *spatial) of N voxels; both get gradients.
-
     As printed it has no effect, because it divides by C and N twice, in the Gram matrix and outside: at nnU-Net's
     widths it is about 1e-12, weighted 2e-16, and its largest gradient below 1e-18, where that of content is 1e-4.
+
+    Args:
+        features, other: (B, C, *spatial) of N voxels; both get gradients.
 
     Source: SMU-Net, Eq. 3.
     """

@@ -52,26 +52,24 @@ class KeptChannels:
         return torch.cat([values.narrow(1, 0, upsampled), *parts], dim=1)
 
 
-class KeptConv2d(CPUConv2d):
+class _Keeps:
+    """A convolution that takes upsampled channels and a skip's, and leaves out what is not kept of the skip."""
+
+    kept_channels: KeptChannels
+
+    def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if self.kept_channels.modalities is not None:
+            input, weight = map(self.kept_channels.select, (input, weight))
+        convolved: torch.Tensor = super()._conv_forward(input, weight, bias)  # type: ignore[misc]
+        return convolved
+
+
+class KeptConv2d(_Keeps, CPUConv2d):
     """The first convolution of a decoder's stage in 2D."""
 
-    kept_channels: KeptChannels
 
-    def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if self.kept_channels.modalities is not None:
-            input, weight = map(self.kept_channels.select, (input, weight))
-        return super()._conv_forward(input, weight, bias)
-
-
-class KeptConv3d(CPUConv3d):
+class KeptConv3d(_Keeps, CPUConv3d):
     """The first convolution of a decoder's stage in 3D."""
-
-    kept_channels: KeptChannels
-
-    def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if self.kept_channels.modalities is not None:
-            input, weight = map(self.kept_channels.select, (input, weight))
-        return super()._conv_forward(input, weight, bias)
 
 
 _KEPT: dict[type, Any] = {CPUConv2d: KeptConv2d, CPUConv3d: KeptConv3d}

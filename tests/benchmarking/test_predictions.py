@@ -10,8 +10,8 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet
-from nnunet_missingmod.benchmarking.predictions import PredictionSettings, predict_set
-from nnunet_missingmod.benchmarking.store import PredictionStore
+from nnunet_missingmod.benchmarking.predictions import predict_set
+from nnunet_missingmod.benchmarking.store import PredictionSettings, PredictionStore
 from nnunet_missingmod.inference.all_subsets import SubsetPredictor
 from nnunet_missingmod.inference.model_folder import load_predictor, open_model_folder
 from nnunet_missingmod.modalities import all_subsets

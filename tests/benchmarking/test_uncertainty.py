@@ -8,7 +8,7 @@ from math import nan
 
 import pytest
 
-from nnunet_missingmod.benchmarking.predictions import PredictionSettings
+from nnunet_missingmod.benchmarking.store import PredictionSettings
 from nnunet_missingmod.benchmarking.uncertainty import calibrated, measure
 from nnunet_missingmod.cli import main
 from nnunet_missingmod.evaluation.agreement import AgreementRow
