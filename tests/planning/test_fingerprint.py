@@ -18,6 +18,7 @@ from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.planning import fingerprint
 from nnunet_missingmod.planning.fingerprint import analyse_case, combine
 from nnunet_missingmod.plans.MissingModFingerprintExtractor import MissingModFingerprintExtractor
+from nnunet_missingmod.workers import end_with_parent
 
 FEW = 2e4  # foreground voxels, for speed
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
@@ -82,8 +83,9 @@ class InProcess:
 
     dies = False
 
-    def __init__(self, processes, mp_context):
+    def __init__(self, processes, mp_context, initializer):
         assert processes == 2
+        assert initializer is end_with_parent
 
     def __enter__(self):
         return self
