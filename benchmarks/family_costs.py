@@ -151,7 +151,7 @@ def cost(choices: dict[str, Any]) -> Cost:
             else of(x, present.to("meta") if choices["network"] == "early" else present, return_features=features)
         )
 
-    with _presence_of_meta():
+    with presence_of_meta():
         once = count(network, lambda: forward(network))
         training = once * (1 if partner is None else 2)
         if choices["network"] == "modality_encoders":
@@ -180,7 +180,7 @@ def memory_of_steps(names: Sequence[str]) -> dict[str, float]:
         }
 
 
-class _presence_of_meta:
+class presence_of_meta:
     """Inside, what has no values is taken to be present."""
 
     def __enter__(self) -> None:

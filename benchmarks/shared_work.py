@@ -60,7 +60,7 @@ def slim() -> tuple[float, float]:
 def main() -> int:
     """Print a row for each network."""
     print("| network | once for each modality | all subsets / one prediction |\n| --- | --: | --: |")
-    with family_costs._presence_of_meta():
+    with family_costs.presence_of_meta():
         for name, (encoders, skips) in {"early": early(), "slim encoders, concatenated": slim()}.items():
             common = encoders + skips
             print(f"| {name} | {common:.1%} | {common + SUBSETS * (1 - common):.1f} |")

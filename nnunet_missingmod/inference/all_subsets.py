@@ -75,9 +75,9 @@ class SubsetStack(nn.Module):
                 yield output.logits
         elif isinstance(self.network, ModalityEncoderNetwork):
             separately = self.network.encode(x)
-            members = separately.encoded & self._subset_membership().to(x.device)
+            members = separately.encoded_on_host() & self._subset_membership()
             if can_share(self.network):
-                yield from decode_subsets(self.network, separately, members)
+                yield from decode_subsets(self.network, separately, members.to(x.device, non_blocking=True))
                 return
             for kept in members.split(1):
                 logits, _, _ = self.network.fuse_and_decode(separately, kept)

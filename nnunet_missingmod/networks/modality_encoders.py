@@ -204,10 +204,11 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
         in_pairs = self.encoders.startswith("shared")
         images, extra, present, kept, pairs = self._take_input(x, present, in_pairs=in_pairs)
         separately, latents = self._encode(images, extra, present, pairs)
-        kept = separately.encoded if kept is None else kept.to(x.device, non_blocking=True)
+        if kept is None:
+            kept = separately.encoded if separately.told is None else separately.told
         logits, fused, separately = self.fuse_and_decode(separately, kept)
         if return_features or self.returns_in_training("features"):
-            return logits, Features(latents, kept, fused, separately)
+            return logits, Features(latents, kept.to(x.device, non_blocking=True), fused, separately)
         return logits
 
     def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Separately:
@@ -245,13 +246,15 @@ class ModalityEncoderNetwork(PresentOnlyNetwork):
 
         Args:
             separately: of ``encode``.
-            kept: (B, J) bool on its device, the modalities to use.
+            kept: (B, J) bool, the modalities to use. If it is on the CPU, no GPU is waited for.
         """
+        left_out = self._without_zeros(kept)
+        kept = kept.to(separately.encoded.device, non_blocking=True)
         deepest, of_them = self._attended(separately, kept)
         bottleneck = None if self.bottleneck is None else deepest
         fusing = _Fusing(self, [*separately.levels[:-1], deepest], kept, of_them)
         condition = nullcontext() if self.condition is None else self.condition.set(kept)
-        with condition, self._without_zeros(kept):
+        with condition, left_out:
             logits: Logits = self.decoder(fusing if self.fuses_by_regions else fusing.everything())
         self.upsampled = None
         return logits, fusing.everything(), fusing.found_in(separately._replace(bottleneck=bottleneck))

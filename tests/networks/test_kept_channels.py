@@ -94,6 +94,19 @@ def test_training_and_what_comes_after_a_prediction_multiply_all(
     assert set(seen) == {16, 8}
 
 
+def test_a_network_that_is_told_what_is_kept_does_not_wait_for_its_device(backbone: Callable[..., Any]) -> None:
+    """On torch's meta device every transfer to the host fails, as it would wait on a GPU."""
+    network = build(backbone, dimensions=2).eval().to("meta")
+    x = torch.empty(1, J, 8, 8, device="meta")
+    network.set_present(torch.tensor([[True, False, True, False]]))
+    assert network(x).device == x.device
+    everything = network.encode(x, torch.ones(1, J, dtype=torch.bool))
+    logits, _, _ = network.fuse_and_decode(everything, torch.tensor([[False, True, False, False]]))
+    assert logits.device == x.device
+    with pytest.raises(NotImplementedError, match="meta"):
+        network.fuse_and_decode(everything, torch.ones(1, J, dtype=torch.bool, device="meta"))
+
+
 def test_a_copy_of_the_network_has_its_own(backbone: Callable[..., Any]) -> None:
     network = build(backbone, dimensions=2).eval()
     other = copy.deepcopy(network)
