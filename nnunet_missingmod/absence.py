@@ -10,6 +10,7 @@ channel, even if padding or masking has set its border to zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -83,6 +84,19 @@ def fill(batch: torch.Tensor, value: float = 0.0) -> torch.Tensor:
 def over_voxels(present: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return ``present`` (B, J) in a shape that broadcasts over ``values`` (B, J, ...)."""
     return present.reshape(*present.shape, *[1] * (values.ndim - 2))
+
+
+def present_of(subsets: Sequence[Sequence[int]], num_modalities: int) -> torch.Tensor:
+    """Return ``present`` (S, J) bool of samples that have these subsets, on the CPU.
+
+    Args:
+        subsets: S times channels.
+        num_modalities: J.
+    """
+    present = torch.zeros(len(subsets), num_modalities, dtype=torch.bool)
+    for row, subset in zip(present, subsets, strict=True):
+        row[list(subset)] = True
+    return present
 
 
 def restrict(present: Presence, subset: Presence) -> Presence:

@@ -64,19 +64,26 @@ def build_trainer(arm: Arm, plans: dict[str, Any], configuration: str, fold: int
     return trainer_class(plans | {"continue_training": False}, configuration, fold, dataset_json, torch.device("cpu"))
 
 
+def block_of(folder: StudyFolder, training: Training) -> dict[str, Any]:
+    """Return a training's ``"missingmod"`` block of the plans."""
+    arm = folder.study.arm(training.arm)
+    block = BLOCK | {"num_epochs": folder.study.num_epochs} | dict(arm.block)
+    block["num_iterations_per_epoch"] = folder.steps(block["num_iterations_per_epoch"])
+    kind = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
+    if block.get("optimizer_kind", getattr(kind, "optimizer_kind", None)) == "adam":  # which has none
+        del block["momentum"]
+    if getattr(kind, "modality_dropout", "none") != "none":
+        block["modality_dropout_seed"] = training.seed
+    if arm.teacher is not None:
+        block["teacher"] = str(folder.model(Training(arm.teacher, training.seed, training.fold)))
+    return block
+
+
 def prepare(folder: StudyFolder, training: Training) -> Any:
     """Return a training's trainer, seeded, before anything is built."""
     arm, seed = folder.study.arm(training.arm), training.seed
     plans = folder.json(folder.preprocessed / f"{PLANS}.json")
-    block = BLOCK | {"num_epochs": folder.study.num_epochs} | dict(arm.block)
-    if block.get("optimizer_kind") == "adam":  # which has none
-        del block["momentum"]
-    block["num_iterations_per_epoch"] = folder.steps(block["num_iterations_per_epoch"])
-    kind = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
-    if getattr(kind, "modality_dropout", "none") != "none":
-        block["modality_dropout_seed"] = seed
-    if arm.teacher is not None:
-        block["teacher"] = str(folder.model(Training(arm.teacher, seed, training.fold)))
+    block = block_of(folder, training)
     configuration = plans["configurations"][folder.data.configuration]
     of_network = configuration["architecture"]["arch_kwargs"]
     for key, value in arm.plan.items():

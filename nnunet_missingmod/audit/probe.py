@@ -147,10 +147,7 @@ class Probe:
 
     def present(self, subsets: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return ``present`` (B, J) of a batch whose samples have these subsets."""
-        present = torch.zeros(len(subsets), self.num_modalities, dtype=torch.bool)
-        for row, subset in zip(present, subsets, strict=True):
-            row[list(subset)] = True
-        return present.to(self.device)
+        return absence.present_of(subsets, self.num_modalities).to(self.device)
 
     def images(self, batch: int, *, case: int = 0) -> torch.Tensor:
         """Return (B, J + E, *spatial) of unit variance; another ``case`` has other images."""

@@ -75,7 +75,7 @@ class SubsetStack(nn.Module):
                 yield output.logits
         elif isinstance(self.network, ModalityEncoderNetwork):
             separately = self.network.encode(x)
-            members = separately.encoded_on_host() & self._subset_membership()
+            members = separately.encoded_on_host() & absence.present_of(self.subsets, self.num_modalities)
             if can_share(self.network):
                 yield from decode_subsets(self.network, separately, members.to(x.device, non_blocking=True))
                 return
@@ -84,17 +84,11 @@ class SubsetStack(nn.Module):
                 assert isinstance(logits, torch.Tensor)
                 yield logits
         else:
-            for kept in self._subset_membership().split(subsets_per_batch(x.shape[2:])):
+            members = absence.present_of(self.subsets, self.num_modalities)
+            for kept in members.split(subsets_per_batch(x.shape[2:])):
                 marked = x.repeat(len(kept), *[1] * (x.ndim - 1))
                 absence.mark(marked, kept)
                 yield from self.network(marked).split(1)
-
-    def _subset_membership(self) -> torch.Tensor:
-        """Return (S, J) bool: whether subset s contains modality j."""
-        members = torch.zeros(len(self.subsets), self.num_modalities, dtype=torch.bool)
-        for row, subset in zip(members, self.subsets, strict=True):
-            row[list(subset)] = True
-        return members
 
 
 class _StackedHeads(NamedTuple):

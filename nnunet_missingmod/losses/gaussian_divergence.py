@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nnunet_missingmod.absence import over_voxels
+from nnunet_missingmod.absence import over_voxels, present_of
 from nnunet_missingmod.losses.reduction import autocast_off
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
 from nnunet_missingmod.modalities import all_subsets
@@ -44,9 +44,8 @@ def subset_divergence(gaussians: Gaussians, present: Tensor, encoded: Tensor) ->
     weighted = precisions * torch.where(has, gaussians.mean, 0.0)
     between = prior = mean.new_zeros(len(present))
     counts = torch.zeros_like(between)
-    for subset in all_subsets(present.shape[1]):
-        members = torch.zeros_like(present[0])
-        members[list(subset)] = True
+    num_modalities = present.shape[1]
+    for members in present_of(all_subsets(num_modalities), num_modalities).to(present.device, non_blocking=True):
         has_all = (encoded | ~members).all(1)
         # Computed again in the backward pass: of all subsets at once it would not fit into a GPU's memory.
         divergences = checkpoint(

@@ -30,7 +30,7 @@ def without_conflicts(gradients: Tensor, rng: np.random.Generator) -> Tensor:
         (P,).
     """
     products = gradients @ gradients.T
-    return weights_without_conflicts(products, rng).to(gradients) @ gradients
+    return weights_without_conflicts(products, rng).to(gradients, non_blocking=True) @ gradients
 
 
 def weights_without_conflicts(products: Tensor, rng: np.random.Generator) -> Tensor:

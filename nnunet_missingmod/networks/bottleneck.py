@@ -95,7 +95,7 @@ class TokenBottleneck(nn.Module):
         """
         positions = self.positions(values.shape[3:])
         placed = values + positions
-        own = [block(_tokens(placed[:, [index]])) for index, block in enumerate(self.intra)]
+        own = [block(_tokens(placed.narrow(1, index, 1))) for index, block in enumerate(self.intra)]
         tokens = torch.cat(own, dim=1) + _tokens(positions.unsqueeze(0))
         tokens = self.inter(tokens, src_key_padding_mask=_hidden(kept, values))
         return _values(tokens, values), kept

@@ -20,7 +20,7 @@ from nnunet_missingmod.modalities import Subset
 from nnunet_missingmod.networks.backbone import Logits, map_logits
 from nnunet_missingmod.networks.fusion import mean_fusion
 
-_WIDENED_AT_ONCE = 2**24  # numbers
+WIDENED_AT_ONCE = 2**24  # numbers
 
 
 class Pairs(NamedTuple):
@@ -75,7 +75,7 @@ class Pairs(NamedTuple):
         flat = rows.flatten(1)
         wide = torch.promote_types(rows.dtype, torch.float32)
         weights = self.weights(kept, wide)
-        pieces = 1 if flat.dtype == wide or flat.requires_grad else -(-flat.numel() // _WIDENED_AT_ONCE)
+        pieces = 1 if flat.dtype == wide or flat.requires_grad else -(-flat.numel() // WIDENED_AT_ONCE)
         with torch.autocast(device_type=rows.device.type, enabled=False):
             means = [weights @ piece.to(wide) for piece in flat.chunk(pieces, dim=1)]
         return (means[0] if pieces == 1 else torch.cat(means, dim=1)).unflatten(1, rows.shape[1:])
@@ -174,12 +174,10 @@ def fuse_subsets(
     """
     pairs = branches.pairs
     num_modalities = pairs.present.shape[1]
-    members = torch.zeros(len(subsets), num_modalities, dtype=torch.bool)
-    for row, subset in zip(members, subsets, strict=True):
+    for subset in subsets:
         if not subset or min(subset) < 0 or max(subset) >= num_modalities:
             raise ValueError(f"A subset holds one or more of the channels 0..{num_modalities - 1}, got {subset}.")
-        row[list(subset)] = True
-    members = members.to(pairs.present.device, non_blocking=True)
+    members = absence.present_of(subsets, num_modalities).to(pairs.present.device, non_blocking=True)
     levels = branches.encoder if return_features else []
     outputs = _outputs(branches.logits, levels)
     multiplies = torch.is_grad_enabled() or all(bool(rows.isfinite().all()) for rows in outputs)

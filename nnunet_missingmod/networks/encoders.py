@@ -50,7 +50,7 @@ class ModalityEncoders(nn.Module):
         samples, modalities = present.cpu().nonzero(as_tuple=True)
         levels: list[torch.Tensor] = []
         for index, encoder in enumerate(self.encoders):
-            chosen = samples[modalities == index].to(rows.device)
+            chosen = samples[modalities == index].to(rows.device, non_blocking=True)
             if not len(chosen):
                 continue
             found = encoder(rows[:, index].index_select(0, chosen))

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from nnunet_missingmod.absence import over_voxels
 from nnunet_missingmod.networks.backbone import ConvOp
+from nnunet_missingmod.networks.branches import WIDENED_AT_ONCE
 
 _MAP_WIDTH, _HIDDEN = 16, 128
 _SMALLEST = 1e-7
@@ -37,6 +38,20 @@ def _three(conv_op: ConvOp, inputs: int, middle: int, outputs: int) -> nn.Sequen
     return nn.Sequential(
         _Layer(conv_op, inputs, middle, 1), _Layer(conv_op, middle, middle, 3), _Layer(conv_op, middle, outputs, 1)
     )
+
+
+def _sums_of_regions(q: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sum_v q_kv, (B, R, 1), and sum_v q_kv f_iv, (B, R, I), for q (B, R, V) and f (B, I, V).
+
+    They are made in float32 or wider: over a patch's voxels they are beyond the largest number of float16. Halves are
+    widened a piece at a time.
+    """
+    wide = torch.promote_types(values.dtype, torch.float32)
+    pieces = 1 if values.dtype == wide else -(-values[0].numel() // WIDENED_AT_ONCE)
+    chunks = list(zip(q.chunk(pieces, dim=2), values.chunk(pieces, dim=2), strict=True))
+    with torch.autocast(device_type=values.device.type, enabled=False):
+        sums = [weights.to(wide) @ piece.to(wide).transpose(1, 2) for weights, piece in chunks]
+    return q.sum(2, keepdim=True, dtype=wide), torch.stack(sums).sum(0)
 
 
 class RegionFused(NamedTuple):
@@ -104,10 +119,9 @@ class RegionAwareFusion(nn.Module):
         maps = self.maps(self.before_maps(found if decoded is None else torch.cat([decoded, found], dim=1)))
         q = maps.detach().sigmoid()
         q = torch.cat([q, 1 - q.amax(1, keepdim=True)], dim=1)  # (B, R, *spatial), R = K + 1
-        voxels, flat = q.flatten(2), joined.flatten(2)
-        sizes = voxels.mean(2)  # (B, R)
-        described = voxels @ flat.transpose(1, 2) / flat.shape[2] / (sizes.unsqueeze(2) + _SMALLEST)  # (B, R, J * c)
-        u = torch.cat([described, sizes.unsqueeze(2)], dim=2)
+        sizes, sums = _sums_of_regions(q.flatten(2), joined.flatten(2))  # (B, R, 1), (B, R, J * c)
+        sizes = sizes / q[0, 0].numel()
+        u = torch.cat([sums / q[0, 0].numel() / (sizes + _SMALLEST), sizes], dim=2)
         hidden = functional.leaky_relu(torch.einsum("bri,rih->brh", u, self.hidden.to(u.dtype)), 0.01)
         weights = torch.einsum("brh,rhj->brj", hidden, self.weigh.to(u.dtype)).sigmoid()
         weighed = torch.einsum("brj,bj...->br...", weights, values)  # (B, R, c, *spatial)

@@ -197,7 +197,7 @@ class MethodTrainer(TermTrainer):
         """Let the teacher see the batch before dropout, then take the step; perhaps show half of the cases twice."""
         if self.choices["two_subsets"]:
             present = self._present(batch)
-            batch = twice(batch, present, samples=(len(present) + 1) // 2)
+            batch = twice(batch, present, device=self.device, samples=(len(present) + 1) // 2)
         if self.frozen_teacher is not None:
             present = self._present(batch)
             taught, samples = self.samples_taught

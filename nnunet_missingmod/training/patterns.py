@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_missingmod import plans_block
+from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.absence import BoolArray
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.keys import OFF
@@ -161,9 +161,7 @@ def known_pattern(choices: Mapping[str, Any], names: Sequence[str]) -> Pattern |
     if choices["modality_subset"] != "all" or choices["modality_dropout"] == OFF:
         return None
     if weights := plans_block.subset_weights(choices, names):
-        subsets = np.zeros((len(weights), len(names)), dtype=bool)
-        for row, subset in zip(subsets, weights, strict=True):
-            row[list(subset)] = True
+        subsets = absence.present_of(list(weights), len(names)).numpy()
         return WeightedSubsets(subsets, np.array([float(weight) for weight in weights.values()]))
     if table := plans_block.drop_probabilities(choices, names):
         return IndependentDropout(np.array([float(table.get(channel, 0.0)) for channel in range(len(names))]))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
+from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from torch import Tensor, nn
 
 from nnunet_missingmod.keys import OFF
@@ -95,6 +96,14 @@ class StepTerms(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Begin the epoch's sequence of draws, which a training that is continued repeats."""
         self._rng = np.random.default_rng(epoch)
+
+    def compile_networks(self, **options: Any) -> None:
+        """Let the partner and the terms' decoders be compiled, as nnU-Net compiles its network; see ``nn.Module``."""
+        partner = self.partner_network
+        of_partner = set() if partner is None else set(partner.modules())
+        decoders = [each for each in self.modules() if isinstance(each, UNetDecoder) and each not in of_partner]
+        for network in (*decoders, *([] if partner is None else [partner])):
+            network.compile(**options)
 
     def term(self, name: str) -> Any:
         """Return the term of this name, or None where it is not in use."""

@@ -93,6 +93,9 @@ class TermTrainer(MissingModTrainer):
         """Build what nnU-Net builds; from now on the network returns in training what the terms need."""
         super().initialize()
         network = unwrapped(self.network)
+        assert self.terms is not None
+        if self._do_i_compile():
+            self.terms.compile_networks()
         if self.enumerates:
             network.training_output = "branches"
         elif set(self.term_weights) != {SEGMENTATION}:
@@ -152,7 +155,8 @@ class TermTrainer(MissingModTrainer):
         assert self.terms is not None
         terms: nn.Module = self.terms
         if self.is_ddp and any(True for _ in self.terms.parameters()):
-            terms = DistributedDataParallel(terms, device_ids=[self.local_rank])
+            # With device_ids it would copy what losses are told on the CPU to the GPU, and they would wait for it.
+            terms = DistributedDataParallel(terms)
         decoded = DecodedFeatures(self.network) if self.terms.uses_decoded else None
         return StepLoss(self.terms.segmentation, terms, decoded)
 

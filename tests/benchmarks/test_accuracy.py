@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,10 @@ from resampling import resample_image, resample_labels
 from steps import HardSubsets
 from studies import STUDIES
 from study_folder import StudyFolder, Training
+from train_arm import block_of
+
+from nnunet_missingmod import plans_block
+from nnunet_missingmod.host import CLASS_TABLE
 
 EQUAL = STUDIES["equal_budgets"]
 
@@ -144,6 +149,17 @@ def folder(tmp_path):
     }  # fmt: skip
     (tmp_path / "study.json").write_text(json.dumps(description))
     return found
+
+
+@pytest.mark.parametrize("name", list(EQUAL.arms))
+def test_the_trainer_of_each_arm_takes_its_choices(folder, name):
+    arm = EQUAL.arm(name)
+    trainer = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
+    block = block_of(folder, Training(name, 0, 0))
+    own, keys = trainer._own_choices(), trainer.block_keys
+    choices = plans_block.resolve(block, own, keys=keys)
+    plans_block.check_choices(choices, ("T1", "T1ce", "T2", "FLAIR"), own, keys=keys)
+    assert choices["num_iterations_per_epoch"] == 30
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])

@@ -110,7 +110,7 @@ def test_means_of_half_precision_are_made_in_full_precision_piece_by_piece(
     pairs = find_pairs(PRESENT, torch.device("cpu"))
     rows = torch.randn(len(pairs.sample), 3, 5, 7, generator=torch.Generator().manual_seed(0)).half()
     expected = pairs.mean(rows.float(), PRESENT)
-    monkeypatch.setattr("nnunet_missingmod.networks.branches._WIDENED_AT_ONCE", 100)
+    monkeypatch.setattr("nnunet_missingmod.networks.branches.WIDENED_AT_ONCE", 100)
     found = pairs.mean(rows, PRESENT)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected)

@@ -286,10 +286,11 @@ def test_state_dict_brings_the_prediction_with_it(build: Build, name: str) -> No
     assert torch.equal(copy.deepcopy(first)(x), first(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_half_precision_stays_finite(build: Build, name: str) -> None:
+def test_half_precision_stays_finite(build: Build, name: str, dtype: torch.dtype) -> None:
     network = build(name)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
         logits = network(batch())
     assert logits.isfinite().all()
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nnunet_missingmod.networks import region_fusion
 from nnunet_missingmod.networks.region_fusion import RegionAwareFusion
 
 B, J, C, OUT, K = 2, 3, 2, 6, 2
@@ -98,3 +99,17 @@ def test_gradient_is_that_of_finite_differences() -> None:
     # Through the weights; the maps, through which no gradient goes, are left out by their own weights of zero.
     nn.init.zeros_(fusion.maps.weight)
     assert torch.autograd.gradcheck(lambda values: fusion(values, PRESENT[:1], None).fused, (values,))
+
+
+@torch.no_grad()
+def test_sums_over_a_patch_are_not_made_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many voxels as a patch has on a GPU; float16 ends at 65,504."""
+    monkeypatch.setattr(region_fusion, "WIDENED_AT_ONCE", 2**19)  # of 2**21 numbers, in pieces
+    fusion = RegionAwareFusion(C, 2, nn.Conv3d, OUT, num_outputs=K, decoded_channels=0)
+    values, present = 1 + torch.rand(1, 2, C, 80, 80, 80), torch.ones(1, 2, dtype=torch.bool)
+    assert float(values[0, 0, 0].sum()) / 2 > 65504
+    expected = fusion(values, present, None)
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = fusion(values.half(), present, None)
+    for half, full in zip(found, expected, strict=True):
+        torch.testing.assert_close(half.float(), full, rtol=0, atol=0.1)

@@ -6,86 +6,19 @@ import socket
 
 import pytest
 import torch
-from building import build, choices_of, make_terms
+from every_network import ALL, KINDS, SIZE, J, batch, prepared, segmentation, taught
 from torch import distributed as dist
 from torch._dynamo.backends.debugging import aot_eager
 from torch.multiprocessing import spawn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.decoded import DecodedFeatures
-from nnunet_missingmod.plans_block import resolve
 from nnunet_missingmod.training.average import AverageTeacher
-from nnunet_missingmod.training.step import StepLoss, TeacherOutput
+from nnunet_missingmod.training.step import StepLoss
 
-J, K, SIZE = 3, 2, 8
-DISTILLATION = {"alignment_anchor": "mixture", "divergence": "holder_proper", "mutual_information": "teacher"}
-KINDS = {
-    "early": {"network": "early", **DISTILLATION},
-    "early_learned": {"network": "early", "absent_fill": "learned", "presence_conditioning": True, **DISTILLATION},
-    "early_separate": {"network": "early", "channel_encoder": "separate", **DISTILLATION},
-    "early_self": {"network": "early", "presence_conditioning": True, "teacher": "average", **DISTILLATION},
-    "early_kernels": {
-        "network": "early", "presence_conditioning": True, "presence_convolutions": True, **DISTILLATION,
-    },
-    "parallel_logits": {"network": "parallel", **DISTILLATION},
-    "parallel_features": {
-        "network": "parallel", "fused_at": "features", "feature_fusion": "attention", **DISTILLATION,
-    },
-    "enumerate": {
-        "network": "parallel", "subset_objective": "enumerate", "alignment_anchor": "mixture",
-        "divergence": "holder_pseudo", "divergence_target": "label", "mutual_information": "self",
-    },
-    "enumerate_teacher": {"network": "parallel", "subset_objective": "enumerate", **DISTILLATION},
-}  # fmt: skip
-OF_KINDS = {name: resolve({"channel_encoder": "shared", **block}) for name, block in KINDS.items()}
-FAMILIES = {name: choices_of(name) for name in TRAINERS["Families"][1] if name not in PRETRAINERS}
-ALL = OF_KINDS | FAMILIES
 # Of each rank: what its two samples have. Rank 1 never sees modality 0, rank 0 never modality 2.
 PRESENT = ([[True, True, False], [True, False, False]], [[False, False, True], [False, True, True]])
-
-
-def segmentation(outputs, targets):
-    # As nnU-Net in distributed training: no output has weight 0, else its layer would be unused.
-    return sum(
-        weight * functional.cross_entropy(output, target[:, 0])
-        for weight, output, target in zip((1.0, 1e-6), outputs, targets, strict=True)
-    )
-
-
-def one_resolution(output, target):
-    return functional.cross_entropy(output, target[:, 0])
-
-
-def prepared(choices):
-    """A network in training, and its terms with a loss around them."""
-    torch.manual_seed(0)
-    network = build(choices)
-    terms = make_terms(choices, network, segmentation, one_resolution)
-    network.training_output = "branches" if choices["subset_objective"] == "enumerate" else "features"
-    return network, terms
-
-
-def taught(choices, network, average, data, present, teacher):
-    """What the teacher says: the network's average, or the given output."""
-    if average is not None:
-        return average(data, present)
-    return teacher if choices["divergence"] != "none" or choices["teacher"] != "auto" else None
-
-
-def batch(rank, step, present):
-    generator = torch.Generator().manual_seed(10 * step + rank)
-    data = torch.randn(2, J, SIZE, SIZE, generator=generator)
-    data[~present] = float("nan")
-    target = torch.randint(0, K, (2, 1, SIZE, SIZE), generator=generator)
-    sizes = [(4, SIZE), (6, SIZE // 2), (8, SIZE // 4)]
-    encoder = [torch.randn(2, channels, size, size, generator=generator) for channels, size in sizes]
-    # On rank 0 no sample has a teacher.
-    logits, decoded = (torch.randn(2, channels, SIZE, SIZE, generator=generator) for channels in (K, 4))
-    teacher = TeacherOutput(logits, encoder, torch.tensor([rank == 1] * 2), decoded)
-    return data, [target, target[..., ::2, ::2]], teacher
 
 
 def train(rank, port, names, queue):
@@ -204,4 +137,48 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
     # of their own: three more in training, one more each in validation and prediction, and one for another batch.
     most = {"early": 3, "stock": 9}.get(choices["network"], 10 if choices["encoders"] == "shared_specific" else 6)
     assert len(compilations) <= most
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+# Dynamo looks at what a compiled part gets, which is no leaf.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+# A partner that is stock nnU-Net's kind of network; one decoder for the pairs that were encoded, in any number of rows;
+# a decoder for each modality.
+@pytest.mark.parametrize("name", ["nnUNetTrainerACN", "nnUNetTrainerMMFormer", "nnUNetTrainerUHVED"])
+@torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)
+def test_partners_and_decoders_of_terms_are_compiled_and_take_the_plain_step(name):
+    torch._dynamo.reset()
+    compilations = []
+
+    def count(graph, inputs):
+        compilations.append(1)
+        return aot_eager(graph, inputs)
+
+    choices = ALL[name]
+    (network, terms), (plain_network, plain_terms) = (prepared(choices) for _ in range(2))
+    terms.compile_networks(backend=count)
+    assert terms.state_dict().keys() == plain_terms.state_dict().keys()
+    generator = torch.Generator().manual_seed(0)
+    numbers = []
+    for step in range(6):
+        present = torch.rand(2, J, generator=generator) > 0.5
+        present[~present.any(1)] = True
+        data, target, teacher = batch(1, step, present)
+        steps = []
+        for forward, of_forward in ((network, terms), (plain_network, plain_terms)):
+            loss = StepLoss(segmentation, of_forward, DecodedFeatures(forward) if of_forward.uses_decoded else None)
+            loss.teacher_output = taught(choices, forward, None, data, present, teacher)
+            loss.complete = data
+            forward.encodes_dropped = of_forward.uses_dropped
+            torch.manual_seed(step)
+            of_forward.zero_grad(set_to_none=True)
+            value = loss(forward(data), target)
+            value.backward()
+            steps.append([value.detach(), *(each.grad for each in of_forward.parameters() if each.grad is not None)])
+        torch.testing.assert_close(*steps, rtol=1e-4, atol=1e-6)
+        numbers.append(len(compilations))
+    # A graph for each; one more for other numbers of rows; around stock nnU-Net's network the hooks are graphs, too.
+    assert 0 < numbers[-1] <= {"nnUNetTrainerUHVED": J, "nnUNetTrainerMMFormer": 2}.get(name, 4)
+    assert numbers[-1] == numbers[3]
     torch._dynamo.reset()

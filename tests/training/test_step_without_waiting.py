@@ -1,7 +1,7 @@
 """A training step does not wait for its device before the loss is read at its end.
 
-On torch's meta device every transfer to the host fails, as it would wait on a GPU. It also shows that tensors lie where
-they are used: a step that works here has no tensor of the CPU among those of the device.
+On torch's meta device every transfer to the host fails, as it would wait on a GPU. Copies to the device, and that
+tensors lie where they are used, are seen by ``test_step_on_a_fake_gpu``.
 """
 
 from __future__ import annotations

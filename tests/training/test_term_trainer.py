@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.networks.reference_unet import ReferenceUNet
 from nnunet_missingmod.planning.reference_planner import reference_architecture
+from nnunet_missingmod.trainers.families.nnUNetTrainerACN import nnUNetTrainerACN
 from nnunet_missingmod.trainers.families.nnUNetTrainerGGMD import nnUNetTrainerGGMD
 from nnunet_missingmod.trainers.nnUNetTrainerModalityDropout import nnUNetTrainerModalityDropout
 from nnunet_missingmod.training.method_trainer import MethodTrainer
@@ -109,6 +110,15 @@ def test_exact_surgery_steps_on_a_compiled_network_as_on_a_plain_one(tiny):
         losses.append([trainer.train_step(batch)["loss"] for batch in batches])
     np.testing.assert_allclose(*losses, rtol=1e-3)
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_a_partner_is_compiled_where_nnunet_compiles_the_network(tiny, compiles):
+    trainer = make(nnUNetTrainerACN, tiny)
+    trainer._do_i_compile = lambda: compiles
+    trainer.initialize()
+    # What ``nn.Module.compile`` sets, and a compiled pass goes through.
+    assert (trainer.terms.partner_network._compiled_call_impl is not None) == compiles
 
 
 def use_reference_network(tiny):

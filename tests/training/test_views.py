@@ -12,14 +12,22 @@ from nnunet_missingmod.training.views import twice
 def test_the_first_samples_follow_one_another_twice(samples: int | None) -> None:
     data, target = torch.randn(3, 4, 5, 5), torch.arange(3).reshape(3, 1, 1, 1)
     present = torch.rand(3, 4) > 0.5
-    shown = twice({"data": data, "target": [target, target + 10], "keys": "kept"}, present, samples=samples)
+    shown = twice(
+        {"data": data, "target": [target, target + 10], "keys": "kept"},
+        present,
+        device=torch.device("cpu"),
+        samples=samples,
+    )
     count = samples or 3
     for half in (slice(0, count), slice(count, None)):
         assert torch.equal(shown["data"][half], data[:count])
         assert torch.equal(shown["present"][half], present[:count])
         assert torch.equal(shown["target"][1][half], target[:count] + 10)
     assert shown["keys"] == "kept"
-    assert torch.equal(twice({"data": data, "target": target}, present)["target"], target.repeat(2, 1, 1, 1))
+    assert torch.equal(
+        twice({"data": data, "target": target}, present, device=torch.device("cpu"))["target"],
+        target.repeat(2, 1, 1, 1),
+    )
 
 
 @pytest.mark.usefixtures("attached")
