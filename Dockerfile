@@ -8,15 +8,17 @@
 #   docker run --rm --gpus all --ipc=host -v "$PWD/data:/data" --entrypoint nnUNetv2_train nnunet_missingmod \
 #       123 3d_fullres 0 -tr nnUNetTrainerModalityDropout
 #
-# Nothing but /data need be writable, and no network is needed:
+# Nothing but /data and /tmp need be writable, and no network is needed:
 #
-#   docker run --rm --read-only --network none -v "$PWD/data:/data" nnunet_missingmod predict -i /data/in -o /data/out \
-#       -m /data/results/MODEL
+#   docker run --rm --read-only --tmpfs /tmp --network none --user "$(id -u):$(id -g)" -v "$PWD/data:/data" \
+#       nnunet_missingmod predict -m /data/MODEL -i /data/in -o /data/out
 #
-# The user in it has number 1000: /data must be writable for it (or add --user "$(id -u):$(id -g)").
+# Without --user, the user in it has number 1000, and /data must be writable for that one.
 #
 #   apptainer build nnunet_missingmod.sif docker-daemon://nnunet_missingmod:latest
 #   apptainer run --nv --bind "$PWD/data:/data" nnunet_missingmod.sif info
+#
+# docs/howto_clinic.md says what of this has been tried.
 
 FROM python:3.11-slim AS build
 COPY . /source
@@ -40,11 +42,13 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
 RUN useradd --uid 1000 --create-home user \
     && mkdir -p /data/raw /data/preprocessed /data/results \
     && chown -R user:user /data
+# Apptainer shows the user's home in the container, whose Python packages are not for this Python.
 ENV nnUNet_extTrainer=/nnunet_missingmod \
     nnUNet_raw=/data/raw \
     nnUNet_preprocessed=/data/preprocessed \
     nnUNet_results=/data/results \
-    MPLCONFIGDIR=/tmp/matplotlib
+    MPLCONFIGDIR=/tmp/matplotlib \
+    PYTHONNOUSERSITE=1
 USER 1000
 WORKDIR /data
 VOLUME /data

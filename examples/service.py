@@ -5,7 +5,8 @@
     curl -F T1=@t1.nii.gz -F FLAIR=@flair.nii.gz http://localhost:8000/segment -o segmentation.nii.gz
 
 A request holds one file for each modality that the patient has, under the modality's name. The answer is the
-segmentation; what was computed from which modalities, volumes and the expected Dice are in its headers.
+segmentation; what was computed from which modalities, volumes (null for a slice) and the expected Dice are in its
+header ``X-Prediction``.
 """
 
 import json
@@ -87,8 +88,14 @@ def modalities(request: Request) -> list[str]:
 async def segment(request: Request) -> Response:
     """Return the segmentation of a case, as a file of the model's format."""
     async with request.form() as form:
-        uploads = {name: value for name, value in form.items() if isinstance(value, UploadFile)}
-        contents = {name: (value.filename or "", await value.read()) for name, value in uploads.items()}
+        contents: dict[str, tuple[str, bytes]] = {}
+        for name, value in form.multi_items():  # what is passed over here would be a modality less
+            if not isinstance(value, UploadFile):
+                said = f"{name} is the text {value[:100]!r} and no file: send one (with curl, -F {name}=@FILE)."
+                raise HTTPException(422, said)
+            if name in contents:
+                raise HTTPException(422, f"{name} is given twice: send one file for it.")
+            contents[name] = value.filename or "", await value.read()
     return await run_in_threadpool(_segment, request.app.state.queued, contents)
 
 
@@ -111,7 +118,14 @@ def _segment(queued: Queued, contents: dict[str, tuple[str, bytes]]) -> Response
         content = (folder / f"segmentation{ending}").read_bytes()
     described = {
         "present": prediction.present,
-        "volumes_ml": prediction.volumes_ml(),
+        "volumes_ml": _volumes_ml(prediction),
         "expected_dice": prediction.expected_dice,
     }
     return Response(content, media_type="application/octet-stream", headers={"X-Prediction": json.dumps(described)})
+
+
+def _volumes_ml(prediction: Prediction) -> dict[str, float] | None:
+    try:
+        return prediction.volumes_ml()
+    except ValueError:  # a slice or a picture has none
+        return None

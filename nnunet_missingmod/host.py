@@ -96,8 +96,14 @@ def external_value() -> str:
 
 
 def holds_trainers(folder: Path) -> bool:
-    """Return whether a folder is this package's ``trainers``: classes that nnU-Net finds there cannot be pickled."""
-    return (folder / "nnUNetTrainerModalityDropout.py").is_file()
+    """Return whether a folder is this package's ``trainers``: classes that nnU-Net finds there cannot be pickled.
+
+    Another plugin may have a file of the same name.
+    """
+    try:
+        return "nnunet_missingmod" in (folder / "nnUNetTrainerModalityDropout.py").read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return False
 
 
 def is_found() -> bool:

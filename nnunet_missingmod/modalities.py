@@ -257,10 +257,11 @@ def name_patients(cases: Iterable[str], pattern: re.Pattern[str]) -> dict[str, s
     Raises:
         ValueError: the pattern does not match a case, or its group is empty.
     """
-    patients = {}
-    for case in cases:
-        found = pattern.match(case)
-        if found is None or not found[1]:
-            raise ValueError(f"{pattern.pattern!r} names no patient in case {case}, matched from its start.")
-        patients[case] = found[1]
+    found = {case: pattern.match(case) for case in cases}
+    patients = {case: match[1] for case, match in found.items() if match is not None and match[1]}
+    unnamed = [case for case in found if case not in patients]
+    if unnamed:
+        where = f"{unnamed[0]} ({len(unnamed)} of {len(found)} cases), matched from its start."
+        hint = " What only some names have is optional: '(.+?)(?:_v[0-9]+)?$'." if patients else ""
+        raise ValueError(f"{pattern.pattern!r} names no patient in case {where}{hint}")
     return patients

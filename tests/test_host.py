@@ -118,6 +118,15 @@ def test_path_prints_what_the_variable_has_to_be(variable, tmp_path, capsys):
         assert capsys.readouterr().out == os.pathsep.join(map(str, wanted)) + "\n"
 
 
+def test_a_plugin_with_a_file_called_as_ours_stays_in_the_variable(variable, tmp_path):
+    (tmp_path / "nnUNetTrainerModalityDropout.py").write_text("class nnUNetTrainerModalityDropout: ...")
+    variable(tmp_path)
+    assert host.external_value() == os.pathsep.join(map(str, (host.EXTERNAL_FOLDER, tmp_path)))
+    assert host.holds_trainers(Path(host.__file__).parents[1] / "trainers")
+    (tmp_path / "nnUNetTrainerModalityDropout.py").write_bytes(b"\xff")
+    assert not host.holds_trainers(tmp_path)
+
+
 def test_another_installation_s_bridge_is_as_good(variable, tmp_path, stand_in):
     assert not host.is_found()
     variable(tmp_path)

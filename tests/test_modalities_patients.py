@@ -23,6 +23,16 @@ def test_a_case_without_a_patient_is_named(case):
         name_patients(["case_1", case], compile_pattern(r"case_(\d*)"))
 
 
+def test_how_many_cases_are_without_a_patient_is_said_and_how_an_ending_is_optional():
+    cases = ["p1_v1", "p1_v2", "p2", "p3"]
+    hint = r"in case p2 \(2 of 4 cases\), matched from its start\. .* is optional: '\(\.\+\?\)\(\?:_v\[0-9\]\+\)\?\$'"
+    with pytest.raises(ValueError, match=hint):
+        name_patients(cases, compile_pattern(r"(.+)_v\d"))
+    assert set(name_patients(cases, compile_pattern("(.+?)(?:_v[0-9]+)?$")).values()) == {"p1", "p2", "p3"}
+    with pytest.raises(ValueError, match=r"in case p1_v1 \(4 of 4 cases\), matched from its start\.$"):
+        name_patients(cases, compile_pattern("(x)"))
+
+
 @pytest.mark.parametrize(("text", "message"), [("(", "no regular expression"), ("a", "it has 0"), ("(a)(b)", "has 2")])
 def test_a_pattern_needs_one_group(text, message):
     with pytest.raises(ValueError, match=message):

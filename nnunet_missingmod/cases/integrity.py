@@ -41,6 +41,7 @@ _COMPRESSED = {
     ".nrrd": (b"\n\n", re.compile(rb"^encoding:\s*gz", re.MULTILINE | re.IGNORECASE)),
 }
 _ZLIB_OR_GZIP = 32  # as zlib's manual has it
+_GZIP_MAGIC = b"\x1f\x8b"
 
 _SIZED_AXES = 4  # space and time
 _NIFTI_HEADER_BYTES = 348  # of NIfTI-1; that of NIfTI-2 is longer
@@ -160,17 +161,18 @@ def _whole_voxels(file: Path, *, strict: bool = True) -> tuple[bytes, _VoxelData
         raise ValueError("it is a folder")
     if file.stat().st_size == 0:
         raise ValueError("the file is empty (0 bytes)")
-    if file.suffix.lower() in pictures.ENDINGS:
+    suffix = file.suffix.lower()
+    if suffix in pictures.ENDINGS:
         pictures.check(file)
-    if file.suffix in _COMPLEX_FORMATS:
+    if suffix in _COMPLEX_FORMATS:
         _check_real(file)
-    if file.suffix in _COMPRESSED:
-        _check_compressed(file.read_bytes(), *_COMPRESSED[file.suffix])
+    if suffix in _COMPRESSED:
+        _check_compressed(file.read_bytes(), *_COMPRESSED[suffix])
         return b"", None
-    if file.suffix == ".gz":
-        content, suffix = _gunzipped(file), Path(file.stem).suffix
-    elif file.suffix in (".nii", ".gipl"):
-        content, suffix = file.read_bytes(), file.suffix
+    if suffix == ".gz":
+        content, suffix = _gunzipped(file), Path(file.stem).suffix.lower()
+    elif suffix in (".nii", ".gipl"):
+        content = file.read_bytes()
     else:
         return b"", None
     voxels = None
@@ -237,6 +239,8 @@ def _no_numbers(kind: str) -> str:
 
 def _nifti_voxels(content: bytes, *, strict: bool) -> _VoxelData | None:
     """The voxel data of a NIfTI-1 or NIfTI-2 single file; None if it is neither."""
+    if content.startswith(_GZIP_MAGIC):
+        raise ValueError("it is compressed by gzip, which its name does not say: decompress it, or add .gz to its name")
     if len(content) < _NIFTI_HEADER_BYTES:
         raise ValueError(f"the file is truncated: it has {len(content)} bytes, less than a NIfTI header")
     for order in "<>":

@@ -21,6 +21,10 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.image_file import ImageReader
 
+_NUMBERS = ("UInt8", "Int8", "UInt16", "Int16", "UInt32", "Int32", "UInt64", "Int64", "Float32", "Float64")
+# SimpleITK's types of voxels that are real numbers. It ends the process where the values of a label map are asked for.
+_REAL = {getattr(sitk, f"sitk{vector}{number}") for vector in ("", "Vector") for number in _NUMBERS}
+
 # An array (Z, Y, X) or (Y, X) and the size of a voxel along its axes in mm.
 SpacedArray: TypeAlias = tuple[npt.NDArray[Any], Sequence[float]]
 
@@ -33,7 +37,8 @@ class MemoryImage:
             the origin and its axes are those of SimpleITK, of which the array is ``GetArrayFromImage``.
 
     Raises:
-        ValueError: it is neither, has another number of dimensions, or a spacing that is none.
+        ValueError: it is neither, has no voxels, voxels that are no real numbers or are masked, another number of
+            dimensions, or a spacing that is none.
     """
 
     # What messages call it, in the place of a file's name; files without ending are no pictures.
@@ -42,6 +47,11 @@ class MemoryImage:
 
     def __init__(self, content: sitk.Image | SpacedArray) -> None:
         self._image = content if isinstance(content, sitk.Image) else _as_image(content)
+        if self._image.GetPixelID() not in _REAL:
+            raise ValueError(
+                f"An image is made of real numbers, and these are {self._image.GetPixelIDTypeAsString()}: convert it "
+                "(a label map by sitk.Cast, a complex image by sitk.ComplexToModulus, say)."
+            )
         if self._image.GetNumberOfComponentsPerPixel() != 1:
             raise ValueError(
                 f"An image has {self._image.GetNumberOfComponentsPerPixel()} values per voxel, one is expected: give "
@@ -49,6 +59,8 @@ class MemoryImage:
             )
         if self._image.GetDimension() not in (2, 3):
             raise ValueError(f"An image has {self._image.GetDimension()} dimensions; give a volume, or a slice.")
+        if not self._image.GetNumberOfPixels():
+            raise ValueError(f"An image has no voxels: its size is {self._image.GetSize()}.")
 
     def __str__(self) -> str:
         return self.name
@@ -90,6 +102,11 @@ def _as_image(content: SpacedArray) -> sitk.Image:
         raise ValueError(
             "An array of an image is (Z, Y, X) or (Y, X) and made of real numbers; "
             f"got {values.dtype} of shape {values.shape}."
+        )
+    if np.ma.is_masked(array):
+        raise ValueError(
+            "An array of an image is masked, and nothing is known of what a mask hides: give array.filled(value), with "
+            "the value that the masked voxels are to have."
         )
     if len(extents) != values.ndim or not all(0 < mm < float("inf") for mm in extents):
         raise ValueError(

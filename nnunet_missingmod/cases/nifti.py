@@ -37,7 +37,7 @@ class Disagreement(NamedTuple):
 
 def disagreement(file: Path) -> Disagreement | None:
     """Return how far sform and qform disagree; None where the file is no NIfTI or has only one of them."""
-    if not file.name.endswith((".nii", ".nii.gz")):
+    if not file.name.lower().endswith((".nii", ".nii.gz")):
         return None
     try:
         header: Any = nibabel.load(file).header
@@ -99,7 +99,7 @@ def read_by(
 @contextlib.contextmanager
 def _without_the_other(file: Path, transform: str) -> Iterator[Path]:
     """Yield a copy of a file that has no other transform than this one."""
-    content = bytearray(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
+    content = bytearray(gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes())
     for order in ("little", "big"):
         size = int.from_bytes(content[:4], order)
         if size in _CODE["sform"]:

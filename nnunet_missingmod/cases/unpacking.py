@@ -36,7 +36,7 @@ def unpacked(file: Path) -> Iterator[Path]:
         ValueError: it is truncated or its checksum is wrong; the message does not name it.
     """
     with contextlib.ExitStack() as stack:
-        plain = _copy(file, stack) if file.suffix == ".gz" else file
+        plain = _copy(file, stack) if file.suffix.lower() == ".gz" else file
         try:
             yield plain
         except Exception as error:  # readers raise whatever their libraries raise

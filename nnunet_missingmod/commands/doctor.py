@@ -32,16 +32,32 @@ import os
 import nnunet_missingmod
 print(os.path.dirname(os.path.realpath(nnunet_missingmod.__file__)), flush=True)
 import pickle
+import nnunetv2
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as find_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find_trainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from nnunet_missingmod.host import unattached
+def check_ours(found, name):
+    assert found is not None, f"no class {name} is found"
+    assert found.__module__.startswith("nnunet_missingmod."), (
+        f"the {name} that is found is not ours, but that of module {found.__module__}: rename or remove that one"
+    )
 find_trainer("nnUNetTrainer")
 trainer = find_trainer("nnUNetTrainerModalityDropout")
+check_ours(trainer, "nnUNetTrainerModalityDropout")
 assert pickle.loads(pickle.dumps(trainer)) is trainer, "trainers cannot be pickled"
 from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
 configuration = ConfigurationManager({"preprocessor_name": "MissingModPreprocessor", "architecture": {}})
 bring_preprocessor(configuration)
 name = pickle.loads(pickle.dumps(configuration)).preprocessor_class.__name__
 assert name == "MissingModPreprocessor", name
+if not unattached():
+    for folder, name in (
+        ("experiment_planning", "MissingModFingerprintExtractor"),
+        ("experiment_planning", "MissingModPlanner"),
+        ("preprocessing", "MissingModPreprocessor"),
+    ):
+        check_ours(find_class(os.path.join(nnunetv2.__path__[0], folder), name, f"nnunetv2.{folder}"), name)
 """
 
 
@@ -85,7 +101,7 @@ def check_mode() -> Iterator[Finding]:
         yield Finding("attached: all of nnU-Net's commands find this package by files in nnunetv2")
     elif host.is_external():
         yield Finding(
-            f"nnU-Net finds this package's trainers through {host.VARIABLE}; nothing is written into nnunetv2. "
+            f"nnU-Net is to find this package's trainers through {host.VARIABLE}; nothing is written into nnunetv2. "
             "nnunet_missingmod plan and preprocess are for training cases that lack files"
         )
     else:
@@ -111,15 +127,7 @@ def check_class_search() -> Iterator[Finding]:
     It runs in a fresh process outside of any checkout, as nnU-Net's workers do: Python imports from the folder in which
     it was started before anything that is installed.
     """
-    with tempfile.TemporaryDirectory() as neutral:
-        searched = subprocess.run(
-            [sys.executable, "-c", _SEARCH],
-            capture_output=True,
-            text=True,
-            timeout=_SEARCH_TIMEOUT_S,
-            check=False,
-            cwd=neutral,
-        )
+    searched = _search()
     installed = searched.stdout.partition("\n")[0]
     if installed and Path(installed) != _PACKAGE_FOLDER.resolve():
         yield Finding(
@@ -135,11 +143,26 @@ def check_class_search() -> Iterator[Finding]:
         fix = f"{sys.executable} -m pip install {_PACKAGE_FOLDER.parent}"
     elif "torchvision" in searched.stderr:
         fix = f"{sys.executable} -m pip install --force-reinstall torch torchvision (both from one source)"
-    elif not host.is_found():
+    elif not host.is_found() or (host.unattached() and _search(host.external_value()).returncode == 0):
         fix = host.export_line()
     else:
         fix = "mend what the message names, then run: nnunet_missingmod doctor"
     yield Finding(f"nnU-Net's class search fails: {reason}", fix)
+
+
+def _search(variable: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Search for classes in a process of its own, which is told another value of the variable if one is given."""
+    environment = os.environ if variable is None else {**os.environ, host.VARIABLE: variable}
+    with tempfile.TemporaryDirectory() as neutral:
+        return subprocess.run(
+            [sys.executable, "-c", _SEARCH],
+            capture_output=True,
+            text=True,
+            timeout=_SEARCH_TIMEOUT_S,
+            check=False,
+            cwd=neutral,
+            env=environment,
+        )
 
 
 def check_folders() -> Iterator[Finding]:

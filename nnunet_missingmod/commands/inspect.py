@@ -112,7 +112,7 @@ def _about_folds(folder: Path, cases: Sequence[InspectedCase], names: Sequence[s
     owners = {} if visits is None else {case: name for name, several in visits.of_patient.items() for case in several}
     said = []
     faults = faults_of_folds(folds, present, names, patients=owners)
-    if visits is not None and any("patients" in fault for fault in faults):
+    if visits is not None and any(" patients that it trains on: " in fault for fault in faults):
         said.append(visits_notice(visits.pattern, visits.of_patient))
     if faults:
         said.append(f"With {source}:\n" + "\n".join(f"- {fault}" for fault in faults) + f"\n{_BETTER_FOLDS}")
@@ -123,12 +123,16 @@ def _read_folds(file: Path) -> list[dict[str, list[str]]] | None:
     """Return the folds of a splits_final.json, or None if it holds something else."""
     try:
         folds = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     are_folds = isinstance(folds, list) and all(
-        isinstance(fold, dict) and all(isinstance(fold.get(kind), list) for kind in ("train", "val")) for fold in folds
+        isinstance(fold, dict) and all(_are_names(fold.get(kind)) for kind in ("train", "val")) for fold in folds
     )
-    return folds if are_folds else None
+    return folds if folds and are_folds else None
+
+
+def _are_names(cases: object) -> bool:
+    return isinstance(cases, list) and all(isinstance(case, str) for case in cases)
 
 
 def _check_file(file: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunet_missingmod.commands.options import add_dataset, cannot_start, one_dataset, print_line
@@ -67,11 +68,27 @@ def run(args: argparse.Namespace) -> int:
         print_line(f"fold {number}: validates {len(fold['val'])} cases{of_patients}; with {of_modality}")
     faults = faults_of_folds(folds, present, names, patients=patients)
     for fault in faults:
-        print_line(f"{fault} Too few patients have it: take fewer folds.")
+        print_line(fault)
+    if faults:
+        print_line(_advice(present, patients, names, args.num_folds))
     if args.patients is None and (visits := find_visits(sorted(present))) is not None:
         print_line(visits_notice(visits.pattern, visits.of_patient))
     print_line(f"Saved as {target}.")
     return 1 if faults else 0
+
+
+def _advice(
+    present: Mapping[str, Sequence[int]], patients: Mapping[str, str], names: Sequence[str], num_folds: int
+) -> str:
+    """Return what to do about folds that lack a modality."""
+    said = []
+    for channel, name in enumerate(names):
+        number = len({patients.get(case, case) for case, channels in present.items() if channel in channels})
+        if number == 1:
+            said.append(f"One patient alone has {name}: a fold trains on it or validates it, and none can do both.")
+        elif 0 < number < num_folds:
+            said.append(f"Too few patients have {name} ({number}): take fewer folds.")
+    return "\n".join(said) or "No folds with every modality in each were found: take fewer folds, or another --seed."
 
 
 def visits_notice(pattern: str, of_patient: dict[str, list[str]]) -> str:

@@ -114,15 +114,20 @@ def predict_cases(
         volumes_only=len(predictor.model.configuration_manager.patch_size) == 3,
     )
     with CheckAhead(remaining[preparing:] if check_ahead else (), check, report=report) as ahead:
-        for case, row in overlapped(
-            remaining,
-            prepare=partial(run.prepare, check=check, ahead=ahead),
-            run=run.infer,
-            finish=run.finish,
-            preparing=preparing,
-            finishing=exporting,
-        ):
-            run.record(case, _row_of(case, row))
+        try:
+            for case, row in overlapped(
+                remaining,
+                prepare=partial(run.prepare, check=check, ahead=ahead),
+                run=run.infer,
+                finish=run.finish,
+                preparing=preparing,
+                finishing=exporting,
+            ):
+                run.record(case, _row_of(case, row))
+        finally:  # of an interrupted run, too, every prediction that is written has its row
+            for case in remaining:
+                if case.case in run.written:
+                    run.record(case, run.written[case.case])
     return run.tally
 
 
@@ -154,6 +159,7 @@ class _Run:
         self.total = total
         self.report = report
         self.tally: Counter[str] = Counter()
+        self.written: dict[str, Row] = {}  # of each case whose prediction is written and has no row yet
         model = predictor.model
         self.model = {
             "folder": str(model.folder.resolve()),
@@ -169,7 +175,7 @@ class _Run:
             CaseRefusedError: with all problems of its files.
         """
         started = time.perf_counter()
-        problems = ahead.take(case) or (check(case).problems if case.problems or not case.files else ())
+        problems = check(case).problems if ahead.take(case) or case.problems or not case.files else ()
         if not problems:
             try:
                 prepared = self.predictor.prepare(case.files, case=case.case, previous_stage=case.previous_stage)
@@ -206,6 +212,7 @@ class _Run:
             "seconds": round(timed.seconds + time.perf_counter() - started, 3),
         }
         prediction.save(self.target(case), sidecar=self.completed(case, row))
+        self.written[case.case] = row
         return row
 
     def record(self, case: CaseFiles, row: Row) -> None:
@@ -219,6 +226,7 @@ class _Run:
         except OSError as error:
             self.report(f"The row of {case.case} cannot be written to {self.output / STATUS_FILE}: {error}")
             status = "failed"
+        self.written.pop(case.case, None)
         self.tally[status] += 1
         self.report(f"[{self.tally.total()}/{self.total}] {case.case}: {self.described(row)}")
 

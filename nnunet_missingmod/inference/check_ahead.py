@@ -1,6 +1,7 @@
 """Reads the files of the cases whose turn has not come, so that unusable ones are known early.
 
-``batch`` runs it beside the predictions. It decides nothing: a case that it has not reached is checked as it is read.
+``batch`` runs it beside the predictions. It decides nothing: every case is checked when its turn comes, those that it
+found bad once more, for their files may have been mended meanwhile.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class CheckAhead:
         self._report = report
         self._lock = Lock()
         self._begun: set[str] = set()
-        self._problems: dict[str, tuple[str, ...]] = {}
+        self._suspected: set[str] = set()
         self._ended = False
         self._thread = Thread(target=self._check_all, name="check ahead", daemon=True)
 
@@ -59,11 +60,11 @@ class CheckAhead:
         if self._cases:
             self._thread.join()
 
-    def take(self, case: CaseFiles) -> tuple[str, ...]:
-        """Return the problems that were found with a case, whose turn it is now; it is not checked any more."""
+    def take(self, case: CaseFiles) -> bool:
+        """Return whether a case, whose turn it is now, was found to be bad; it is not checked ahead any more."""
         with self._lock:
             self._begun.add(case.case)
-            return self._problems.get(case.case, ())
+            return case.case in self._suspected
 
     def _check_all(self) -> None:
         try:
@@ -82,14 +83,19 @@ class CheckAhead:
                     if self._ended:
                         return
                     asked.wait(_PATIENCE_S)
-                if problems := asked.get().problems:
+                try:
+                    problems = asked.get().problems
+                except Exception:  # out of memory, say: the next case may still be checked
+                    logger.debug("Case %r could not be checked ahead", case.case, exc_info=True)
+                    continue
+                if problems:
                     self._note(case, problems)
 
     def _note(self, case: CaseFiles, problems: tuple[str, ...]) -> None:
         with self._lock:
             if case.case in self._begun or self._ended:
                 return
-            self._problems[case.case] = problems
+            self._suspected.add(case.case)
         self._report(f"{case.case}, whose turn comes later, cannot be used. {' '.join(problems)}")
 
 

@@ -51,18 +51,26 @@ def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: st
     if folds is None:
         numbered = tuple(fold for fold in found if fold != "all")
         if not found:
+            there = _checkpoints_there(folder)
+            fix = f"it has {there}" if there else "train one to its end (nnUNetv2_train)"
             raise ModelFolderError(
-                f"No fold of {folder} has {checkpoint_name}: train one to its end (nnUNetv2_train), or continue a "
-                "training that was cut off with --c."
+                f"No fold of {folder} has {checkpoint_name}: {fix}, or continue a training that was cut off with --c."
             )
         return numbered or ("all",)
     missing = [str(fold) for fold in folds if fold not in found]
     if missing or not folds:
         raise ModelFolderError(
             f"Model {folder} has no {checkpoint_name} of fold {', '.join(missing) or '(none asked for)'}; it has "
-            f"{', '.join(map(str, found)) or 'none'}."
+            f"{', '.join(map(str, found)) or _checkpoints_there(folder) or 'none'}."
         )
     return tuple(folds)
+
+
+def _checkpoints_there(folder: Path) -> str:
+    """Return, for a message, which checkpoints the folds have, as ``-chk`` takes them; nothing if they have none."""
+    files = [file for file in folder.glob("fold_*/*") if file.suffix in (".pth", WEIGHTS) and file.is_file()]
+    names = sorted({file.with_suffix(".pth").name for file in files})
+    return f"{' and '.join(names)} (-chk {names[0]})" if names else ""
 
 
 def read_model_json(folder: Path, name: str) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def common_name(images: Sequence[Path | MemoryImage], names: Sequence[str] = ())
     files = [image for image in images if isinstance(image, Path)]
     if not files:
         return "case"
-    plain = [re.sub(r"(\.nii|\.gipl)?\.[a-zA-Z]\w*$", "", file.name) for file in files]
+    plain = [re.sub(r"(?i:\.nii|\.gipl)?\.[a-zA-Z]\w*$", "", file.name) for file in files]
     stems = [re.sub(r"_[0-9]{4}$", "", stem) for stem in plain]
     shared = os.path.commonprefix(stems)  # noqa: RUF071 - letter by letter is meant
     if any(re.match(r"[^_\-. ]", stem[len(shared) :]) for stem in stems):

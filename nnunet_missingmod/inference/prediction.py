@@ -25,6 +25,7 @@ from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.cases.geometry import is_flat, simpleitk_geometry
 from nnunet_missingmod.cases.integrity import check_name
+from nnunet_missingmod.cases.reorientation import Reorientation
 from nnunet_missingmod.evaluation.conventions import evaluated_regions
 from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
 
@@ -53,9 +54,9 @@ class Prediction:
 
     Attributes:
         case: its name.
-        array: labels (X, Y, Z) in nnU-Net's axis order; with SimpleITK's readers that is the order of
-            ``GetArrayFromImage``. A 2D image is (1, Y, X).
-        probabilities: (classes or regions, X, Y, Z), or None if they were not requested.
+        array: labels (Z, Y, X), voxel by voxel those of the first image in channel order as ``GetArrayFromImage``
+            returns it, however the reader turned that. A 2D image is (1, Y, X).
+        probabilities: (classes or regions, Z, Y, X), or None if they were not requested.
         present: names of the modalities from which it was predicted.
         report: how the files were treated: ``present``, ``blank``, ``nonfinite_zeroed``, ``grid_distance_voxels``,
             ``headers`` (what was decided about them) and ``copies`` (modalities of the same voxels).
@@ -79,7 +80,11 @@ class Prediction:
     @property
     def spacing_mm(self) -> tuple[float, ...]:
         """Voxel spacing in the order of ``array``'s axes."""
-        return tuple(float(value) for value in self.properties["spacing"])
+        return tuple(float(self.properties["spacing"][axis]) for axis in self._reorientation.axes)
+
+    @property
+    def _reorientation(self) -> Reorientation:
+        return Reorientation.of(self.properties)
 
     def volumes_ml(self) -> dict[str, float]:
         """Return the volume of each region in millilitres: the number of its voxels times their mm^3, over 1,000.
@@ -96,7 +101,7 @@ class Prediction:
         return {name: float(np.isin(self.array, labels).sum()) * voxel_ml for name, labels in regions.items()}
 
     def to_simpleitk(self) -> sitk.Image:
-        """Return the segmentation as an image with spacing, origin and direction.
+        """Return the segmentation as an image with the spacing, origin and direction of the first image.
 
         Raises:
             ValueError: the model's files have no position in space (.png, .tif); ``save`` always works.
@@ -108,11 +113,12 @@ class Prediction:
                 "or array and spacing_mm."
             )
         is_2d = len(geometry["spacing"]) == 2
-        image = sitk.GetImageFromArray(self.array[0] if is_2d else self.array)
+        array = self._reorientation.redo(self.array)
+        image = sitk.GetImageFromArray(array[0] if is_2d else array)
         image.SetSpacing(geometry["spacing"])
         image.SetOrigin(geometry["origin"])
         image.SetDirection(geometry["direction"])
-        return image
+        return self._reorientation.undo_image(image)
 
     def save(self, path: str | os.PathLike[str], *, sidecar: Mapping[str, Any] | None = None) -> None:
         """Write the segmentation as nnU-Net does, and the probabilities if there are any.
@@ -139,7 +145,8 @@ class Prediction:
         beside = path.with_name(f"{stem}{SIDECAR_ENDING}")
         with _all_or_nothing(path, sidecar=beside) as folder:
             if self.probabilities is not None:
-                np.savez_compressed(folder / f"{stem}.npz", probabilities=self.probabilities)
+                maps = self._reorientation.redo(self.probabilities)
+                np.savez_compressed(folder / f"{stem}.npz", probabilities=maps)
                 save_pickle(self.properties, str(folder / f"{stem}.pkl"))
             self._write_checked(folder / path.name)
             if sidecar is not None:
@@ -151,14 +158,15 @@ class Prediction:
     def _write_checked(self, path: Path) -> None:
         try:
             check_name(path)
-            self.reader.write_seg(self.array, str(path), self.properties)
+            array = self._reorientation.redo(self.array)
+            self.reader.write_seg(array, str(path), self.properties)
             written = self.reader.read_seg(str(path))[0][0]
         except OSError:
             raise
         except Exception as error:  # writers raise whatever their libraries raise
             raise OSError(f"it cannot be written: {str(error).strip()}") from error
         # SimpleITK raises no error when the disk is full.
-        if not np.array_equal(written, self.array):
+        if not np.array_equal(written, array):
             raise OSError("the file does not hold what was written to it")
 
 

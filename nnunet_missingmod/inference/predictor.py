@@ -22,6 +22,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_missingmod import plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError, has_channel_suffix
 from nnunet_missingmod.cases.memory import MemoryImage
+from nnunet_missingmod.cases.reorientation import Reorientation
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.evaluation.agreement import FOLDS
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
@@ -48,7 +49,8 @@ class Predictor:
     """A trained model that segments cases, whatever modalities they have.
 
     nnU-Net itself does the sliding window, mirroring, the mean over folds and the resampling to the original geometry,
-    so the result is that of ``nnUNetv2_predict``, bit for bit. No code from the model folder is executed.
+    so the result is that of ``nnUNetv2_predict``: bit for bit on a CPU; on a GPU, where two runs of it may differ in
+    last bits, that has not been compared. No code from the model folder is executed.
 
     Args:
         model: as ``open_model_folder`` returns it.
@@ -291,10 +293,11 @@ class Predictor:
                 segment=partial(self._segment_named, case=inferred.case) if uncertainty else None,
             )
             expected = {**self.expected.as_json(present), **({"this_case": this_case} if this_case else {})}
+        turned = Reorientation.of(properties)
         return Prediction(
             case=inferred.case,
-            array=array,
-            probabilities=probability_maps,
+            array=turned.undo(array),
+            probabilities=None if probability_maps is None else turned.undo(probability_maps),
             present=present,
             report=report,
             expected_dice=expected,

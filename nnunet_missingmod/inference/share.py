@@ -77,7 +77,7 @@ def share_for_nnunet(model: ModelFolder, file: Path, *, license: str, accuracy: 
         def add(path: str, content: bytes) -> None:
             write(f"{dataset}/{name}/{path}", content)
 
-        _add_description(model, add, name=name, license=license, accuracy=accuracy)
+        _add_description(model, add, name=name, license=license, accuracy=accuracy, for_nnunet=True)
         for fold, checkpoint in _checkpoints(model):
             saved = io.BytesIO()
             torch.save(without_training(checkpoint), saved)
@@ -100,9 +100,10 @@ def _add_description(
     name: str,
     license: str,
     accuracy: ExpectedAccuracy | None,
+    for_nnunet: bool = False,
 ) -> None:
     """Add everything but the weights."""
-    page = page_of(model, name=name, license=license, versions=_versions(), accuracy=accuracy)
+    page = page_of(model, name=name, license=license, versions=_versions(), accuracy=accuracy, for_nnunet=for_nnunet)
     add(README, page.encode())
     for each in (*_DESCRIPTION, *([] if accuracy is None else [FILE_NAME])):
         add(each, (model.folder / each).read_bytes())

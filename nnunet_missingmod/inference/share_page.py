@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from itertools import islice
 
 from nnunet_missingmod.evaluation.report.text import interval_text
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.model_files import FINAL
 from nnunet_missingmod.inference.model_folder import ModelFolder
 
 UNKNOWN = "unknown"
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 _TAGS = ("medical", "mri", "nnunet", "image-segmentation", "missing-modalities")
+_CHECKED = (
+    "The weights are safetensors and the rest is JSON. manifest.json has the size and SHA-256 of every file; they are "
+    "checked before anything is loaded, and no code of the model is executed."
+)
+_FOR_NNUNET = (
+    "The checkpoints are pickles, as nnU-Net reads them, without checksums. nnUNetv2_predict executes code that is in "
+    "one, so use it only with models of people whom you trust; nnunet_missingmod executes none."
+)
 # Rows of the table: every subset of five modalities.
 _MOST_ROWS = 31
 
@@ -35,6 +45,7 @@ def page_of(
     license: str,
     versions: Mapping[str, str | None],
     accuracy: ExpectedAccuracy | None,
+    for_nnunet: bool = False,
 ) -> str:
     """Return the page.
 
@@ -43,6 +54,7 @@ def page_of(
         license: identifier, as the Hub knows it.
         versions: {package: version} with which the model is packed.
         accuracy: of the model's card, if it has one.
+        for_nnunet: whether the zip is the one that stock nnU-Net installs.
     """
     packed = ", ".join(f"{package} {version}" for package, version in versions.items())
     regions = [str(region) for region in model.dataset_json["labels"] if region != "background"]
@@ -83,15 +95,29 @@ def page_of(
             "With nnunet_missingmod installed:",
             "",
             "```bash",
-            "nnunet_missingmod predict -m model.zip -i INPUT -o OUTPUT",
-            "nnunet_missingmod predict -m hf://USER/NAME@REVISION -i INPUT -o OUTPUT",
+            *_commands(model, name, for_nnunet=for_nnunet),
             "```",
             "",
-            "The weights are safetensors and the rest is JSON. manifest.json has the size and SHA-256 of every file; "
-            "they are checked before anything is loaded, and no code of the model is executed.",
+            _FOR_NNUNET if for_nnunet else _CHECKED,
             "",
         ]
     )
+
+
+def _commands(model: ModelFolder, name: str, *, for_nnunet: bool) -> list[str]:
+    """Return the commands that predict with the model; they name its checkpoint if it is another than they look for."""
+    more = ["-i", "INPUT", "-o", "OUTPUT"]
+    if model.checkpoint_name != FINAL:
+        more = ["-chk", model.checkpoint_name, *more]
+    if not for_nnunet:
+        given = ["model.zip", "hf://USER/NAME@REVISION"]
+        return [shlex.join(["nnunet_missingmod", "predict", "-m", each, *more]) for each in given]
+    plans = name.removeprefix(f"{model.trainer}__").removesuffix(f"__{model.configuration}")
+    named = ["-d", str(model.plans.get("dataset_name")), "-c", model.configuration, "-tr", model.trainer, "-p", plans]
+    return [
+        "nnUNetv2_install_pretrained_model_from_zip model.zip",
+        shlex.join(["nnunet_missingmod", "predict", *named, *more]),
+    ]
 
 
 def _accuracy_lines(accuracy: ExpectedAccuracy | None) -> list[str]:

@@ -59,6 +59,11 @@ class DecoderDesign(NamedTuple):
         return decoder
 
 
+def decoders_in(module: nn.Module) -> list[UNetDecoder]:
+    """Return the decoders in a module, as `DecoderDesign.build` makes them."""
+    return [part for part in module.modules() if isinstance(part, UNetDecoder)]
+
+
 def design_of(decoder: UNetDecoder, encoder: Any, channels: Sequence[int]) -> DecoderDesign:
     """Return how ``decoder`` is built, for features of ``channels`` per level of ``encoder``."""
     stages: Any = decoder.stages

@@ -5,6 +5,7 @@ nnU-Net splits cases at random, whatever patient they are of and whatever modali
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,14 +19,22 @@ HOST_FOLDS, HOST_SEED = 5, 12345
 Fold = dict[str, list[str]]
 """An entry of splits_final.json: cases under ``train`` and ``val``."""
 
-# What may follow a patient in the name of a case, most telling first.
+_DATE = r"(?:19|20)\d\d[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])"
+# What may follow a patient in the name of a case, most telling first. A date may be followed by a time or a number, the
+# number of a visit by a letter. Only t, m and d need a separator before them: 3T1 is no visit.
 _VISITS = (
-    r"[-_](?:19|20)\d{6}",
-    r"[-_](?i:sess?|session|visit|scan|tp|timepoint|time|week|wk|month|mo|year|yr|fu|followup|v|t|m)[-_]?\d+",
+    rf"[-_]{_DATE}(?:[-_T]\d{{1,6}})?",
+    r"(?:[-_](?i:[tmd])|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day|week|wk|month|mo|year|yr"
+    r"|fu|followup))[-_]?\d+[A-Za-z]?",
     r"[-_](?i:baseline|bl|followup|fu|pre|post|preop|postop)",
     r"(?<=\d\d)[-_]\d{1,3}",
 )
+# What all names may end with: it tells nothing about visits, and may stand after them.
+_SHARED_END = re.compile(r"(?:[-_.][A-Za-z][A-Za-z0-9]*)*$")
 _MOST_VISITS = 12
+
+# How often folds are made anew where one lacks a modality.
+_TRIES = 20
 
 
 class Visits(NamedTuple):
@@ -44,17 +53,23 @@ def find_visits(cases: Sequence[str]) -> Visits | None:
     """Return cases whose names look like visits of one patient, or None.
 
     Names tell if they end as visits are called (a date, ``v2``, ``ses-01``, ``followup``, a short number after a longer
-    one), if several agree in what is before it, and if no patient would have more than 12 visits.
+    one; what all names end with may follow), if several agree in what is before it, and if no patient would have more
+    than 12 visits. The most telling ending that several agree before decides.
     """
+    # Of each name the first character is left out: something has to be before its end.
+    end = os.path.commonprefix([case[:0:-1] for case in cases])[::-1]  # noqa: RUF071 - letter by letter is meant
+    found_end = _SHARED_END.search(end)
+    shared = re.escape(found_end[0] if found_end else "")
     for visit in _VISITS:
-        pattern = rf"(.+?)(?:{visit})?$"
+        pattern = rf"(.+?)(?:{visit})?{shared}$"
         of_patient: dict[str, list[str]] = {}
         for case in cases:
             found = re.match(pattern, case)
             of_patient.setdefault(found[1] if found else case, []).append(case)
         several = {patient: visits for patient, visits in of_patient.items() if len(visits) > 1}
-        if several and max(map(len, several.values())) <= _MOST_VISITS and len(of_patient) > 1:
-            return Visits(pattern, several)
+        if several:
+            are_visits = max(map(len, several.values())) <= _MOST_VISITS and len(of_patient) > 1
+            return Visits(pattern, several) if are_visits else None
     return None
 
 
@@ -75,7 +90,8 @@ def balanced_folds(
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011) of patients, whose labels are the
     modalities of their cases, counted: the patients of the rarest modality are given out first, those with most cases
     of it before others, each to the fold that still wants most of it; then to the one that wants most cases, then by
-    the seed. The same arguments give the same folds.
+    the seed. Where a fold then lacks a modality that it might have, patients are moved and exchanged as long as that
+    helps, then other seeds are tried, derived from this one. The same arguments give the same folds.
 
     Args:
         present: {case: channels that it has}.
@@ -84,10 +100,15 @@ def balanced_folds(
         seed: of what is left to chance.
 
     Raises:
-        ValueError: there are fewer patients than folds, or fewer than 2 folds.
+        ValueError: there are fewer patients than folds, or fewer than 2 folds, or the seed is negative.
     """
+    if seed < 0:
+        raise ValueError(f"The seed is a whole number from 0, got {seed}.")
     owner = {case: patients.get(case, case) for case in present}
     names = sorted(set(owner.values()))
+    if len(names) < 2:
+        alone = f"One patient alone ({names[0]})" if names else "No patient"
+        raise ValueError(f"{alone} cannot be split into {folds} folds: at least 2 patients are needed.")
     if not 2 <= folds <= len(names):
         raise ValueError(f"{len(names)} patients cannot be split into {folds} folds: give 2 to {len(names)} folds.")
     num_modalities = 1 + max((channel for channels in present.values() for channel in channels), default=-1)
@@ -97,7 +118,7 @@ def balanced_folds(
         row = counts[row_of[owner[case]]]
         row[list(channels)] += 1
         row[-1] += 1
-    fold_of = _stratified(counts, folds, np.random.default_rng(seed))
+    fold_of = _best_folds(counts, folds, seed)
     of_case = {case: fold_of[row_of[owner[case]]] for case in sorted(present)}
     return [
         {
@@ -106,6 +127,61 @@ def balanced_folds(
         }
         for number in range(folds)
     ]
+
+
+def _best_folds(counts: np.ndarray, folds: int, seed: int) -> list[int]:
+    """Return the fold of each patient (row), by which as few folds as may be lack a modality.
+
+    Args:
+        counts: (patients, columns) what is balanced: cases with a modality, and in the last column cases.
+    """
+    counts = counts[:, counts.sum(0) > 0]
+    having = (counts[:, :-1] > 0).sum(0)
+    # What one patient alone has is lacked by one fold's training, too.
+    unavoidable = int(np.maximum(folds - having, 0).sum() + (having == 1).sum())
+    best: list[int] = []
+    least = counts.shape[1] * folds * 2
+    for number in range(_TRIES):
+        fold_of = _stratified(counts, folds, np.random.default_rng([seed, number] if number else seed))
+        lacking = _repair(fold_of, counts, folds, unavoidable)
+        if lacking < least:
+            best, least = fold_of, lacking
+        if least <= unavoidable:
+            break
+    return best
+
+
+def _repair(fold_of: list[int], counts: np.ndarray, folds: int, unavoidable: int) -> int:
+    """Move patients, or exchange two, as long as less is lacking then; return how much still is.
+
+    Each time it is the change after which least is lacking, of several the one after which folds are most alike.
+    """
+    total = counts.sum(0)
+
+    def rank(sums: np.ndarray) -> tuple[int, float]:
+        lacking = (sums == 0).sum() + (sums == total).sum()  # in validation, in training
+        return int(lacking), float(((sums - total / folds) ** 2).sum())
+
+    sums = np.zeros((folds, len(total)), dtype=np.int64)
+    np.add.at(sums, fold_of, counts)
+    while rank(sums)[0] > unavoidable:
+        best, best_rank = None, (rank(sums)[0], -1.0)
+        for fold, column in np.argwhere(sums == 0).tolist():
+            for comes in np.flatnonzero(counts[:, column]).tolist():
+                for goes in (None, *(row for row, its in enumerate(fold_of) if its == fold)):
+                    changed = sums.copy()
+                    change = counts[comes] - (0 if goes is None else counts[goes])
+                    changed[fold] += change
+                    changed[fold_of[comes]] -= change
+                    if (its_rank := rank(changed)) < best_rank:
+                        best, best_rank = (fold, comes, goes, changed), its_rank
+        if best is None:
+            break
+        fold, comes, goes, sums = best
+        if goes is not None:
+            fold_of[goes] = fold_of[comes]
+        fold_of[comes] = fold
+    return rank(sums)[0]
 
 
 def _stratified(counts: np.ndarray, folds: int, rng: np.random.Generator) -> list[int]:
@@ -136,10 +212,10 @@ def faults_of_folds(
     *,
     patients: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return, in words, which modality a fold does not train on or validate, and which patients it has on both sides.
+    """Return, in words, which modality a fold does not train on or validate, and what it has on both sides.
 
     Args:
-        present: {case: channels that it has}; cases of the folds that are not in it are left out.
+        present: {case: channels that it has}; cases of the folds that are not in it have none.
         names: of the modalities.
         patients: the patient of each case, if they are known.
     """
@@ -151,10 +227,12 @@ def faults_of_folds(
             lacking = [names[channel] for channel in every if not has[channel]]
             if lacking:
                 said.append(f"Fold {number} {verb} no case with {', '.join(lacking)}.")
+        on_both = {"cases": set(fold["train"]) & set(fold["val"])}
         if patients:
-            sides = [{patients[case] for case in fold[kind] if case in patients} for kind in ("train", "val")]
-            both = sorted(sides[0] & sides[1])
+            train, val = ({patients[case] for case in fold[kind] if case in patients} for kind in ("train", "val"))
+            on_both["patients"] = train & val
+        for what, both in on_both.items():
             if both:
-                shown = ", ".join(both[:5]) + (" ..." if len(both) > 5 else "")
-                said.append(f"Fold {number} validates on {len(both)} patients that it trains on: {shown}.")
+                shown = ", ".join(sorted(both)[:5]) + (" ..." if len(both) > 5 else "")
+                said.append(f"Fold {number} validates on {len(both)} {what} that it trains on: {shown}.")
     return said

@@ -21,6 +21,7 @@ from nnunet_missingmod.errors import listed
 from nnunet_missingmod.sharing.manifest import (
     MANIFEST,
     MOST_BYTES,
+    WEIGHTS,
     Manifest,
     Member,
     SharedModelError,
@@ -56,9 +57,14 @@ def unpack_manifest(file: Path) -> Manifest:
     """Return the manifest of a zip, all names and sizes in which agree with it; no file's content was looked at.
 
     Raises:
-        SharedModelError: it is no zip, or none of a shared model, or torn or changed.
+        SharedModelError: it is a checkpoint, no zip, or none of a shared model, or torn or changed.
         OSError: it cannot be read.
     """
+    if file.suffix in (".pth", WEIGHTS):
+        raise SharedModelError(
+            f"{file} is a checkpoint, which is no model alone: give the folder of its model, which holds plans.json "
+            "and dataset.json."
+        )
     with _opened(file) as archive:
         if MANIFEST not in archive.namelist():
             raise SharedModelError(

@@ -14,7 +14,10 @@ from nnunet_missingmod.sharing.archive import copy_checked
 from nnunet_missingmod.sharing.manifest import MANIFEST, README, Manifest, SharedModelError, read_manifest
 
 # pathlib writes two slashes as one.
-_SCHEME = re.compile("hf:/")
+_SCHEME = re.compile(r"hf:|https?:/", re.IGNORECASE)
+_MEANT = re.compile(
+    r"(?i:hf:|https?:/+(?:www\.)?(?:huggingface|hf)\.co)/*(\w[\w.-]*/\w[\w.-]*(?:@[\w./-]+)?)", re.ASCII
+)
 _ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
 
@@ -35,14 +38,16 @@ def parse_address(model: str | os.PathLike[str]) -> HubModel | None:
         None if it is no such address, and so the path of a file or folder.
 
     Raises:
-        SharedModelError: it starts as one and cannot be one.
+        SharedModelError: it starts as one, or as an address of the web, and cannot be one.
     """
     text = os.fspath(model)
     if not _SCHEME.match(text):
         return None
     found = _ADDRESS.fullmatch(text)
     if not found:
-        raise SharedModelError(f"{text!r} is no model of the Hugging Face Hub: give hf://USER/NAME@REVISION.")
+        meant = _MEANT.match(text)
+        example = f", as hf://{meant[1]}" if meant else ""
+        raise SharedModelError(f"{text!r} is no model of the Hugging Face Hub: give hf://USER/NAME@REVISION{example}.")
     return HubModel(found[1], found[2] or "main")
 
 

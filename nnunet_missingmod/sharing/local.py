@@ -20,22 +20,37 @@ from typing import Any
 from nnunet_missingmod.evaluation.model_card import FILE_NAME
 from nnunet_missingmod.sharing.archive import unpack, unpack_manifest
 from nnunet_missingmod.sharing.hub import download, download_manifest, parse_address
-from nnunet_missingmod.sharing.manifest import MANIFEST, README, Manifest, SharedModelError, problem_of, read_manifest
+from nnunet_missingmod.sharing.manifest import (
+    MANIFEST,
+    README,
+    Manifest,
+    SharedModelError,
+    problem_of,
+    read_manifest,
+    unlisted_files,
+)
 
 logger = logging.getLogger(__name__)
 
 # evaluate writes a card of its own into the folder, and nothing is read from the page.
 _MAY_DIFFER = (FILE_NAME, README)
-# {folder: size and time of each of its files} of those that were found whole in this process.
+# {folder: size and time of each of its files, those that do not belong there} as it was found whole in this process.
 _found_whole: dict[Path, tuple[Any, ...]] = {}
 # Folders of this process, where the cache cannot be written to.
 _temporary: dict[str, Path] = {}
 
 
 def cache_folder() -> Path:
-    """Return where unpacked models are kept: in ``XDG_CACHE_HOME``, else in ``~/.cache``."""
+    """Return where unpacked models are kept: in ``XDG_CACHE_HOME``, else in ``~/.cache``.
+
+    Raises:
+        OSError: the user has no home directory, as a container's may not.
+    """
     given = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    try:
+        root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise FileNotFoundError(f"The user has no home directory, and XDG_CACHE_HOME is not set: {error}") from error
     return root / "nnunet_missingmod" / "models"
 
 
@@ -64,18 +79,24 @@ def local_folder(model: str | os.PathLike[str]) -> Path:
     if os.path.isfile(path / MANIFEST):
         problem = _problem_of(read_manifest((path / MANIFEST).read_bytes(), str(path)), path)
         if problem:
-            raise SharedModelError(f"{path} is not what its {MANIFEST} lists: {problem}. Unpack the model again.")
+            raise SharedModelError(
+                f"{path} is not what its {MANIFEST} lists: {problem}. Unpack the model again, into an empty folder."
+            )
     return path
 
 
 def _kept(manifest: Manifest, fill: Callable[[Path], None]) -> Path:
     """Return the folder of a manifest, filled if it is not there or not what it was."""
-    place = _temporary.get(manifest.digest, cache_folder() / manifest.digest)
-    if _is_whole(manifest, place):
-        return place / manifest.model
+    kept = _temporary.get(manifest.digest)
+    if kept is not None and _is_whole(manifest, kept):
+        return kept / manifest.model
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".", dir=cache_folder()))
+        cache = cache_folder()
+        place = cache / manifest.digest
+        if _is_whole(manifest, place):
+            return place / manifest.model
+        cache.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".", dir=cache))
     except OSError as error:
         place = Path(tempfile.mkdtemp(prefix="nnunet_missingmod-"))
         atexit.register(shutil.rmtree, place, ignore_errors=True)
@@ -107,7 +128,11 @@ def _problem_of(manifest: Manifest, folder: Path) -> str | None:
         files = [(folder / name).stat() for name in manifest.members if name not in _MAY_DIFFER]
     except OSError:
         return problem_of(manifest, folder, without=_MAY_DIFFER)
-    state = (manifest.digest, *((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files))
+    state = (
+        manifest.digest,
+        *((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files),
+        *unlisted_files(manifest, folder),
+    )
     if _found_whole.get(folder.absolute()) == state:
         return None
     problem = problem_of(manifest, folder, without=_MAY_DIFFER)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nnunet_missingmod.errors import listed
 from nnunet_missingmod.storage import file_fingerprint, name_problem
 
 MANIFEST = "manifest.json"
@@ -126,12 +127,23 @@ def check_name(name: str, source: str) -> None:
         )
 
 
+def unlisted_files(manifest: Manifest, folder: Path) -> list[str]:
+    """Return the files in the folders of folds that a manifest does not list, for one would be loaded as a fold.
+
+    Hidden ones, which some systems leave in any folder, are none.
+    """
+    found = [file for file in folder.glob("fold_*/*") if file.is_file() and not file.name.startswith(".")]
+    return sorted(name for file in found if (name := file.relative_to(folder).as_posix()) not in manifest.members)
+
+
 def problem_of(manifest: Manifest, folder: Path, *, without: tuple[str, ...] = ()) -> str | None:
-    """Return what is wrong with the files of a folder, as the end of a sentence; None if nothing is.
+    """Return what is wrong with the files of a folder, as a sentence without its stop; None if nothing is.
 
     Args:
         without: names of files that may be missing or different.
     """
+    if more := unlisted_files(manifest, folder):
+        return f"it also has {listed(more)}"
     for name, member in manifest.members.items():
         if name in without:
             continue

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
-from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from torch import Tensor, nn
 
 from nnunet_missingmod.keys import OFF
@@ -22,6 +21,7 @@ from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.backbone import Features, Logits, Separately
 from nnunet_missingmod.networks.branches import Branches, SubsetOutput
 from nnunet_missingmod.networks.decoded import DecodedFeatures
+from nnunet_missingmod.networks.decoders import decoders_in
 from nnunet_missingmod.networks.fusion import mean_fusion
 from nnunet_missingmod.training.all_subsets_step import mean_over_subsets
 
@@ -100,10 +100,11 @@ class StepTerms(nn.Module):
     def compile_networks(self, **options: Any) -> None:
         """Let the partner and the terms' decoders be compiled, as nnU-Net compiles its network; see ``nn.Module``."""
         partner = self.partner_network
-        of_partner = set() if partner is None else set(partner.modules())
-        decoders = [each for each in self.modules() if isinstance(each, UNetDecoder) and each not in of_partner]
-        for network in (*decoders, *([] if partner is None else [partner])):
-            network.compile(**options)
+        if partner is not None:
+            partner.compile(**options)
+        for name in self.names:
+            for decoder in decoders_in(self.term(name)):
+                decoder.compile(**options)
 
     def term(self, name: str) -> Any:
         """Return the term of this name, or None where it is not in use."""

@@ -40,7 +40,7 @@ class SegmentationPanel(QWidget):
         self.segmenter = Segmenter()
         self.modalities: tuple[str, ...] = ()
         self.choices: dict[Any, QComboBox] = {}
-        self._asked: list[Any] = []
+        self._first: Any = None
 
         self.model = QLineEdit(placeholderText="model folder, zip, or hf://user/name@revision")
         browse, self.open_button = QPushButton("..."), QPushButton("Open model")
@@ -86,7 +86,7 @@ class SegmentationPanel(QWidget):
                 else "Say which modality a layer is, for one at least."
             )
             return
-        self._asked = list(chosen)
+        self._first = min(chosen, key=lambda layer: self.modalities.index(chosen[layer]))
         self.segmenter.segment(
             {name: given_of(layer.data, layer.scale, layer.metadata) for layer, name in chosen.items()}
         )
@@ -130,23 +130,30 @@ class SegmentationPanel(QWidget):
             self._list_layers()
             self.said.setText(f"The model takes {', '.join(self.modalities)}, or any of them.")
         elif isinstance(answer, Segmented):
-            self._add(answer)
-            self.said.setText("\n".join([f"Segmented from {', '.join(answer.present)}.", *answer.said]))
+            self.said.setText(self._add(answer))
         else:
             self.said.setText(answer.why)
         self._show_what_can_be_done()
 
-    def _add(self, answer: Segmented) -> None:
-        # On the grid of the first layer, wherever the user has moved that in the meantime.
-        first = self._asked[0]
-        labels = answer.array.reshape(first.data.shape).astype(int)
+    def _add(self, answer: Segmented) -> str:
+        """Lay the labels onto the layer that they have the axes of, wherever that is now; return what to say."""
+        first = self._first
+        labels = answer.array[0] if first.data.ndim == 2 else answer.array
+        if labels.shape != first.data.shape:
+            return (
+                f"The segmentation has the shape {labels.shape}, the layer {first.name} {first.data.shape}: it is no "
+                "longer what its file holds. Open the file again."
+            )
         self.viewer.add_labels(
-            labels,
+            labels.astype(int),
             name=f"segmentation ({'+'.join(answer.present)})",
             scale=first.scale,
             translate=first.translate,
             rotate=first.rotate,
+            shear=first.shear,
+            affine=first.affine,
         )
+        return "\n".join([f"Segmented from {', '.join(answer.present)}.", *answer.said])
 
     def _show_what_can_be_done(self) -> None:
         self.open_button.setEnabled(not self.segmenter.is_busy)

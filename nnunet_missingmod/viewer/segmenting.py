@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +25,7 @@ class Segmented(NamedTuple):
     """A case has been segmented.
 
     Attributes:
-        array: labels.
+        array: labels, along the axes of the first image in channel order; of a slice (1, Y, X).
         spacing_mm: of its axes.
         present: the modalities that were used.
         said: lines on the accuracy to expect, on volumes, and on which modality would gain most.
@@ -60,6 +61,8 @@ class Segmenter:
 
     def open(self, model: str | os.PathLike[str]) -> None:
         """Ask for a model: a folder, a zip of ``share``, or ``hf://user/name@revision``."""
+        if self._process is not None and not self._process.is_alive():
+            self.stop()  # so that a new one opens it
         self._ask("open", str(model))
 
     def segment(self, images: Mapping[str, Any]) -> None:
@@ -98,7 +101,8 @@ class Segmenter:
             self._process.start()
             other.close()
         self.is_busy = True
-        self._connection.send((what, content))
+        with suppress(OSError):  # of a process that has ended, which answer() tells
+            self._connection.send((what, content))
 
 
 def serve(connection: Connection, device: str) -> None:

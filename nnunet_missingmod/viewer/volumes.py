@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_missingmod.sequence_names import SEQUENCE_OF
+from nnunet_missingmod.sequence_names import SEQUENCE_OF, SPELLINGS
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 # Where a layer keeps the file that it was read from, so that the model gets it with its position in space.
 FILE_KEY = "nnunet_missingmod_file"
+
+# A place of a name that has been understood; no word has such a letter.
+_TAKEN = "_"
+# gd, post, contrast, ...: what makes a T1ce of a T1.
+_CONTRAST_AGENT = {re.sub("t1w?", "", spelling) for spelling in SPELLINGS["T1ce"].split()}
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -50,8 +55,10 @@ def given_of(data: Any, scale: Sequence[float], metadata: Mapping[str, Any]) -> 
 def guess_modality(name: str, modalities: Sequence[str]) -> str | None:
     """Return the modality that a layer's name speaks of, or None if it speaks of none or of several.
 
-    A name speaks of a modality by its last words, read together or alone: ``patient7_t1_ce``, ``BraTS-00001-t2f``.
-    nnU-Net's suffix ``_0002`` is that of the third one.
+    A name speaks of a modality by words that follow each other, the most words first: ``patient7_t1_ce_brain`` is a
+    T1ce and no T1. Sequences that the model does not take count, too: ``t1_flair`` is none of a model of T1 and T2. A
+    T1 with a word for contrast agent elsewhere (``t1_axial_gd``) may be either, so it is none. nnU-Net's suffix
+    ``_0002`` is that of the third modality.
 
     Args:
         name: of the layer, without a file's ending.
@@ -60,20 +67,31 @@ def guess_modality(name: str, modalities: Sequence[str]) -> str | None:
     suffix = re.search(r"_([0-9]{4})$", name)
     if suffix and int(suffix[1]) < len(modalities):
         return modalities[int(suffix[1])]
+    meanings = _meanings(modalities)
     words = [word for word in re.split(r"[\W_]+", name.casefold()) if word]
-    of_spelling = {_plain(modality): modality for modality in modalities}
-    of_sequence = {SEQUENCE_OF.get(_plain(modality)): modality for modality in modalities}
+    spoken_of = set()
+    for number in range(len(words), 0, -1):
+        for start in range(len(words) - number + 1):
+            found = meanings.get("".join(words[start : start + number]))
+            if found is not None:
+                spoken_of.add(found)
+                words[start : start + number] = [_TAKEN] * number
+    if len(spoken_of) != 1 or (meanings["t1"] in spoken_of and _CONTRAST_AGENT.intersection(words)):
+        return None
+    found = spoken_of.pop()
+    return found if found in modalities else None
 
-    def spoken_of(spelling: str) -> str | None:
-        return of_spelling.get(spelling) or (
-            of_sequence.get(SEQUENCE_OF[spelling]) if spelling in SEQUENCE_OF else None
-        )
 
-    for number in range(len(words) - 1):  # the longest end first: t1_ce is no T1
-        if found := spoken_of("".join(words[number:])):
-            return found
-    alone = {spoken_of(word) for word in words} - {None}
-    return alone.pop() if len(alone) == 1 else None
+def _meanings(modalities: Sequence[str]) -> dict[str, str]:
+    """Return {spelling: the modality, or the sequence where it is that of none or of several modalities}."""
+    of_sequence: dict[str, list[str]] = {}
+    for modality in modalities:
+        of_sequence.setdefault(SEQUENCE_OF.get(_plain(modality), ""), []).append(modality)
+    known = {}
+    for spelling, sequence in SEQUENCE_OF.items():
+        own = of_sequence.get(sequence, [])
+        known[spelling] = own[0] if len(own) == 1 else f"the sequence {sequence}"
+    return {**known, **{_plain(modality): modality for modality in modalities}}
 
 
 def _plain(name: str) -> str:

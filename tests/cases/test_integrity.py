@@ -127,6 +127,27 @@ def test_nifti_shorter_than_its_header_is_refused(tmp_path, length):
             check_whole(damaged)
 
 
+@pytest.mark.parametrize("ending", [".nii", ".NII", ".nii.gz"])
+def test_a_nifti_file_that_is_compressed_though_its_name_does_not_say_so_is_refused(tmp_path, ending):
+    file = tmp_path / f"image{ending}"
+    content = gzip.compress(b"any")
+    file.write_bytes(gzip.compress(content) if ending == ".nii.gz" else content)
+    with pytest.raises(ValueError, match="it is compressed by gzip, which its name does not say"):
+        count_hidden_nonfinite(file)
+
+
+@pytest.mark.parametrize("ending", [".NII", ".NII.GZ", ".GIPL", ".NRRD"])
+def test_endings_in_capitals_are_checked_as_others(tmp_path, ending):
+    file = tmp_path / f"image{ending.lower()}"
+    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32))
+    sitk.WriteImage(image, str(file), ending == ".NRRD")
+    file = file.rename(tmp_path / f"image{ending}")
+    count_hidden_nonfinite(file)
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="truncated"):
+        count_hidden_nonfinite(file)
+
+
 def test_a_file_with_nonfinite_voxels_is_whole(tmp_path):
     file = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.full((3, 4, 5), np.nan, np.float32), np.eye(4)), file)

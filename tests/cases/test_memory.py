@@ -92,6 +92,18 @@ def test_pictures_and_tiffs_are_what_their_readers_return(tmp_path: Path) -> Non
     assert equal(of_memory, properties)
 
 
+@pytest.mark.parametrize("kind", [sitk.sitkUInt8, sitk.sitkInt64, sitk.sitkFloat64, sitk.sitkVectorInt16])
+def test_one_real_number_per_voxel_is_an_image(kind: int) -> None:
+    given = sitk.Image([3, 4, 5], kind, 1)
+    assert MemoryImage(given).read(SimpleITKIO())[0].shape == (1, 5, 4, 3)
+
+
+def test_an_array_whose_mask_hides_nothing_is_what_it_is_without() -> None:
+    array = np.random.default_rng(4).normal(size=(4, 5, 6)).astype(np.float32)
+    found, _ = MemoryImage((np.ma.masked_invalid(array), (1, 1, 1))).read(SimpleITKIO())
+    np.testing.assert_array_equal(found[0], array)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -106,6 +118,14 @@ def test_pictures_and_tiffs_are_what_their_readers_return(tmp_path: Path) -> Non
         ((np.zeros((3, 4, 5)), (1, float("nan"), 1)), "as many numbers above 0"),
         (sitk.Image([3, 4, 5], sitk.sitkVectorUInt8, 3), "has 3 values per voxel"),
         (sitk.Image([3, 4, 5, 2], sitk.sitkUInt8), "has 4 dimensions"),
+        (sitk.Image([3, 4, 5], sitk.sitkLabelUInt8), "and these are label of 8-bit unsigned integer: .*by sitk.Cast"),
+        (sitk.Image([3, 4, 5], sitk.sitkLabelUInt64), "label of 64-bit"),
+        (sitk.Image([3, 4, 5], sitk.sitkComplexFloat32), "complex of 32-bit float: .*by sitk.ComplexToModulus"),
+        (sitk.Image([3, 4, 5], sitk.sitkComplexFloat64), "complex of 64-bit float"),
+        (sitk.Image(), r"has no voxels: its size is \(0, 0\)"),
+        ((np.zeros((0, 4, 4)), (1, 1, 1)), r"has no voxels: its size is \(4, 4, 0\)"),
+        ((np.zeros((4, 0)), (1, 1)), "has no voxels"),
+        ((np.ma.masked_greater(np.arange(60).reshape(3, 4, 5), 50), (1, 1, 1)), r"is masked.*array\.filled\(value\)"),
     ],
 )
 def test_what_is_no_image_is_refused(content: Any, said: str) -> None:

@@ -84,9 +84,11 @@ def test_disagreement_is_refused_with_how_far_and_the_fix(tmp_path, reader, endi
     ids=["rotation", "handedness", "scale"],
 )
 def test_every_kind_of_disagreement_is_found(tmp_path, sform, mm):
-    found = disagreement(write(tmp_path / "a.nii.gz", sform=sform, qform=PLAIN))
+    file = write(tmp_path / "a.nii.gz", sform=sform, qform=PLAIN)
+    found = disagreement(file)
     assert found.mm == pytest.approx(mm, rel=0.01)
     assert found.voxels == pytest.approx(found.mm)  # the smallest extent of a voxel is 1 mm
+    assert disagreement(file.rename(tmp_path / "A.NII.GZ")).mm == found.mm
 
 
 @pytest.mark.parametrize("reader", READERS)

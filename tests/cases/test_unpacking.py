@@ -60,6 +60,13 @@ def test_an_image_and_a_label_map_are_decompressed_once_and_no_copy_is_left(file
     assert decompressed == [file] * 3
 
 
+def test_an_ending_in_capitals_is_one(file, decompressed):
+    file = file.rename(file.with_name("CASE.NII.GZ"))
+    assert np.array_equal(read(file, reader := Reader()).image[0], VOXELS)
+    assert decompressed == [file]
+    assert reader.paths != [str(file)]
+
+
 @pytest.mark.parametrize("failing", ["folder", "write"])
 def test_where_no_copy_can_be_made_the_file_itself_is_read(file, monkeypatch, failing, tmp_path):
     def full(*_, **__):

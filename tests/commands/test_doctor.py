@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import subprocess
 import textwrap
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_the_mode_is_said(healthy, monkeypatch, tmp_path):
 def test_folders_in_the_variable_that_do_not_work(healthy, monkeypatch, tmp_path):
     nowhere, trainers, theirs = tmp_path / "nowhere", tmp_path / "trainers", tmp_path / "theirs"
     trainers.mkdir()
-    (trainers / "nnUNetTrainerModalityDropout.py").touch()
+    (trainers / "nnUNetTrainerModalityDropout.py").write_text("from nnunet_missingmod.training import trainer")
     theirs.mkdir()
     monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(map(str, ["", nowhere, trainers, theirs])))
     export = f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}{os.pathsep}{theirs}"'
@@ -187,3 +188,57 @@ def test_failing_class_search_tells_a_broken_torchvision_from_other_reasons(heal
     assert fail("ImportError: something else")[1] == "mend what the message names, then run: nnunet_missingmod doctor"
     monkeypatch.setattr(host, "unattached", lambda: [Path(host.BRIDGE_NAME)])
     assert fail("RuntimeError: Could not find")[1] == f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}"'
+
+
+_FOREIGN = """
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+class nnUNetTrainerModalityDropout(nnUNetTrainer):
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "content", ["raise RuntimeError('their plugin is broken')", _FOREIGN], ids=["broken", "foreign"]
+)
+def test_a_plugin_before_ours_that_stops_the_search_is_put_after_it(untouched_host, monkeypatch, tmp_path, content):
+    (tmp_path / "nnUNetTrainerModalityDropout.py").write_text(content)
+    for name, value in untouched_host.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(host, "unattached", lambda: [Path(host.BRIDGE_NAME)] * 3)
+    monkeypatch.setenv(host.VARIABLE, os.pathsep.join(map(str, [tmp_path, host.EXTERNAL_FOLDER])))
+    (fix,) = (fix for text, fix in problems(doctor.check_class_search).items() if "class search fails" in text)
+    assert fix == f'export {host.VARIABLE}="{host.EXTERNAL_FOLDER}{os.pathsep}{tmp_path}"'
+
+
+@pytest.fixture
+def own_host(tmp_path, monkeypatch):
+    """A copy of nnU-Net that only this test's processes find, not attached."""
+    copy = tmp_path / "site" / host.HOST
+    shutil.copytree(host.host_folder(), copy, ignore=shutil.ignore_patterns(f"{Path(host.BRIDGE_NAME).stem}*"))
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    monkeypatch.setattr(host, "host_folder", lambda: copy)
+    return copy
+
+
+@pytest.mark.slow
+def test_a_foreign_class_in_nnunet_that_is_found_in_place_of_ours_is_named(own_host, monkeypatch):
+    variants = own_host / "training" / "nnUNetTrainer" / "variants"
+    (variants / "foreign.py").write_text(_FOREIGN)
+    monkeypatch.setenv(host.VARIABLE, str(host.EXTERNAL_FOLDER))
+    ((text, fix),) = ((t, f) for t, f in problems(doctor.check_class_search).items() if "class search fails" in t)
+    assert "not ours, but that of module nnunetv2.training.nnUNetTrainer.variants.foreign: rename or remove" in text
+    assert fix.startswith("mend what the message names")
+
+
+@pytest.mark.slow
+def test_planners_are_looked_up_where_the_host_is_attached(own_host, monkeypatch):
+    monkeypatch.delenv(host.VARIABLE, raising=False)
+    host.attach()
+    assert not any("class search fails" in text for text in problems(doctor.check_class_search))
+    (own_host / "experiment_planning" / "foreign.py").write_text("class MissingModPlanner: ...")
+    assert any(
+        "the MissingModPlanner that is found is not ours, but that of module nnunetv2.experiment_planning.foreign"
+        in text
+        for text in problems(doctor.check_class_search)
+    )

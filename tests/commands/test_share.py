@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 
 from nnunet_missingmod import cli
 from nnunet_missingmod.evaluation.model_card import FILE_NAME
@@ -53,6 +57,38 @@ def test_a_model_by_nnunets_names_for_nnunet(model, tmp_path):
     with zipfile.ZipFile(file) as archive:
         folder = f"Dataset901_Tiny/{TRAINER}__nnUNetPlans__3d_fullres"
         assert {f"{folder}/plans.json", f"{folder}/fold_0/checkpoint_final.pth"} <= set(archive.namelist())
+
+
+@pytest.mark.parametrize("checkpoint", ["checkpoint_final.pth", "checkpoint_best.pth"])
+@pytest.mark.parametrize("kind", [[], ["--for-nnunet"]], ids=["ours", "for nnU-Net"])
+def test_the_commands_on_the_page_in_the_zip_predict(
+    two_fold_dataset, make_model, tmp_path, monkeypatch, checkpoint, kind
+):
+    model = make_model(two_fold_dataset, TRAINER, checkpoint=checkpoint)
+    monkeypatch.chdir(tmp_path)
+    assert share(model, "-chk", checkpoint, "-o", "model.zip", *kind) == 0
+    with zipfile.ZipFile("model.zip") as archive:
+        page = next(archive.read(name) for name in archive.namelist() if name.endswith("README.md")).decode()
+    if kind:
+        shutil.rmtree(model)
+        monkeypatch.setattr("nnunetv2.model_sharing.model_import.nnUNet_results", str(model.parents[1]))
+        install_model_from_zip_file("model.zip")
+    Path("INPUT").mkdir()
+    source = two_fold_dataset.image("case_000", 0)
+    shutil.copy(source, Path("INPUT", source.name))
+    shown = re.findall(r"^nnunet_missingmod (predict .*)$", page, flags=re.MULTILINE)
+    (here,) = [line for line in shown if "hf://" not in line]
+    assert cli.main([*shlex.split(here), "-device", "cpu", "--disable_tta"]) == 0
+    assert segmentations(Path("OUTPUT"))
+
+
+def test_a_zip_without_the_last_checkpoint_says_which_it_has(two_fold_dataset, make_model, tmp_path, capsys):
+    file = tmp_path / "model.zip"
+    model = make_model(two_fold_dataset, TRAINER, checkpoint="checkpoint_best.pth")
+    assert share(model, "-chk", "checkpoint_best.pth", "-o", file) == 0
+    images = two_fold_dataset.raw / "imagesTr"
+    assert cli.main(["predict", "-m", str(file), "-i", str(images), "-o", str(tmp_path / "out")]) == 2
+    assert "has checkpoint_final.pth: it has checkpoint_best.pth (-chk checkpoint_best.pth)" in capsys.readouterr().err
 
 
 def test_the_zip_for_nnunet_is_none_for_m(model, tmp_path, capsys):

@@ -43,8 +43,28 @@ def test_too_few_cases_of_a_modality_are_named(tiny, capsys, tmp_path):
     file = tmp_path / "folds.json"
     assert main(["split", "901", "--num_folds", "5", "--file", str(file)]) == 1
     said = capsys.readouterr().out
-    assert said.count("validates no case with T2. Too few patients have it: take fewer folds.") == 2
+    assert said.count("validates no case with T2.\n") == 2
+    assert said.count("Too few patients have T2 (3): take fewer folds.\n") == 1
     assert len(json.loads(file.read_text())) == 5
+
+
+def test_what_one_patient_alone_has_is_not_for_want_of_fewer_folds(tiny, capsys):
+    for case in tiny.cases[1:3]:
+        tiny.image(case, 1).unlink()
+    assert main(["split", "901", "--num_folds", "2", "--replace"]) == 1
+    said = capsys.readouterr().out
+    assert "One patient alone has T2: a fold trains on it or validates it, and none can do both." in said
+    assert "fewer folds" not in said
+
+
+def test_folds_that_cannot_be_are_not_called_too_few_patients(make_tiny_dataset, capsys):
+    tiny = make_tiny_dataset(names=("T1", "T2", "T1ce"), num_cases=3)
+    for channel, case in enumerate(tiny.cases):
+        tiny.image(case, channel).unlink()
+    assert main(["split", "901", "--num_folds", "2", "--replace"]) == 1
+    said = capsys.readouterr().out
+    assert "Too few" not in said
+    assert "No folds with every modality in each were found: take fewer folds, or another --seed." in said
 
 
 @pytest.mark.parametrize(
@@ -53,7 +73,13 @@ def test_too_few_cases_of_a_modality_are_named(tiny, capsys, tmp_path):
         (["901", "-d", "901"], "Give one dataset"),
         (["901", "--num_folds", "1"], "12 patients cannot be split into 1 folds: give 2 to 12 folds"),
         (["901", "--patients", "case_(.)"], "cannot be split into 5 folds"),
+        (["901", "--patients", "case_(.)"], "One patient alone (0)"),
         (["901", "--patients", "nothing(.)"], "names no patient in case case_000"),
+        (
+            ["901", "--patients", "(case_00.)"],
+            "in case case_010 (2 of 12 cases), matched from its start. What only some",
+        ),
+        (["901", "--seed", "-1"], "The seed is a whole number from 0, got -1."),
         (["901", "--patients", "case"], "must have one group in round brackets"),
         (["777"], "There is no dataset Dataset777_*"),
     ],
@@ -85,11 +111,33 @@ def test_inspect_warns_of_a_fold_without_a_modality(tiny, capsys):
     assert "Fold" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", ["", "{}", '"mine"', "[3]", '[{"train": ["case_000"]}]', "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '"mine"',
+        "[3]",
+        '[{"train": ["case_000"]}]',
+        "null",
+        "[]",
+        '[{"train": [["a"]], "val": ["case_000"]}]',
+        '[{"train": ["case_000"], "val": [{}]}]',
+        '[{"train": [0], "val": ["case_000"]}]',
+        "[" * 100_000,
+    ],
+)
 def test_inspect_says_that_folds_are_none(tiny, capsys, content):
     (tiny.preprocessed / "splits_final.json").write_text(content)
     assert main(["inspect", "901"]) == 0
     assert "splits_final.json is no list of folds" in capsys.readouterr().out
+
+
+def test_inspect_warns_of_a_case_on_both_sides(tiny, capsys):
+    folds = [{"train": tiny.cases, "val": tiny.cases[:1]}]
+    (tiny.preprocessed / "splits_final.json").write_text(json.dumps(folds))
+    assert main(["inspect", "901"]) == 0
+    assert "- Fold 0 validates on 1 cases that it trains on: case_000." in capsys.readouterr().out
 
 
 def test_inspect_warns_of_visits_of_a_patient_on_both_sides(make_tiny_dataset, capsys):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi.testclient import TestClient
+from skimage import io as pictures
 
 from nnunet_missingmod import Predictor
 
@@ -27,16 +29,23 @@ def model(tiny, make_model):
     return make_model(tiny, "nnUNetTrainerModalityDropout")
 
 
-@pytest.fixture
-def client(model, monkeypatch):
-    monkeypatch.setenv("MODEL", str(model))
-    monkeypatch.setenv("DEVICE", "cpu")
+@contextmanager
+def serving(model):
     spec = importlib.util.spec_from_file_location("service", FILE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with TestClient(module.app) as client:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MODEL", str(model))
+        patched.setenv("DEVICE", "cpu")
+        with TestClient(module.app) as client:
+            yield client
+
+
+@pytest.fixture
+def client(model):
+    with serving(model) as client:
         yield client
 
 
@@ -63,7 +72,14 @@ def test_bad_input_is_answered_with_the_reason_and_the_next_is_served(client, ti
         "truncated": send(client, T1=good[:-100]),
         "cannot be read": send(client, T1=b"no image"),
         "no modality 'PET'": send(client, PET=good),
-        "No modality is given": client.post("/segment", files={}, data={"T1": "text"}),
+        "No modality is given": client.post("/segment"),
+        "T1 is the text 't1.nii.gz' and no file: send one (with curl, -F T1=@FILE)": client.post(
+            "/segment", files={"FLAIR": ("f.nii.gz", good)}, data={"T1": "t1.nii.gz"}
+        ),
+        "case is the text '7' and no file": client.post(
+            "/segment", files={"T1": ("f.nii.gz", good)}, data={"case": "7"}
+        ),
+        "T1 is given twice": client.post("/segment", files=[("T1", ("a.nii.gz", good)), ("T1", ("b.nii.gz", good))]),
         "both T1": send(client, T1=good, t1=good),
         "send a file that ends with .nii.gz, got 'a.exe'": client.post("/segment", files={"T1": ("a.exe", good)}),
     }
@@ -72,6 +88,32 @@ def test_bad_input_is_answered_with_the_reason_and_the_next_is_served(client, ti
         assert said in answer.json()["detail"]
         assert "/tmp" not in answer.json()["detail"]
     assert send(client, T1=good).status_code == 200
+
+
+def test_an_upload_without_a_file_name_is_not_passed_over(client, tiny):
+    good = tiny.image("case_000", 1).read_bytes()
+    part = b'--X\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n'
+    answer = client.post(
+        "/segment",
+        content=part % (b"FLAIR", b"a.nii.gz", good) + part % (b"T1", b"", good) + b"--X--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=X"},
+    )
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"] == "T1: send a file that ends with .nii.gz, got ''."
+
+
+def test_a_picture_is_segmented_and_has_no_volume(make_tiny_dataset, make_model, tmp_path):
+    tiny = make_tiny_dataset(names=("R", "G", "B"), file_ending=".png", reader="NaturalImage2DIO", num_cases=0)
+    pixels = np.random.default_rng(0).integers(1, 255, (20, 24, 3)).astype(np.uint8)
+    pictures.imsave(tmp_path / "scan.png", pixels, check_contrast=False)
+    model = make_model(tiny, "nnUNetTrainerModalityDropout", configuration="2d")
+    with serving(model) as client:
+        answer = client.post("/segment", files={"R": ("scan.png", (tmp_path / "scan.png").read_bytes())})
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "got.png").write_bytes(answer.content)
+    expected = Predictor.from_model_folder(model, device="cpu").predict({"R": tmp_path / "scan.png"})
+    np.testing.assert_array_equal(pictures.imread(tmp_path / "got.png"), expected.array[0])
+    assert json.loads(answer.headers["X-Prediction"])["volumes_ml"] is None
 
 
 def test_requests_at_once_are_all_served(client, tiny):

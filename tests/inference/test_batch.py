@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import time
+from threading import Event
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from nnunet_missingmod import Predictor
 from nnunet_missingmod.cases.files import find_cases
 from nnunet_missingmod.inference import batch as module
 from nnunet_missingmod.inference.batch import predict_cases
+from nnunet_missingmod.inference.check_ahead import CheckAhead
 from nnunet_missingmod.inference.prediction import Prediction
 from nnunet_missingmod.storage import file_fingerprint
 
@@ -115,6 +117,56 @@ def test_what_is_bad_is_told_before_its_turn_and_refused_then(predictor, tiny, t
     assert said[-1] == f"[9/9] a8: REFUSED. {rows['a8']['error']}"
     assert said[0].endswith(rows["a8"]["error"])
     assert len(said) == 10
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_what_was_found_bad_ahead_is_decided_when_its_turn_comes(predictor, given, out, monkeypatch, is_mended):
+    torn, whole = given / "case_002_0002.nii.gz", (given / "case_000_0002.nii.gz").read_bytes()
+
+    class FoundBad(CheckAhead):
+        def take(self, case):
+            if case.case == "case_002" and is_mended:
+                torn.write_bytes(whole)
+            return True
+
+    monkeypatch.setattr(module, "CheckAhead", FoundBad)
+    tally, rows = predict(predictor, given, out, check_ahead=True)
+    assert tally == ({"predicted": 3} if is_mended else {"predicted": 2, "refused": 1})
+    assert is_mended or "(T1ce) cannot be read: the file is truncated" in rows["case_002"]["error"]
+
+
+@pytest.mark.parametrize("where", ["infer", "report"])
+def test_an_interrupted_run_has_a_row_for_every_prediction_that_is_written(predictor, tiny, tmp_path, out, where):
+    given = tmp_path / "whole"
+    given.mkdir()
+    for number in range(5):
+        (given / f"a{number}_0001.nii.gz").write_bytes(tiny.image("case_000", 1).read_bytes())
+    infer, finish, said, three_are_inferred = predictor.infer, predictor.finish, [], Event()
+
+    def interrupted_infer(prepared):
+        inferred = infer(prepared)
+        if prepared.case == {"infer": "a3", "report": "a2"}[where]:
+            three_are_inferred.set()
+            if where == "infer":
+                raise KeyboardInterrupt
+        return inferred
+
+    def late_finish(inferred, **options):
+        assert three_are_inferred.wait(120)
+        return finish(inferred, **options)
+
+    def interrupted_report(line):
+        said.append(line)
+        if where == "report" and len(said) == 1:
+            raise KeyboardInterrupt
+
+    predictor.infer, predictor.finish = interrupted_infer, late_finish
+    with pytest.raises(KeyboardInterrupt):
+        predict(predictor, given, out, exporting=3, report=interrupted_report)
+    rows = [json.loads(line)["case"] for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert rows == sorted(file.name.removesuffix(".nii.gz") for file in out.glob("*.nii.gz"))
+    assert rows[:3] == ["a0", "a1", "a2"]
+    assert [line.split(" ")[1] for line in said] == [f"{case}:" for case in rows]
 
 
 def test_all_problems_of_a_case_are_in_its_row(predictor, given, out):

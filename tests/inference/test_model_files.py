@@ -41,6 +41,23 @@ def test_folds_are_those_asked_for_or_all_numbered_ones(tiny, make_model):
         choose_folds(folder, None, BEST)
 
 
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_a_folder_of_other_checkpoints_says_how_they_are_named(tmp_path, ending):
+    (tmp_path / "fold_0").mkdir()
+    with pytest.raises(ModelFolderError, match=r"has checkpoint_final\.pth: train one to its end .*, or continue a"):
+        choose_folds(tmp_path, None)
+    with pytest.raises(ModelFolderError, match=r"of fold 0; it has none\."):
+        choose_folds(tmp_path, [0])
+    for name in ("latest", "best"):
+        (tmp_path / f"fold_0/checkpoint_{name}.{ending}").touch()
+    there = r"it has checkpoint_best\.pth and checkpoint_latest\.pth \(-chk checkpoint_best\.pth\)"
+    with pytest.raises(ModelFolderError, match=rf"No fold of .* has checkpoint_final\.pth: {there}, or continue a"):
+        choose_folds(tmp_path, None)
+    with pytest.raises(ModelFolderError, match=rf"has no checkpoint_final\.pth of fold 0; {there}\."):
+        choose_folds(tmp_path, [0])
+    assert choose_folds(tmp_path, None, BEST) == (0,)
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_fix(tiny, make_model):
     folder = make_model(tiny, "nnUNetTrainer")
     assert read_model_json(folder, "dataset.json") == tiny.dataset_json

@@ -75,6 +75,8 @@ def test_no_modality_and_one_file_for_two_are_refused(tmp_path):
         (["p01.nii.gz", "p01_t2.nii.gz"], "p01"),
         (["scan.nii.gz"], "scan"),
         (["1.2.840.113.7.nii.gz"], "1.2.840.113.7"),
+        (["PATIENT.NII.GZ"], "PATIENT"),
+        (["P1_0000.Nii.Gz"], "P1"),
         (["00123_t1.mha", "00123_t2.mha"], "00123"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -20,8 +22,9 @@ def model(make_tiny_dataset, make_model):
     return open_model_folder(make_model(tiny, "nnUNetTrainerModalityDropout", configuration="2d"))
 
 
-def page(model, license="unknown", accuracy=None):
-    return page_of(model, name="X__nnUNetPlans__2d", license=license, versions=VERSIONS, accuracy=accuracy)
+def page(model, license="unknown", accuracy=None, **more):
+    name = "nnUNetTrainerModalityDropout__nnUNetPlans__2d"
+    return page_of(model, name=name, license=license, versions=VERSIONS, accuracy=accuracy, **more)
 
 
 def accuracy_of(modalities):
@@ -54,6 +57,25 @@ def test_a_license_that_nobody_gave_is_unknown(model):
     text = page(model)
     assert 'license: "unknown"' in text
     assert "ask whoever gave it to you" in text
+
+
+def test_the_commands_name_another_checkpoint_than_the_last(model):
+    assert "predict -m model.zip -i INPUT -o OUTPUT\n" in page(model)
+    best = replace(model, checkpoint_name="checkpoint_best.pth")
+    assert "predict -m model.zip -chk checkpoint_best.pth -i INPUT -o OUTPUT\n" in page(best)
+    assert "predict -m hf://USER/NAME@REVISION -chk checkpoint_best.pth -i INPUT -o OUTPUT\n" in page(best)
+    other = replace(model, checkpoint_name="my checkpoint.pth")
+    assert "-p nnUNetPlans -chk 'my checkpoint.pth' -i INPUT" in page(other, for_nnunet=True)
+
+
+def test_the_page_of_a_zip_for_stock_nnunet_says_how_that_is_used(model):
+    text = page(model, for_nnunet=True)
+    assert "nnUNetv2_install_pretrained_model_from_zip model.zip\n" in text
+    named = "-d Dataset901_Tiny -c 2d -tr nnUNetTrainerModalityDropout -p nnUNetPlans"
+    assert f"nnunet_missingmod predict {named} -i INPUT -o OUTPUT\n" in text
+    assert "-m " not in text
+    assert "safetensors" not in text
+    assert "use it only with models of people whom you trust" in text
 
 
 @pytest.mark.parametrize("license", ["", "a b", "x\ny: 1", '"', "http://x"])

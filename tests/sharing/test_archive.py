@@ -158,3 +158,12 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(changed, target, manifest, m
     with pytest.raises(SharedModelError, match="has 1000 free: make room"):
         unpack(shared, manifest, target)
     assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["checkpoint_final.pth", "checkpoint_final.safetensors"])
+def test_a_checkpoint_is_told_from_a_model(tmp_path, name):
+    file = tmp_path / name
+    with zipfile.ZipFile(file, "w") as archive:  # as torch writes it
+        archive.writestr("checkpoint_final/data.pkl", b"")
+    with pytest.raises(SharedModelError, match=f"{name} is a checkpoint, .*: give the folder of its model"):
+        unpack_manifest(file)

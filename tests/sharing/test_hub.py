@@ -59,6 +59,23 @@ def test_what_is_no_address_is_refused_with_the_right_form(address):
         parse_address(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("https://huggingface.co/user/name", ", as hf://user/name."),
+        ("http://www.HF.co/user/name/tree/main", ", as hf://user/name."),
+        ("hf:user/name", ", as hf://user/name."),
+        ("HF://user/name@v1", ", as hf://user/name@v1."),
+        ("https://example.org/user/name.zip", "REVISION."),
+    ],
+)
+def test_another_address_is_refused_with_the_one_that_is_meant(address, meant):
+    for given in (address, Path(address)):
+        with pytest.raises(SharedModelError, match=r"give hf://USER/NAME@REVISION") as error:
+            parse_address(given)
+        assert str(error.value).endswith(meant)
+
+
 def test_a_model_is_fetched_checked_and_kept(hub, fetch, files, manifest):
     folder = folder_of(fetch("hf://user/name@v1"))
     assert folder.name == manifest.model

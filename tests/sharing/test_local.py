@@ -13,9 +13,11 @@ import pytest
 from nnunet_missingmod.evaluation.model_card import FILE_NAME
 from nnunet_missingmod.sharing import local
 from nnunet_missingmod.sharing.local import cache_folder, local_folder
-from nnunet_missingmod.sharing.manifest import SharedModelError
+from nnunet_missingmod.sharing.manifest import MANIFEST, SharedModelError
 
 WEIGHTS = "fold_0/checkpoint_final.safetensors"
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_zip_is_unpacked_into_the_cache_under_its_manifests_sum(shared, cache, manifest, files):
@@ -54,6 +56,56 @@ def test_a_copy_that_was_damaged_is_made_again(shared, cache, files, damage):
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.fixture
+def put_beside(shared, tmp_path):
+    """Return a function that puts a file into the folder of a fold, which may be a link."""
+
+    def put(name, folder):
+        if name == "fold_2/checkpoint_final.pth":
+            (tmp_path / "elsewhere").mkdir()
+            (folder / "fold_2").symlink_to(tmp_path / "elsewhere")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"weights")
+
+    return put
+
+
+FOREIGN = (
+    *("fold_1/checkpoint_final.pth", "fold_all/checkpoint_final.safetensors", "fold_2/checkpoint_final.pth"),
+    *("fold_0/checkpoint_final.pth", "fold_0/checkpoint_best.safetensors", "fold_0/any.bin"),
+)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_copy_that_a_file_was_put_into_is_made_again(shared, cache, files, put_beside, name):
+    folder = local_folder(shared)
+    put_beside(name, folder)
+    assert local_folder(shared) == folder
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {*files, MANIFEST}
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_beside_those_of_an_unpacked_model_is_refused_by_name(shared, tmp_path, put_beside, name):
+    folder = tmp_path / "by_hand"
+    with zipfile.ZipFile(shared) as archive:
+        archive.extractall(folder)
+    assert local_folder(folder) == folder
+    put_beside(name, folder)
+    with pytest.raises(SharedModelError, match=f"it also has {name}. Unpack the model again, into an empty folder"):
+        local_folder(folder)
+
+
+def test_what_systems_and_evaluations_leave_in_a_folder_does_no_harm(shared):
+    folder = local_folder(shared)
+    (folder / "fold_0" / "validation").mkdir()
+    for name in ("fold_0/.DS_Store", "fold_0/._checkpoint_final.safetensors", ".gitattributes", FILE_NAME):
+        (folder / name).write_bytes(b"x")
+    assert local_folder(folder) == folder
+    assert local_folder(shared) == folder
+    assert (folder / "fold_0/.DS_Store").exists()
+
+
 def test_a_card_of_ones_own_evaluation_stays(shared, cache):
     card = local_folder(shared) / FILE_NAME
     card.write_bytes(b"of my own cases")
@@ -74,16 +126,22 @@ def test_a_zip_that_is_refused_leaves_nothing_in_the_cache(changed, cache):
     assert list(cache.iterdir()) == []
 
 
-def test_without_a_cache_the_copy_is_for_one_run(shared, tmp_path, files):
+@pytest.mark.parametrize("variables", [{"XDG_CACHE_HOME": "{file}"}, {}], ids=["not writable", "no home"])
+def test_without_a_cache_the_copy_is_for_one_run(shared, tmp_path, files, variables):
     (tmp_path / "file").touch()  # in the place of the cache's folder
     code = (
-        "import sys; from pathlib import Path; from nnunet_missingmod.sharing.local import local_folder;"
+        "import os, sys; from pathlib import Path; from nnunet_missingmod.sharing.local import local_folder;"
+        "os.getuid = lambda: 2**31 - 9;"  # of a user who has no entry in the table of users, as in a container
         "first, second = local_folder(sys.argv[1]), local_folder(sys.argv[1]); assert first == second;"
         f"assert (first / {WEIGHTS!r}).stat().st_size == {len(files[WEIGHTS])}; print(first)"
     )
-    environment = {"XDG_CACHE_HOME": str(tmp_path / "file"), "PYTHONPATH": ":".join(sys.path)}
+    environment = {name: value.format(file=tmp_path / "file") for name, value in variables.items()}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(shared)], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(shared)],
+        env={**environment, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     folder = Path(done.stdout.strip())
     assert folder.name.startswith("nnUNetTrainerModalityDropout__")
@@ -116,7 +174,14 @@ def test_a_folder_that_was_unpacked_by_hand_is_checked_where_it_is(shared, tmp_p
         local_folder(folder)
 
 
-def test_a_file_that_is_no_zip_says_what_a_model_is(tmp_path):
-    (tmp_path / "checkpoint_final.pth").write_bytes(b"weights")
-    with pytest.raises(SharedModelError, match="A model in a folder is given by its folder"):
-        local_folder(tmp_path / "checkpoint_final.pth")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.zip", "A model in a folder is given by its folder"),
+        ("checkpoint_final.pth", "give the folder of its model"),
+    ],
+)
+def test_a_file_that_is_no_zip_says_what_a_model_is(tmp_path, name, said):
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(SharedModelError, match=said):
+        local_folder(tmp_path / name)

@@ -14,6 +14,7 @@ from nnunet_missingmod.sharing.manifest import (
     member_of,
     problem_of,
     read_manifest,
+    unlisted_files,
 )
 
 
@@ -109,6 +110,11 @@ def test_every_file_of_a_folder_is_compared(tmp_path, manifest, files):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     assert problem_of(manifest, tmp_path) is None
+    (tmp_path / "fold_1").mkdir()
+    (tmp_path / "fold_1/weights.bin").touch()
+    assert problem_of(manifest, tmp_path) == "it also has fold_1/weights.bin"
+    assert unlisted_files(manifest, tmp_path) == ["fold_1/weights.bin"]
+    (tmp_path / "fold_1/weights.bin").unlink()
     (tmp_path / "README.md").write_bytes(b"# Another\n")
     assert problem_of(manifest, tmp_path) == "README.md has another SHA-256"
     assert problem_of(manifest, tmp_path, without=("README.md",)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 
 import pytest
@@ -20,42 +21,56 @@ from nnunet_missingmod.training.step import StepLoss
 # Of each rank: what its two samples have. Rank 1 never sees modality 0, rank 0 never modality 2.
 PRESENT = ([[True, True, False], [True, False, False]], [[False, False, True], [False, True, True]])
 
+# Of every way in which a network meets the compiler: one with hooks, pairs as rows, encoders and tokens, a partner.
+COMPILED = ("early", "parallel_logits", "nnUNetTrainerMMFormer", "nnUNetTrainerACN")
+
 
 def train(rank, port, names, queue):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     for name in names:
-        choices = ALL[name]
-        plain, terms = prepared(choices)
-        network = DistributedDataParallel(plain)
-        learns = any(parameter.requires_grad for parameter in terms.parameters())
-        loss = StepLoss(
-            segmentation,
-            DistributedDataParallel(terms) if learns else terms,
-            DecodedFeatures(network) if terms.uses_decoded else None,
-        )
-        average = AverageTeacher(plain, decay=0.5) if choices["teacher"] == "average" else None
-        parameters = [*network.parameters(), *terms.parameters()]
-        parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        optimizer = torch.optim.SGD(parameters, 0.01, momentum=0.9)
-        for step in range(3):
-            present = torch.tensor(PRESENT[rank])
-            data, target, teacher = batch(rank, step, present)
-            loss.teacher_output = taught(choices, plain, average, data, present, teacher)
-            loss.complete = torch.randn_like(data)
-            optimizer.zero_grad(set_to_none=True)
-            loss(network(data), target).backward()
-            assert all(parameter.grad is not None for parameter in parameters), name
-            optimizer.step()
-            if average is not None:
-                average.update(plain)
-        averages = [] if average is None else [value.flatten() for value in average.state_dict()["weights"].values()]
-        flat = torch.cat([parameter.detach().flatten() for parameter in parameters] + averages)
-        gathered = [torch.empty_like(flat) for _ in range(2)]
-        dist.all_gather(gathered, flat)
+        found = trained(rank, name, compiles=False)
+        gathered = [torch.empty_like(found) for _ in range(2)]
+        dist.all_gather(gathered, found)
+        close = True
+        if name in COMPILED:
+            close = torch.allclose(found, trained(rank, name, compiles=True), rtol=1e-3, atol=1e-5)
         if rank == 0:
-            queue.put((name, bool(torch.equal(*gathered)), bool(torch.isfinite(flat).all())))
+            queue.put((name, torch.equal(*gathered), bool(found.isfinite().all()), close))
     dist.destroy_process_group()
+
+
+def trained(rank, name, *, compiles):
+    """Take three steps, and return the parameters, and the average's, as a vector."""
+    choices = ALL[name]
+    plain, terms = prepared(choices)
+    if compiles:  # as nnU-Net does: first the network is compiled, then it is wrapped
+        terms.compile_networks(backend="aot_eager")
+    network = DistributedDataParallel(torch.compile(plain, backend="aot_eager") if compiles else plain)
+    learns = any(parameter.requires_grad for parameter in terms.parameters())
+    loss = StepLoss(
+        segmentation,
+        DistributedDataParallel(terms) if learns else terms,
+        DecodedFeatures(network) if terms.uses_decoded else None,
+    )
+    average = AverageTeacher(plain, decay=0.5) if choices["teacher"] == "average" else None
+    parameters = [*network.parameters(), *terms.parameters()]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    optimizer = torch.optim.SGD(parameters, 0.01, momentum=0.9)
+    for step in range(3):
+        present = torch.tensor(PRESENT[rank])
+        data, target, teacher = batch(rank, step, present)
+        loss.teacher_output = taught(choices, plain, average, data, present, teacher)
+        loss.complete = torch.randn(data.shape, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(step)
+        loss(network(data), target).backward()
+        assert all(parameter.grad is not None for parameter in parameters), name
+        optimizer.step()
+        if average is not None:
+            average.update(plain)
+    averages = [] if average is None else [value.flatten() for value in average.state_dict()["weights"].values()]
+    return torch.cat([parameter.detach().flatten() for parameter in parameters] + averages)
 
 
 @pytest.mark.slow
@@ -66,7 +81,7 @@ def test_every_network_kind_stays_in_sync_with_other_subsets_on_each_rank():
     queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
     spawn(train, args=(port, tuple(ALL), queue), nprocs=2)
     said = [queue.get() for _ in ALL]
-    assert said == [(name, True, True) for name in ALL]
+    assert said == [(name, True, True, True) for name in ALL]
 
 
 # Beside the kinds, a family for each network that is made of other parts.
@@ -137,6 +152,28 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
     # of their own: three more in training, one more each in validation and prediction, and one for another batch.
     most = {"early": 3, "stock": 9}.get(choices["network"], 10 if choices["encoders"] == "shared_specific" else 6)
     assert len(compilations) <= most
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's inductor needs a compiler")
+@pytest.mark.parametrize("name", ["early", "parallel_logits"])
+def test_the_code_that_inductor_makes_takes_the_plain_step(name):
+    torch._dynamo.reset()
+    choices = ALL[name]
+    network, terms = prepared(choices)
+    present = torch.tensor([[True, True, False], [True, False, False]])
+    data, target, teacher = batch(1, 0, present)
+    loss = StepLoss(segmentation, terms, None)
+    steps = []
+    for forward in (torch.compile(network), network):
+        loss.teacher_output = teacher
+        torch.manual_seed(0)
+        network.zero_grad(set_to_none=True)
+        value = loss(forward(data), target)
+        value.backward()
+        steps.append([value.detach(), *(each.grad for each in network.parameters() if each.grad is not None)])
+    torch.testing.assert_close(*steps, rtol=1e-3, atol=1e-5)
     torch._dynamo.reset()
 
 

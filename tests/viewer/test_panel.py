@@ -13,6 +13,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from known_card import write_known_card
 
 from nnunet_missingmod import Predictor
@@ -117,6 +118,56 @@ def test_what_cannot_be_done_is_said(panel, model):
     panel.segment()
     wait(panel)
     np.testing.assert_array_equal(panel.viewer.layers[-1].scale, (2, 1, 1))
+
+
+def test_labels_lie_on_the_layer_of_the_first_channel_whatever_the_reader_did(
+    panel, make_tiny_dataset, make_model, tmp_path
+):
+    tiny = make_tiny_dataset(num_cases=1, reader="NibabelIOWithReorient")
+    folder = make_model(tiny, "nnUNetTrainerModalityDropout")
+    image = sitk.ReadImage(str(tiny.image("case_000", 1)))
+    sitk.WriteImage(sitk.PermuteAxes(image, [1, 2, 0]), str(tmp_path / "t1.nii.gz"))
+    add(panel, tiny.image("case_000", 3), name="t2")  # its axes are others, its place is not
+    t1 = add(panel, tmp_path / "t1.nii.gz", translate=(1, 2, 3), affine=np.diag([2, 2, 2, 1]))
+    panel.model.setText(str(folder))
+    panel.open_model()
+    wait(panel)
+    panel.segment()
+    wait(panel)
+    labels = panel.viewer.layers["segmentation (T1+T2)"]
+    files = {"T1": tmp_path / "t1.nii.gz", "T2": tiny.image("case_000", 3)}
+    Predictor.from_model_folder(folder, device="cpu").predict(files).save(tmp_path / "made.nii.gz")
+    np.testing.assert_array_equal(labels.data, sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "made.nii.gz"))))
+    for place in ("scale", "translate", "rotate", "shear"):
+        np.testing.assert_array_equal(getattr(labels, place), getattr(t1, place))
+    np.testing.assert_array_equal(labels.affine.affine_matrix, t1.affine.affine_matrix)
+
+
+def test_a_layer_that_is_not_what_its_file_holds_gets_no_labels(panel, model):
+    tiny, folder = model
+    layer = add(panel, tiny.image("case_000", 1), name="t1")
+    layer.data = layer.data.swapaxes(0, 2)
+    panel.model.setText(str(folder))
+    panel.open_model()
+    wait(panel)
+    panel.segment()
+    wait(panel)
+    assert "shape (18, 20, 22), the layer t1 (22, 20, 18)" in panel.said.text()
+    assert list(panel.viewer.layers) == [layer]
+
+
+def test_a_slice_is_segmented(panel, make_tiny_dataset, make_model, tmp_path):
+    tiny = make_tiny_dataset(num_cases=1)
+    folder = make_model(tiny, "nnUNetTrainerModalityDropout", configuration="2d")
+    sitk.WriteImage(sitk.ReadImage(str(tiny.image("case_000", 1)))[:, :, 9], str(tmp_path / "t1.mha"))
+    t1 = add(panel, tmp_path / "t1.mha")
+    panel.model.setText(str(folder))
+    panel.open_model()
+    wait(panel)
+    panel.segment()
+    wait(panel)
+    assert panel.said.text() == "Segmented from T1."
+    assert panel.viewer.layers["segmentation (T1)"].data.shape == t1.data.shape
 
 
 def test_napari_finds_what_the_manifest_names():

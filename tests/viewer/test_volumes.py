@@ -27,6 +27,16 @@ BRATS = ("FLAIR", "T1", "T1ce", "T2")
         ("ax t2w tse", "T2"),
         ("SE000004", None),
         ("t1 or t2", None),
+        ("t1_ce_brain", "T1ce"),
+        ("T1_Gd_registered", "T1ce"),
+        ("p7_t1_post_bet", "T1ce"),
+        ("t2_flair_bet", "FLAIR"),
+        ("p7_t1_post_contrast_bet", "T1ce"),
+        ("t1_bet_registered", "T1"),
+        ("t1_axial_gd", None),
+        ("t1_without_contrast", None),
+        ("t1_t1ce", None),
+        ("t1_flair", None),
         ("", None),
     ],
 )
@@ -39,6 +49,10 @@ def test_other_models_modalities_are_found_by_their_own_names() -> None:
     assert guess_modality("liver-ct", ("CT", "MR")) == "CT"
     assert guess_modality("x_t1w", ("T2w", "T1w")) == "T1w"
     assert guess_modality("x_flair", ("T2w", "T1w")) is None
+    assert guess_modality("t1_ce_brain", ("T2w", "T1w")) is None
+    assert guess_modality("t2_flair_bet", ("T2w", "T1w")) is None
+    assert guess_modality("x_t1", ("T1 early", "T1w", "T1")) == "T1"
+    assert guess_modality("x_t1n", ("T1w", "T1")) is None
     assert guess_modality("anything", ()) is None
 
 
