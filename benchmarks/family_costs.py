@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
@@ -27,6 +29,7 @@ from step_memory import OF_OTHER_PLANS, REFERENCE, STOCK, on_meta, peak_of_a_ste
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from nnunet_missingmod import absence
 from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.losses.auxiliary import UnimodalTerm
@@ -180,20 +183,12 @@ def memory_of_steps(names: Sequence[str]) -> dict[str, float]:
         }
 
 
-class presence_of_meta:
-    """Inside, what has no values is taken to be present."""
-
-    def __enter__(self) -> None:
-        from nnunet_missingmod import absence
-
-        self.read, self.fill = absence.read, absence.fill
-        absence.read = lambda batch: torch.ones(batch.shape[:2], dtype=torch.bool, device=batch.device)
-        absence.fill = lambda batch, value=0.0: batch
-
-    def __exit__(self, *_error: Any) -> None:
-        from nnunet_missingmod import absence
-
-        absence.read, absence.fill = self.read, self.fill
+@contextmanager
+def presence_of_meta() -> Iterator[None]:
+    """Inside, what has no values is taken to be present, and autocast can be switched off for it."""
+    ones = patch.object(absence, "read", lambda batch: torch.ones(batch.shape[:2], dtype=torch.bool, device="meta"))
+    with on_meta(), ones, patch.object(absence, "fill", lambda batch, value=0.0: batch):
+        yield
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,18 +1,21 @@
-"""Measure on a GPU what only a GPU can tell, and write it into docs/performance.md, under 20 minutes.
+"""Measure on a GPU what only a GPU can tell, and write it into docs/performance.md, in 20 minutes.
 
-    python benchmarks/gpu.py [--memory-target 8] [--pairs 20] [--output docs/performance.md]
+    python benchmarks/gpu.py [--minutes 20] [--memory-target 8] [--pairs 10] [--output docs/performance.md]
 
 Trainings as nnU-Net runs them there (its plans for 8 GB, mixed precision, compiled): time of a step and peak of memory
 against stock nnU-Net's, and seconds of the first step (fewer where torch's caches know the network); the same without
-compilation, in channels_last_3d, and without cuDNN's search for the fastest convolution, which a batch that changes
-with what is present sets going anew. Then the scripts that measure predictions and memory, and, with two GPUs or more,
-a step in two processes. What fails is said in its row. Without a GPU it says so and exits with 0; ``--device cpu`` goes
-through the tables on small networks, to try the script.
+compilation. Then the scripts that measure predictions and memory, with two GPUs or more a step in two processes, steps
+in channels_last_3d and without cuDNN's search for the fastest convolution, which a batch that changes with what is
+present sets going anew, and a few steps of every other trainer.
+
+What fails is said in its row, and the next is measured. When the minutes are over, what is being measured ends and what
+remains is said to be left out. No limit is checked, because none has been measured on a GPU: the exit code is 1 if a
+measurement failed. Without a GPU it says so and exits with 0; ``--device cpu`` goes through the tables on small
+networks, to try the script.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import statistics
@@ -21,59 +24,94 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from measuring import Ratio, compare, device_name, device_parser, synchronised
+from measuring import Budget, Ratio, compare, device_name, device_parser, release, synchronised
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
-from run_all import FOLDER, run
+from run_all import FOLDER, Script, run
+from step_memory import OF_OTHER_PLANS, OWN, REFERENCE, STOCK, WITH_OWN_PLANS
 from torch import distributed as dist
-from torch import nn
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import spawn
 
+from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 
-STOCK, OWN = "ExperimentPlanner", "MissingModPlanner"
-# {trainer: the planner of its plans}
-TRAINERS = {
-    "nnUNetTrainer": STOCK,
-    "nnUNetTrainerModalityDropout": STOCK,
-    "nnUNetTrainerMedMAP": STOCK,
-    "nnUNetTrainerHolderMI": STOCK,
-    "nnUNetTrainerHolderMISelf": STOCK,
-    "nnUNetTrainerM3FeCon": STOCK,
-    "nnUNetTrainerDeMoSeg": STOCK,
-    "nnUNetTrainerSharedBackbone": OWN,
-    "nnUNetTrainerRDL": OWN,
+COMPARED = (
+    "nnUNetTrainerModalityDropout",
+    "nnUNetTrainerHolderMISelf",
+    "nnUNetTrainerSharedBackbone",
+    "nnUNetTrainerRDL",
+    "nnUNetTrainerM3FeCon",
+    "nnUNetTrainerMedMAP",
+    "nnUNetTrainerHolderMI",
+    "nnUNetTrainerDeMoSeg",
+)
+OTHERS = tuple(
+    name
+    for group in ("Baselines", "Methods", "Families")
+    for name in TRAINERS[group][1]
+    if name not in (*COMPARED, *OF_OTHER_PLANS, *PRETRAINERS)
+)
+# On plans for 8 GB they take minutes; fewer networks and pairs than on a CPU.
+SCRIPTS = (
+    Script("prediction_time", 5, ("--device", "cuda", "--pairs", "3")),
+    Script("memory", 5, ("--device", "cuda")),
+    Script("all_subset_time", 5, ("--device", "cuda")),
+)
+# {trainer: whether it is compiled}
+IN_TWO_PROCESSES = {
+    "nnUNetTrainerModalityDropout": False,
+    "nnUNetTrainerHolderMISelf": True,
+    "nnUNetTrainerMMFormer": True,
 }
-SCRIPTS = {"prediction_time": ["--pairs", "10"], "all_subset_time": [], "memory": []}
+MINUTES_OF_TWO_PROCESSES = 4.0
+LONGEST_WAIT = timedelta(minutes=3)  # of one process for the other
 BEGIN, END = "<!-- gpu -->", "<!-- end gpu -->"
+FAILED = "failed: "
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way of training: compiled as nnU-Net does or not, in which memory format, with cuDNN's search or without."""
+    """A way of training: compiled as nnU-Net does or not, in which memory format, with cuDNN's search or without.
+
+    Attributes:
+        most_pairs: that are measured.
+        share: of the minutes, at most.
+    """
 
     name: str
     trainers: tuple[str, ...]
     compiled: bool = False
     format: torch.memory_format = torch.contiguous_format
     search: bool = True
+    most_pairs: int = 100
+    share: float = 1.0
 
 
 WAYS = (
-    Way("as nnU-Net trains", tuple(TRAINERS), compiled=True),
-    Way("not compiled", tuple(TRAINERS)),
+    Way("as nnU-Net trains", COMPARED, compiled=True, share=0.45),
+    Way("not compiled", COMPARED),
+)
+LAST_WAYS = (
     Way(
         "not compiled, channels_last_3d",
-        ("nnUNetTrainer", "nnUNetTrainerMedMAP", "nnUNetTrainerHolderMISelf"),
+        ("nnUNetTrainerMedMAP", "nnUNetTrainerHolderMISelf"),
         format=torch.channels_last_3d,
     ),
-    Way("not compiled, without cuDNN's search", ("nnUNetTrainer", "nnUNetTrainerSharedBackbone"), search=False),
+    Way("not compiled, without cuDNN's search", ("nnUNetTrainerSharedBackbone",), search=False),
+    Way("not compiled, the other trainers", OTHERS, most_pairs=3),
 )
+
+
+def planner_of(trainer: str) -> str:
+    """Return the name of the planner of a trainer's plans."""
+    return OWN if trainer in WITH_OWN_PLANS else STOCK
 
 
 @contextmanager
@@ -88,14 +126,14 @@ def trained_in(way: Way) -> Iterator[None]:
             torch.backends.cudnn.benchmark = before
 
 
-def stepper(trainer: Any, way: Way) -> Callable[[], float]:
-    """Return what takes a step and returns its seconds."""
-    if way.format is not torch.contiguous_format:
-        trainer.network.to(memory_format=way.format)
+def stepper(trainer: Any, format: torch.memory_format = torch.contiguous_format) -> Callable[[], float]:
+    """Return what takes a step, with images and weights in a memory format, and returns its seconds."""
+    if format is not torch.contiguous_format:
+        trainer.network.to(memory_format=format)
         if isinstance(trainer, MethodTrainer) and trainer.average is not None:
-            trainer.average._network.to(memory_format=way.format)
+            trainer.average._network.to(memory_format=format)
     batch = make_batch(trainer)
-    batch["data"] = batch["data"].contiguous(memory_format=way.format)
+    batch["data"] = batch["data"].contiguous(memory_format=format)
 
     def timed() -> float:
         own = fresh(batch)
@@ -111,7 +149,7 @@ def allocated_bytes(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
-def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, before: int, steps: int = 10) -> str:
+def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, before: int, steps: int) -> str:
     """Return the most that steps on random subsets allocate beyond ``before`` bytes, where torch counts it."""
     if device.type != "cuda":
         return ""
@@ -121,98 +159,128 @@ def peak_gigabytes(take_step: Callable[[], float], device: torch.device, *, befo
     return f"{(torch.cuda.max_memory_allocated(device) - before) / 1e9:.2f}"
 
 
-def rows_of(way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device, *, pairs: int) -> Iterator[list[str]]:
-    """Yield the cells of each trainer's row, measured in turn with stock nnU-Net's step in the same way."""
+def failure(error: Exception) -> str:
+    """Return what a table says of an error, in one line."""
+    if isinstance(error, TimeoutError):
+        return "not measured: the time was over"
+    said = " ".join(str(error).replace("|", "/").split())
+    # Another process's error ends with its own message.
+    return f"{FAILED}{type(error).__name__}: {said if len(said) <= 160 else f'{said[:80]} ... {said[-80:]}'}"
+
+
+def rows_of(
+    way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device, *, pairs: int, budget: Budget
+) -> Iterator[list[str]]:
+    """Yield the cells of stock nnU-Net's row and of each trainer's, measured in turn with stock's step in the same way.
+
+    Raises:
+        Exception: stock's step fails, so that there is nothing to compare with.
+    """
     with trained_in(way):
         before = allocated_bytes(device)
-        stock = stepper(make_trainer("nnUNetTrainer", plans[STOCK], device), way)
-        first_of_stock = stock()
-        memory = peak_gigabytes(stock, device, before=before)
+        with budget.limit():
+            stock = stepper(make_trainer(REFERENCE, plans[STOCK], device), way.format)
+            first = stock()
+            seconds = statistics.median(stock() for _ in range(pairs))
+            memory = peak_gigabytes(stock, device, before=before, steps=pairs)
+        yield [f"`{REFERENCE}`", f"{seconds:.3f}", "", "", f"{first:.0f}", memory]
         for name in way.trainers:
-            if name == "nnUNetTrainer":
-                seconds = statistics.median(stock() for _ in range(pairs))
-                yield [f"`{name}`", f"{seconds:.3f} s a step", "", f"{first_of_stock:.0f}", memory]
-                continue
-            cells = _cells_of(name, plans[TRAINERS[name]], stock, way, device, pairs=pairs)
-            _release(device)
+            cells = _cells_of(name, plans[planner_of(name)], stock, way, device, pairs=pairs, budget=budget)
+            release(device)
             yield [f"`{name}`", *cells]
-    del stock
-    _release(device)
 
 
 def _cells_of(
-    name: str, plans: dict[str, Any], stock: Callable[[], float], way: Way, device: torch.device, *, pairs: int
+    name: str,
+    plans: dict[str, Any],
+    stock: Callable[[], float],
+    way: Way,
+    device: torch.device,
+    *,
+    pairs: int,
+    budget: Budget,
 ) -> list[str]:
     """Return a trainer's cells; where it fails, why: what the others take is not lost with it."""
     before = allocated_bytes(device)
     try:
-        step = stepper(make_trainer(name, plans, device), way)
-        first = step()
-        ratio: Ratio = compare(stock, {name: step}, pairs=pairs, warmup=3)[name]
-        memory = peak_gigabytes(step, device, before=before)
+        with budget.limit():
+            step = stepper(make_trainer(name, plans, device), way.format)
+            first = step()
+            ratio: Ratio = compare(stock, {name: step}, pairs=pairs, warmup=3)[name]
+            memory = peak_gigabytes(step, device, before=before, steps=pairs)
     except Exception as error:  # out of memory, or whatever a compiler raises
-        return [f"failed: {type(error).__name__}", "", "", ""]
-    return [f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", f"{first:.0f}", memory]
+        return [failure(error), "", "", "", ""]
+    return [f"{ratio.median * ratio.reference:.3f}", *ratio.cells().split(" | "), f"{first:.0f}", memory]
 
 
-def _release(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def steps(device: torch.device, *, pairs: int, memory_target_gb: float) -> Iterator[list[str]]:
-    """Yield the lines of each table of training steps."""
-    with dataset_without_images() as preprocessed:
-        plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
-        patches = ("x".join(map(str, plan["configurations"]["3d_fullres"]["patch_size"])) for plan in plans.values())
-        yield [
-            f"Planned for {memory_target_gb:g} GB: patches of {' and, own plans, '.join(patches)}; {pairs} pairs.",
-            "",
-        ]
-        for way in WAYS:
-            yield [
-                f"Training steps, {way.name}:",
-                "",
-                "| trainer | ratio to stock | quartiles | first step, s | memory, GB |",
-                "| --- | --: | --: | --: | --: |",
-                *(f"| {' | '.join(row)} |" for row in rows_of(way, plans, device, pairs=pairs)),
-                "",
-            ]
-
-
-def in_two_processes(pairs: int) -> list[str]:
-    """Return what a step of modality dropout takes in two processes, each with a GPU of its own."""
-    if torch.cuda.device_count() < 2:
-        return ["Distributed training was not measured: there is one GPU."]
-    queue = get_context("spawn").SimpleQueue()
+def table(
+    way: Way, plans: Mapping[str, dict[str, Any]], device: torch.device, *, pairs: int, budget: Budget
+) -> list[str]:
+    """Return the lines of a way's table; if stock's step fails, a row says so and which trainers lack one."""
+    rows: list[list[str]] = []
     try:
-        spawn(_distributed, args=(pairs, queue), nprocs=2)
+        rows.extend(rows_of(way, plans, device, pairs=min(pairs, way.most_pairs), budget=budget))
     except Exception as error:
-        return [f"Distributed training failed: {type(error).__name__}."]
-    alone, together = queue.get()
+        missing = (REFERENCE, *way.trainers)[len(rows) :]
+        rows.append([", ".join(f"`{name}`" for name in missing), failure(error), "", "", "", ""])
+    release(device)
     return [
-        f"In two processes with a GPU each (nccl), a step takes {together / alone:.2f} of the time of a process alone."
+        f"Training steps, {way.name}:",
+        "",
+        "| trainer | s a step | ratio to stock | quartiles | first step, s | memory, GB |",
+        "| --- | --: | --: | --: | --: | --: |",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
     ]
 
 
-def _distributed(rank: int, pairs: int, queue: Any) -> None:
-    # nnU-Net takes the first GPU that it sees, so each process sees its own alone.
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
-    os.environ.update(
-        CUDA_VISIBLE_DEVICES=visible[rank], MASTER_ADDR="127.0.0.1", MASTER_PORT="29511", nnUNet_compile="false"
-    )
-    with dataset_without_images() as preprocessed:
-        plans = make_plans(STOCK, preprocessed, memory_target_gb=MEMORY_TARGET["cuda"])
-        trainer: Any = make_trainer("nnUNetTrainerModalityDropout", plans, torch.device("cuda"))
-    step = stepper(trainer, WAYS[1])
-    alone = statistics.median([step() for _ in range(pairs + 3)][3:])
-    dist.init_process_group("nccl", rank=rank, world_size=2)
-    trainer.network = nn.parallel.DistributedDataParallel(trainer.network, device_ids=[0])
-    together = statistics.median([step() for _ in range(pairs + 3)][3:])
-    dist.destroy_process_group()
-    if rank == 0:
-        queue.put((alone, together))
+def in_two_processes(name: str, *, compiled: bool, pairs: int, budget: Budget) -> list[str]:
+    """Return what a trainer's step takes in two processes, each with a GPU of its own, against one process alone."""
+    what = f"`{name}`{', compiled' if compiled else ''}, in two processes with a GPU each (nccl)"
+    if torch.cuda.device_count() < 2:
+        return [f"{what}: not measured, there are not two GPUs.", ""]
+    try:
+        alone, together = _of_two_processes(name, compiled, pairs, budget.at_most(MINUTES_OF_TWO_PROCESSES))
+    except Exception as error:
+        return [f"{what}: {failure(error)}.", ""]
+    return [f"{what}: a step takes {together / alone:.2f} of the time of a process alone, {alone:.3f} s.", ""]
+
+
+def _of_two_processes(name: str, compiled: bool, pairs: int, budget: Budget) -> tuple[float, float]:
+    """Return the seconds of a step alone and in two processes; what hangs is ended with the budget."""
+    if not budget.seconds():
+        raise TimeoutError
+    queue = get_context("spawn").SimpleQueue()
+    with TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        processes = spawn(_distributed, args=(name, compiled, pairs, meeting, queue), nprocs=2, join=False)
+        try:
+            while not processes.join(timeout=budget.seconds()):
+                if not budget.seconds():
+                    raise TimeoutError
+        finally:
+            for process in processes.processes:
+                process.kill()
+                process.join()
+    return tuple(queue.get())
+
+
+def _distributed(rank: int, name: str, compiled: bool, pairs: int, meeting: str, queue: Any) -> None:
+    torch.cuda.set_device(rank)
+    device = torch.device("cuda")
+    with trained_in(Way("", (), compiled=compiled)), dataset_without_images() as preprocessed:
+        plans = make_plans(planner_of(name), preprocessed, memory_target_gb=MEMORY_TARGET["cuda"])
+
+        def seconds() -> float:
+            step = stepper(make_trainer(name, plans, device))
+            return statistics.median([step() for _ in range(pairs + 3)][3:])
+
+        dist.init_process_group("nccl", init_method=meeting, rank=rank, world_size=2, timeout=LONGEST_WAIT)
+        together = seconds()  # nnU-Net's trainer finds that there are two processes, and wraps its network
+        dist.destroy_process_group()
+        release(device)
+        if rank == 0:
+            queue.put((seconds(), together))
 
 
 def write_section(document: Path, lines: list[str]) -> None:
@@ -225,8 +293,9 @@ def write_section(document: Path, lines: list[str]) -> None:
 
 
 def main() -> int:
-    parser = device_parser(__doc__, MEMORY_TARGET, pairs=20)
+    parser = device_parser(__doc__, MEMORY_TARGET, pairs=10)
     parser.set_defaults(device="cuda")
+    parser.add_argument("--minutes", type=float, default=20, help="for everything together")
     parser.add_argument("--output", type=Path, help="default: docs/performance.md; of a trial on a CPU, nowhere")
     arguments = parser.parse_args()
     if arguments.output is None and arguments.device == "cuda":
@@ -234,31 +303,47 @@ def main() -> int:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         print("There is no GPU here that torch can use: nothing was measured.")
         return 0
-    # One class's networks count together, and each trainer here has one.
-    torch._dynamo.config.recompile_limit = 100
     device = torch.device(arguments.device)
     target = arguments.memory_target or MEMORY_TARGET[device.type]
     lines = [f"`python benchmarks/gpu.py` on {time.strftime('%Y-%m-%d')}: {device_name(device)}.", ""]
-    kept = True
-    for more, good in measured(device, pairs=arguments.pairs, memory_target_gb=target):
+    budget = Budget(arguments.minutes)
+    failed = False
+    for more, good in measured(device, pairs=arguments.pairs, memory_target_gb=target, budget=budget):
         print("\n".join(more), flush=True)
         lines += more
-        kept &= good
+        failed |= not good
         # After each table: what is measured stays if the rest fails. A trial on a CPU writes where it is told to.
         if arguments.output is not None:
             write_section(arguments.output, lines)
-    return int(not kept)
+    return int(failed)
 
 
-def measured(device: torch.device, *, pairs: int, memory_target_gb: float) -> Iterator[tuple[list[str], bool]]:
-    """Yield the lines of one table after the other, and whether its limits are kept."""
-    for lines in steps(device, pairs=pairs, memory_target_gb=memory_target_gb):
-        yield lines, True
-    if device.type == "cuda":
-        yield [*in_two_processes(pairs), ""], True
-        for script, options in SCRIPTS.items():
-            section, good = run(script, ["--device", "cuda", *options])
-            yield [section], good
+def measured(
+    device: torch.device, *, pairs: int, memory_target_gb: float, budget: Budget
+) -> Iterator[tuple[list[str], bool]]:
+    """Yield the lines of one table after the other, and whether nothing in it failed."""
+    minutes = budget.seconds() / 60
+    with dataset_without_images() as preprocessed:
+        plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
+        patches = ("x".join(map(str, plan["configurations"]["3d_fullres"]["patch_size"])) for plan in plans.values())
+        planned = f"Planned for {memory_target_gb:g} GB: patches of {' and, own plans, '.join(patches)}"
+        yield [f"{planned}; at most {pairs} pairs and {minutes:g} minutes.", ""], True
+
+        def measured_in(way: Way) -> tuple[list[str], bool]:
+            return _told(table(way, plans, device, pairs=pairs, budget=budget.at_most(way.share * minutes)))
+
+        yield from map(measured_in, WAYS)
+        if device.type == "cuda":
+            for script in SCRIPTS:
+                section, good = run(script, budget)
+                yield [section], good or not budget.seconds()  # what the time did not reach has not failed
+            for name, compiled in IN_TWO_PROCESSES.items():
+                yield _told(in_two_processes(name, compiled=compiled, pairs=pairs, budget=budget))
+        yield from map(measured_in, LAST_WAYS)
+
+
+def _told(lines: list[str]) -> tuple[list[str], bool]:
+    return lines, not any(FAILED in line for line in lines)
 
 
 if __name__ == "__main__":

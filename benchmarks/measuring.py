@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import platform
+import signal
 import statistics
+import subprocess
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -67,6 +72,81 @@ def compare(
 def _ratio(ratios: Sequence[float], references: Sequence[float]) -> Ratio:
     low, median, high = statistics.quantiles(ratios, n=4)
     return Ratio(low, median, high, statistics.median(references), len(ratios))
+
+
+class Budget:
+    """Minutes from now on, within which measurements may begin and end."""
+
+    def __init__(self, minutes: float) -> None:
+        self._end = time.monotonic() + 60 * minutes
+
+    def seconds(self) -> float:
+        """Return how many are left, 0 when it is over."""
+        return max(0.0, self._end - time.monotonic())
+
+    def at_most(self, minutes: float) -> Budget:
+        """Return a budget of so many minutes from now on, which ends with this one."""
+        return Budget(min(minutes, self.seconds() / 60))
+
+    @contextmanager
+    def limit(self) -> Iterator[None]:
+        """Inside, raise TimeoutError when the budget is over; at once if it is over already."""
+        if not self.seconds():
+            raise TimeoutError
+
+        def stop(*_signal: object) -> None:
+            raise TimeoutError
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds() or 1e-6)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def own_session(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a command in a session of its own; what of this still runs at the end is ended.
+
+    Args:
+        options: of ``subprocess.Popen``.
+    """
+    process = subprocess.Popen(command, text=True, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        end_session(process)
+        process.wait()
+
+
+def end_session(process: subprocess.Popen[str]) -> None:
+    """End a process that leads a session, and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Return what nnU-Net's networks run in: half precision on a GPU, float32 elsewhere."""
+    return torch.autocast(device.type, enabled=device.type == "cuda")
+
+
+def release(device: torch.device) -> None:
+    """Give memory back that nothing uses any more, a GPU's to the GPU: what is measured next begins without it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def exit_code(kept: bool, device: torch.device) -> int:
+    """Return a script's exit code: 1 if a limit is exceeded, on a CPU; what a GPU keeps has not been measured."""
+    return int(not kept and device.type != "cuda")
+
+
+def cell(number: float | None) -> str:
+    """Return a table's cell: a limit, or nothing where there is none."""
+    return "" if number is None else str(number)
 
 
 def device_parser(description: str | None, targets: Mapping[str, float], *, pairs: int | None) -> ArgumentParser:

@@ -4,17 +4,19 @@
 
 On any device: the bytes that the network keeps for its backward pass, per convolution output that the planner counts,
 of the parallel network under its own plans against stock nnU-Net's under stock plans. The planner's calibration carries
-over if the two agree. On a GPU also the peak of a whole step, against the memory target. Exit code 1 if a limit is
-exceeded.
+over if the two agree: on a CPU the exit code is 1 if one keeps a tenth more or less. On a GPU also the peak of a whole
+step, against the memory target; what it should be at most has not been measured.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from measuring import device_name, device_parser
+from measuring import device_name, device_parser, exit_code, mixed_precision, release
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
 from torch import nn
 
@@ -26,8 +28,7 @@ ARMS = {
     "nnUNetTrainerHolderMIParallel": OWN,
     "nnUNetTrainerRDL": OWN,
 }
-LARGEST_DEVIATION = 0.10  # of bytes per counted output, and on a GPU of the peak from the target
-MEASURED_AGAINST_TARGET = "nnUNetTrainerSharedBackbone"
+LARGEST_DEVIATION = 0.10  # of bytes per counted output
 
 
 def kept_bytes(network: nn.Module, data: torch.Tensor) -> int:
@@ -47,25 +48,39 @@ def kept_bytes(network: nn.Module, data: torch.Tensor) -> int:
     return sum(kept.values())
 
 
-def counted_outputs(trainer: Any) -> int:
-    """Return the convolution outputs of a batch, as the planner counts them."""
-    network = trainer.network
+def counted_and_kept(name: str, plans: dict[str, Any], device: torch.device) -> tuple[int, int]:
+    """Return the convolution outputs of a batch that the planner counts, and the bytes that are kept of them.
+
+    The network is not compiled: a compiler keeps other tensors, and computes some again.
+    """
+    release(device)
+    with patch.dict(os.environ, {"nnUNet_compile": "f"}):
+        trainer: Any = make_trainer(name, plans, device)
     chosen = trainer.configuration_manager
-    return int(network.compute_conv_feature_map_size(chosen.patch_size)) * int(chosen.batch_size)
+    counted = int(trainer.network.compute_conv_feature_map_size(chosen.patch_size)) * int(chosen.batch_size)
+    with mixed_precision(device):
+        return counted, kept_bytes(trainer.network, make_batch(trainer)["data"].to(device))
 
 
-def peak_bytes(trainer: Any) -> int:
-    """Return the most that a training step has allocated on the GPU, with complete cases."""
-    batch = make_batch(trainer)
+def peak_bytes(name: str, plans: dict[str, Any], device: torch.device) -> int:
+    """Return the most that torch reserves on the GPU for a training step of complete cases, compiled as nnU-Net does.
+
+    What compilation and cuDNN's search for the fastest convolution reserve in the first steps does not count.
+    """
+    release(device)
+    trainer: Any = make_trainer(name, plans, device)
     trainer.dropout = None
-    for _ in range(3):
-        torch.cuda.reset_peak_memory_stats()
+    batch = make_batch(trainer)
+    for _ in range(2):
         trainer.train_step(fresh(batch))
-    return torch.cuda.max_memory_reserved()
+    release(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    trainer.train_step(fresh(batch))
+    return torch.cuda.max_memory_reserved(device)
 
 
 def measure(device: torch.device, *, memory_target_gb: float) -> tuple[list[str], bool]:
-    """Return the lines of the table, and whether all limits are kept."""
+    """Return the lines of the table, and whether the limit is kept."""
     lines = [
         f"Target {memory_target_gb} GB.",
         "",
@@ -75,27 +90,21 @@ def measure(device: torch.device, *, memory_target_gb: float) -> tuple[list[str]
     good = True
     of_stock = 0.0
     with dataset_without_images() as preprocessed:
+        plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
         for name, planner in ARMS.items():
-            trainer = make_trainer(name, make_plans(planner, preprocessed, memory_target_gb=memory_target_gb), device)
-            counted = counted_outputs(trainer)
-            data = make_batch(trainer)["data"].to(device)
-            with torch.autocast(device.type, enabled=device.type == "cuda"):
-                kept = kept_bytes(trainer.network, data)
+            counted, kept = counted_and_kept(name, plans[planner], device)
             per_output = kept / counted
             of_stock = of_stock or per_output
             relative = per_output / of_stock
             good &= abs(relative - 1) <= LARGEST_DEVIATION
             peak = peak_share = ""
             if device.type == "cuda":
-                gigabytes = peak_bytes(trainer) / 1e9
+                gigabytes = peak_bytes(name, plans[planner], device) / 1e9
                 peak, peak_share = f"{gigabytes:.2f}", f"{gigabytes / memory_target_gb:.2f}"
-                if name == MEASURED_AGAINST_TARGET:
-                    good &= abs(gigabytes / memory_target_gb - 1) <= LARGEST_DEVIATION
             of = "stock" if planner == STOCK else "own"
             lines.append(
                 f"| `{name}` | {of} | {counted / 1e6:.1f} | {kept / 1e6:.0f} | {relative:.3f} | {peak} | {peak_share} |"
             )
-            del trainer, data
     return lines, good
 
 
@@ -105,7 +114,7 @@ def main() -> int:
     print(device_name(device), flush=True)
     lines, good = measure(device, memory_target_gb=arguments.memory_target or MEMORY_TARGET[device.type])
     print("\n".join(lines))
-    return int(not good)
+    return exit_code(good, device)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,13 @@ MEMORY_TARGET = {"cuda": 8.0, "cpu": 0.12}
 
 @contextlib.contextmanager
 def dataset_without_images() -> Iterator[Path]:
-    """Make nnU-Net's folders with a dataset.json and a fingerprint, and yield ``nnUNet_preprocessed/DATASET``."""
+    """Make nnU-Net's folders with a dataset.json and a fingerprint, and yield ``nnUNet_preprocessed/DATASET``.
+
+    Inside, many networks of one class may be compiled. Torch counts them together, and leaves what is beyond its limit
+    uncompiled, which in a training with one of them does not happen.
+    """
     before = dict(os.environ)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, torch._dynamo.config.patch(recompile_limit=100):
         for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             os.environ[variable] = str(Path(folder) / variable)
         os.environ.setdefault("nnUNet_n_proc_DA", "1")

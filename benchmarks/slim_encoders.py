@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from measuring import compare, device_name, device_parser, synchronised
+from measuring import compare, device_name, device_parser, mixed_precision, synchronised
 from models import MEMORY_TARGET, NUM_MODALITIES, dataset_without_images, make_plans, make_trainer
 from torch import nn
 
@@ -34,7 +34,8 @@ def steps(stages: Sequence[nn.Module], inputs: Sequence[torch.Tensor]) -> Callab
 
     def run() -> None:
         for stage, given, own in zip(stages, inputs, parameters, strict=True):
-            output = stage(given)
+            with mixed_precision(given.device):
+                output = stage(given)
             wanted = [*own, given] if given.requires_grad else own
             torch.autograd.grad(output, wanted, torch.ones_like(output), allow_unused=True)
 

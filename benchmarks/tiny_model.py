@@ -30,7 +30,7 @@ ODD_NAMES = ("case", "ünïcode", "with space", "dots.in.name", "-dash", "under_
 Array = npt.NDArray[Any]
 
 
-def make_plans(*, reader: str, patch: Sequence[int] = (16, 16, 16)) -> dict[str, Any]:
+def make_plans(*, reader: str, patch: Sequence[int] = (16, 16, 16), names: Sequence[str] = NAMES) -> dict[str, Any]:
     """Return nnU-Net plans of one configuration whose spacing is the cases', so that nothing is resampled."""
     stages = 3
     resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -61,8 +61,8 @@ def make_plans(*, reader: str, patch: Sequence[int] = (16, 16, 16)) -> dict[str,
         "patch_size": list(patch),
         "median_image_size_in_voxels": list(SHAPE),
         "spacing": list(SPACING_MM[::-1]),
-        "normalization_schemes": ["ZScoreNormalization"] * len(NAMES),
-        "use_mask_for_norm": [False] * len(NAMES),
+        "normalization_schemes": ["ZScoreNormalization"] * len(names),
+        "use_mask_for_norm": [False] * len(names),
         "resampling_fn_data": "resample_data_or_seg_to_shape",
         "resampling_fn_seg": "resample_data_or_seg_to_shape",
         "resampling_fn_data_kwargs": resampling,
@@ -83,7 +83,7 @@ def make_plans(*, reader: str, patch: Sequence[int] = (16, 16, 16)) -> dict[str,
         "configurations": {CONFIGURATION: configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(len(NAMES))},
+        "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(len(names))},
     }
 
 
@@ -99,10 +99,11 @@ def write_model(
     *,
     file_ending: str = ".nii.gz",
     mirroring_axes: tuple[int, ...] | None = None,
+    names: Sequence[str] = NAMES,
 ) -> Path:
     """Write the folder of a trainer's model of three labels under these plans, its weights random; return it."""
     dataset_json = {
-        "channel_names": {str(channel): name for channel, name in enumerate(NAMES)},
+        "channel_names": {str(channel): name for channel, name in enumerate(names)},
         "labels": {"background": 0, "NCR": 1, "ED": 2, "ET": 3},
         "numTraining": 1,
         "file_ending": file_ending,
@@ -112,7 +113,7 @@ def write_model(
     manager = PlansManager(plans)
     torch.manual_seed(0)
     network = trainer.build_network_architecture(
-        manager, manager.get_configuration(CONFIGURATION), len(NAMES), 4, False
+        manager, manager.get_configuration(CONFIGURATION), len(names), 4, False
     )
     (folder / "fold_0").mkdir(parents=True)
     checkpoint = {

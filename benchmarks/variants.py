@@ -14,8 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measuring import Ratio, compare, device_name, device_parser, synchronised
+from measuring import Ratio, compare, device_name, device_parser, mixed_precision, synchronised
 from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
+
+from nnunet_missingmod.networks.backbone import unwrapped
 
 STUDENT = "nnUNetTrainerHolderMI"
 CHOICES: dict[str, dict[str, Any]] = {
@@ -43,7 +45,7 @@ def measure_teacher(plans: dict[str, Any], device: torch.device, pairs: int) -> 
     present = torch.ones(data.shape[:2], dtype=torch.bool)
 
     def run(call: Callable[..., Any], images: torch.Tensor) -> Callable[[], float]:
-        return synchronised(lambda: call(images, present), device)
+        return _forward(lambda: call(images, present), device)
 
     def inference(images: torch.Tensor, given: torch.Tensor) -> Any:
         with torch.inference_mode():
@@ -69,15 +71,21 @@ def _step(trainer: Any) -> Callable[[], float]:
 
 
 def _patch(trainer: Any) -> Callable[[], float]:
-    network = copy.deepcopy(trainer.network).eval()
+    network = copy.deepcopy(unwrapped(trainer.network)).eval()  # nnU-Net's prediction is not compiled
     network.decoder.deep_supervision = False
     patch = make_batch(trainer)["data"][:1].to(trainer.device)
 
-    def predict() -> None:
-        with torch.inference_mode():
-            network(patch)
+    return _forward(torch.inference_mode()(lambda: network(patch)), trainer.device)
 
-    return synchronised(predict, trainer.device)
+
+def _forward(call: Callable[[], Any], device: torch.device) -> Callable[[], float]:
+    """Return what runs a forward pass in nnU-Net's precision, and returns its seconds."""
+
+    def run() -> None:
+        with mixed_precision(device):
+            call()
+
+    return synchronised(run, device)
 
 
 def main() -> None:
