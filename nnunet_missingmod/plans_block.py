@@ -7,7 +7,8 @@ model folder's plans.json. The keys are in ``choices``; plans/README.md document
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from nnunet_missingmod.choices import (
@@ -27,6 +28,7 @@ __all__ = [
     "KEYS_OF_METHODS",
     "PRETRAINING_KEYS",
     "anchor_modality",
+    "block_of",
     "check_choices",
     "describe",
     "differences",
@@ -52,6 +54,40 @@ PRETRAINING_KEYS = (
 _KEY_BY_NAME = {key.name: key for key in KEYS}
 _MOST_SHOWN = 8
 _OF_THE_PLANS = f'"{BLOCK}" block of the plans:'
+# Every configuration of nnU-Net has one of these keys, and no block has.
+_OF_CONFIGURATIONS = {"inherits_from", "preprocessor_name"}
+
+
+def block_of(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Any:
+    """Return the block of a configuration for ``resolve``, or None.
+
+    Args:
+        plans: all of nnU-Net's plans.
+        configuration: one of their configurations, with what it inherits.
+
+    Raises:
+        ValueError: a block or a key of it lies where nothing reads it, or a block is called otherwise.
+    """
+    others = {
+        name
+        for name, value in plans["configurations"].items()
+        if not (isinstance(value, Mapping) and _OF_CONFIGURATIONS & value.keys())
+    }
+    _refuse_misplaced(plans, "at their top")
+    _refuse_misplaced(sorted(others), 'directly under "configurations"')
+    _refuse_misplaced([name for name in configuration if name != BLOCK], "directly in a configuration")
+    return configuration.get(BLOCK)
+
+
+def _refuse_misplaced(names: Iterable[str], place: str) -> None:
+    for name in names:
+        is_block = BLOCK in re.sub("[^a-z]", "", name.lower())
+        if is_block or name in _KEY_BY_NAME:
+            nested = "{...}" if is_block else f'{{"{name}": ...}}'
+            raise ValueError(
+                f'The plans have "{name}" {place}, where nothing reads it. Move it: '
+                f'"configurations": {{"3d_fullres": {{..., "{BLOCK}": {nested}}}}}.'
+            )
 
 
 def resolve(
@@ -226,17 +262,22 @@ def subset_channels(choices: Mapping[str, Any], modality_names: Sequence[str]) -
     """Return ``"all"``, or the numbers of the channels of ``modality_subset``.
 
     Raises:
-        ValueError: there is no such channel.
+        ValueError: there is no such channel, or one is named twice.
     """
-    chosen = choices["modality_subset"]
-    if chosen == "all" or all(isinstance(channel, int) for channel in chosen):
-        return chosen
-    for name in chosen:
-        if name not in modality_names:
+    chosen, names = choices["modality_subset"], list(modality_names)
+    if chosen == "all":
+        return "all"
+    channels: list[int] = []
+    for named in chosen:
+        channel = names.index(named) if named in names else named
+        if channel not in range(len(names)):
             raise ValueError(
-                f"{_OF_THE_PLANS} modality_subset must name channels of {', '.join(modality_names)}, got {name!r}."
+                f"{_OF_THE_PLANS} modality_subset must name channels of {', '.join(names)}, got {named!r}."
             )
-    return sorted({list(modality_names).index(name) for name in chosen})
+        if channel in channels:
+            raise ValueError(f"{_OF_THE_PLANS} modality_subset names {names[channel]} twice: name it once.")
+        channels.append(channel)
+    return sorted(channels)
 
 
 def substitution_order(choices: Mapping[str, Any], modality_names: Sequence[str]) -> str | list[list[int]]:
@@ -245,24 +286,32 @@ def substitution_order(choices: Mapping[str, Any], modality_names: Sequence[str]
     Raises:
         ValueError: an order does not name each other channel once, or ``"brats"`` is chosen for other channels.
     """
-    chosen = choices["substitution"]
-    if chosen == "learned" or isinstance(chosen, list):
-        return chosen
+    chosen, names = choices["substitution"], list(modality_names)
+    if chosen == "learned":
+        return "learned"
     if chosen == "brats":
-        if set(modality_names) != set(BRATS_SUBSTITUTION):
+        if set(names) != set(BRATS_SUBSTITUTION):
             raise ValueError(
                 f'{_OF_THE_PLANS} substitution "brats" is for the channels {", ".join(BRATS_SUBSTITUTION)}, and these '
-                f'are {", ".join(modality_names)}: set it to "learned", or name the others of each.'
+                f'are {", ".join(names)}: set it to "learned", or name the others of each.'
             )
         chosen = BRATS_SUBSTITUTION
-    for name in modality_names:
-        others = [other for other in modality_names if other != name]
-        if sorted(chosen.get(name, ())) != sorted(others):
+    if len(chosen) > len(names):
+        raise ValueError(
+            f"{_OF_THE_PLANS} substitution must have an order for each of {', '.join(names)}, got {len(chosen)} orders."
+        )
+    orders = dict(zip(names, chosen, strict=False)) if isinstance(chosen, list) else chosen
+    numbers: list[list[int]] = []
+    for channel, name in enumerate(names):
+        order = orders.get(name, ())
+        numbers.append([names.index(other) if other in names else other for other in order])
+        others = [number for number in range(len(names)) if number != channel]
+        if len(order) != len(others) or set(numbers[-1]) != set(others):
+            listed = ", ".join(names[other] for other in others)
             raise ValueError(
-                f"{_OF_THE_PLANS} substitution must name, for {name}, each of {', '.join(others)} once, got "
-                f"{list(chosen.get(name, ()))}."
+                f"{_OF_THE_PLANS} substitution must name, for {name}, each of {listed} once, got {list(order)}."
             )
-    return [[list(modality_names).index(other) for other in chosen[name]] for name in modality_names]
+    return numbers
 
 
 def describe(choices: Mapping[str, Any]) -> str:

@@ -76,7 +76,7 @@ def test_substitutes_become_numbers_of_channels():
     assert order_of("learned") == "learned"
     assert order_of("brats") == [[3, 2, 1], [2, 3, 0], [1, 0, 3], [0, 1, 2]]
     assert order_of({"CT": ["PET"], "PET": ["CT"]}, ("CT", "PET")) == [[1], [0]]
-    assert order_of([[1], [0]]) == [[1], [0]]
+    assert order_of([[1], [0]], ("CT", "PET")) == [[1], [0]]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,13 @@ def test_substitutes_become_numbers_of_channels():
         ("brats", ("CT", "PET"), "these are CT, PET"),
         ({"CT": ["PET"]}, ("CT", "PET"), r"must name, for PET, each of CT once, got \[\]"),
         ({"CT": ["MR"], "PET": ["CT"]}, ("CT", "PET"), "for CT, each of PET once"),
+        ({"CT": ["PET"], "PET": ["CT"], "MR": []}, ("CT", "PET"), "an order for each of CT, PET, got 3 orders"),
+        ([[9]], ("CT", "PET"), r"for CT, each of PET once, got \[9\]"),
+        ([[1]], ("CT", "PET"), r"for PET, each of CT once, got \[\]"),
+        ([[1], [1]], ("CT", "PET"), r"for PET, each of CT once, got \[1\]"),
+        ([[-1], [0]], ("CT", "PET"), r"for CT, each of PET once, got \[-1\]"),
+        ([[1, 1, 2], [0, 2], [0, 1]], ("CT", "PET", "MR"), r"for CT, each of PET, MR once, got \[1, 1, 2\]"),
+        ([[1], [0], []], ("CT", "PET"), "an order for each of CT, PET, got 3 orders"),
     ],
 )
 def test_substitutes_that_are_no_order_are_refused(value, names, message):

@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from nnunet_missingmod.plans_block import COMMON_KEYS, KEYS, describe, differences, resolve
+from nnunet_missingmod.plans_block import (
+    COMMON_KEYS,
+    KEYS,
+    block_of,
+    describe,
+    differences,
+    resolve,
+    subset_channels,
+)
 
 REFUSED = {
     "num_epochs": [0, -1, 1.5, "3", True],
@@ -158,3 +166,76 @@ def test_null_keeps_nnunets_own_value():
 def test_unknown_key_is_refused_with_the_nearest_known_one():
     with pytest.raises(ValueError, match=r"unknown key 'modality_droput'; the nearest known one is 'modality_dropout'"):
         resolve({"modality_droput": "uniform"})
+
+
+CONFIGURATION = {"preprocessor_name": "DefaultPreprocessor", "batch_size": 2, "spacing": [1.0, 1.0]}
+# All of nnU-Net's own, those of former versions too.
+HOST_PLANS = """dataset_name plans_name original_median_spacing_after_transp original_median_shape_after_transp
+image_reader_writer transpose_forward transpose_backward configurations experiment_planner_used label_manager
+foreground_intensity_properties_per_channel foreground_intensity_properties_by_modality"""
+HOST_CONFIGURATION = """data_identifier preprocessor_name batch_size patch_size median_image_size_in_voxels spacing
+normalization_schemes use_mask_for_norm resampling_fn_data resampling_fn_data_kwargs resampling_fn_seg
+resampling_fn_seg_kwargs resampling_fn_probabilities resampling_fn_probabilities_kwargs architecture batch_dice
+inherits_from previous_stage next_stage UNet_class_name UNet_base_num_features n_conv_per_stage_encoder
+n_conv_per_stage_decoder num_pool_per_axis pool_op_kernel_sizes conv_kernel_sizes unet_max_num_features"""
+
+
+def test_the_block_of_a_configuration_is_found_beside_all_of_nnunets_own_keys():
+    configuration = {**dict.fromkeys(HOST_CONFIGURATION.split()), "missingmod": {"num_epochs": 5}}
+    plans = dict.fromkeys(HOST_PLANS.split()) | {"configurations": {"2d": configuration}}
+    assert block_of(plans, configuration) == {"num_epochs": 5}
+    assert block_of({"configurations": {"2d": CONFIGURATION}}, CONFIGURATION) is None
+
+
+def test_a_configuration_may_be_called_as_the_block_or_a_key():
+    named = {"missingmod": {"inherits_from": "2d"}, "2d_missingmod": {"inherits_from": "2d"}, "teacher": CONFIGURATION}
+    assert block_of({"configurations": {"2d": CONFIGURATION, **named}}, CONFIGURATION) is None
+
+
+@pytest.mark.parametrize("name", ["missingmod", "MissingMod", "missing_mod", "Missing-Mod", "nnunet_missingmod"])
+def test_a_block_that_nothing_would_read_is_refused_with_its_place(name):
+    block = {name: {"num_epochs": 5}}
+    with pytest.raises(ValueError, match=f'"{name}" at their top, where nothing reads it. Move it: "configurations"'):
+        block_of({"configurations": {"2d": CONFIGURATION}, **block}, CONFIGURATION)
+    with pytest.raises(ValueError, match=f'"{name}" directly under "configurations"'):
+        block_of({"configurations": {"2d": CONFIGURATION, **block}}, CONFIGURATION)
+    if name != "missingmod":
+        spelt = CONFIGURATION | block
+        with pytest.raises(ValueError, match=f'"{name}" directly in a configuration'):
+            block_of({"configurations": {"2d": spelt}}, spelt)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_a_key_outside_of_the_block_is_refused_with_where_it_belongs(key):
+    bare = {key.name: key.default}
+    told = rf'"missingmod": \{{"{key.name}": \.\.\.\}}'
+    for plans, configuration in (
+        ({"configurations": {"2d": CONFIGURATION}, **bare}, CONFIGURATION),
+        ({"configurations": {"2d": CONFIGURATION, **bare}}, CONFIGURATION),
+        ({"configurations": {"2d": CONFIGURATION | bare}}, CONFIGURATION | bare),
+    ):
+        with pytest.raises(ValueError, match=told):
+            block_of(plans, configuration)
+
+
+def test_a_subset_of_names_or_numbers_becomes_numbers_in_channel_order():
+    names = ("FLAIR", "T1", "T1ce")
+    for chosen in (["T1ce", "FLAIR"], [2, 0], [0, 2]):
+        assert subset_channels({"modality_subset": chosen}, names) == [0, 2]
+    assert subset_channels({"modality_subset": "all"}, names) == "all"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ([1, 3], "must name channels of FLAIR, T1, T1ce, got 3"),
+        ([-1], "must name channels of FLAIR, T1, T1ce, got -1"),
+        (["T1", "PET"], "must name channels of FLAIR, T1, T1ce, got 'PET'"),
+        ([0, 0], "names FLAIR twice: name it once"),
+        (["T1", "T1"], "names T1 twice: name it once"),
+        (["T1", 1], "names T1 twice: name it once"),
+    ],
+)
+def test_channels_that_are_none_or_occur_twice_are_refused_with_the_names(chosen, said):
+    with pytest.raises(ValueError, match=f"modality_subset {said}"):
+        subset_channels({"modality_subset": chosen}, ("FLAIR", "T1", "T1ce"))

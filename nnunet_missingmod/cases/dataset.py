@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_missingmod.cases.description import DatasetError, label_values, planning_problems, read_dataset_json
-from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, describe_channels, find_cases
+from nnunet_missingmod.cases.files import (
+    CaseFiles,
+    CaseRefusedError,
+    assign_channels,
+    describe_channels,
+    find_cases,
+    hidden_files,
+)
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import channel_names, choose_channel
 
@@ -26,6 +33,7 @@ __all__ = [
     "find_listed_case",
     "find_raw_cases",
     "label_values",
+    "lacking_modalities",
     "listed_case",
     "presence_table",
     "read_dataset_json",
@@ -38,19 +46,24 @@ def find_dataset(dataset: str) -> Path:
     Raises:
         DatasetError: there is none, or several have the id.
     """
-    if os.sep in dataset or (Path(dataset) / "dataset.json").is_file():
+    # "." is a path, and the name of no folder.
+    if os.sep in dataset or Path(dataset).name != dataset or (Path(dataset) / "dataset.json").is_file():
         return Path(dataset)
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - the host's name
     if not raw:
         raise DatasetError(
             f"nnUNet_raw is not set, so {dataset} cannot be found: set it, or give the dataset's folder."
         )
-    pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdecimal() else dataset
-    found = sorted(Path(raw).glob(pattern))
-    if len(found) != 1:
-        there = ", ".join(sorted(path.name for path in Path(raw).glob("Dataset*"))) or "none"
-        several = f"There are {len(found)} datasets" if found else "There is no dataset"
-        raise DatasetError(f"{several} {pattern} in {raw}. Datasets there: {there}.")
+    folders = sorted(path for path in Path(raw).glob("*") if path.is_dir())
+    number = f"Dataset{int(dataset):03d}_" if dataset.isdecimal() else None
+    found = [path for path in folders if (path.name.startswith(number) if number else path.name == dataset)]
+    wanted = f"{number}*" if number else dataset
+    if not found:
+        there = ", ".join(path.name for path in folders if path.name.startswith("Dataset")) or "none"
+        raise DatasetError(f"There is no dataset {wanted} in {raw}. Datasets there: {there}.")
+    if len(found) > 1:
+        named = ", ".join(path.name for path in found)
+        raise DatasetError(f"There are {len(found)} datasets {wanted} in {raw}: {named}. Give one of these names.")
     return found[0]
 
 
@@ -88,9 +101,16 @@ def dataset_problems(
     cases: Sequence[tuple[str, CaseFiles]],
     label_files: Mapping[tuple[str, str], Path],
 ) -> list[str]:
-    """Return what is wrong beside the cases: what nnU-Net's own commands refuse, and label maps without images."""
+    """Return what is wrong beside the cases: what nnU-Net's own commands refuse, and label maps without images.
+
+    Whether each modality has a case is said by ``lacking_modalities``, when it is known which files are blank.
+    """
     training = [case for split, case in cases if split == "Tr"]
     problems = [f"dataset.json: {problem}" for problem in planning_problems(folder, dataset_json)]
+    for split in ("Ts",) if "dataset" in dataset_json else ("Tr", "Ts"):
+        for kind in ("images", "labels"):
+            hidden = hidden_files(folder / f"{kind}{split}", dataset_json["file_ending"])
+            problems += [hidden] if hidden else []
     if not training:
         expected = describe_channels(channel_names(dataset_json), dataset_json["file_ending"])
         return [*problems, f"{folder / 'imagesTr'} has no training case. Expected per case one or more of: {expected}."]
@@ -129,6 +149,23 @@ def _files_of_several_cases(
     for file, users in cases_of.items():
         if len(users) > 1:
             yield f"{file} is a file of several cases: {listed(users, most=5, rest='{} others')}."
+
+
+def lacking_modalities(present: Iterable[Collection[int | str]], names: Sequence[str]) -> str | None:
+    """Return a sentence on the modalities that no training case has, without which nnU-Net cannot plan; else None.
+
+    Args:
+        present: what each training case has, as channels or as names.
+        names: the modality names in channel order.
+    """
+    there = {each for case in present for each in case}
+    lacking = [f"{name} (channel {channel})" for channel, name in enumerate(names) if not {channel, name} & there]
+    if not lacking:
+        return None
+    return (
+        f"No training case has {', '.join(lacking)}; a blank file counts as absent. Remove from channel_names in "
+        "dataset.json what no case has, and renumber the files; or add cases that have it."
+    )
 
 
 def presence_table(rows: Iterable[tuple[str, str, Collection[int | str]]], names: Sequence[str]) -> str:

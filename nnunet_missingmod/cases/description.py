@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunet_missingmod.cases.files import hidden_files
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.modalities import channel_names, written_names
 from nnunet_missingmod.storage import name_problem, read_json_object
@@ -96,6 +97,8 @@ def check_for_planning(folder: Path) -> None:
         problems.append(f'"numTraining" must be the number of training cases, got {json.dumps(number)}.')
     if problems:
         raise DatasetError(f"{folder / _FILE}: {problems[0]}")
+    if "dataset" not in content and (hidden := hidden_files(folder / "imagesTr", content["file_ending"])):
+        raise DatasetError(hidden)
 
 
 def planning_problems(folder: Path, content: Mapping[str, Any]) -> list[str]:

@@ -6,9 +6,12 @@ Every reader of cases starts here. The channel comes from a file's suffix, never
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from nnunet_missingmod.errors import listed
 
 _CHANNEL_SUFFIX = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})", re.DOTALL)
 
@@ -144,6 +147,21 @@ def find_cases(folder: Path, names: Sequence[str], file_ending: str) -> list[Cas
     ]
 
 
+def hidden_files(folder: Path, file_ending: str) -> str | None:
+    """Return a sentence on a folder's hidden files with the dataset's ending, such as macOS leaves; None without any.
+
+    This package passes over them, and nnU-Net does not.
+    """
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    hidden = [file.name for file in there if file.name.startswith(".") and file.name.endswith(file_ending)]
+    if not hidden:
+        return None
+    return (
+        f"{folder} has hidden files, which nnU-Net takes for cases: {listed(hidden, rest='{} others')}. Remove them; "
+        f"those of macOS by: find {shlex.quote(str(folder))} -name '._*' -delete"
+    )
+
+
 def _image_stem(name: str, file_ending: str) -> str | None:
     """Return the name without ending and channel number; None for a file that is not an image of the dataset's kind."""
     endings = _PICTURES if file_ending.lstrip(".").lower() in _PICTURES else _VOLUMES
@@ -164,9 +182,9 @@ def _case_files(
         except CaseRefusedError as error:
             problems.append(error.problem)
     if strays:
-        listed = ", ".join(file.name for file in strays)
+        named = ", ".join(file.name for file in strays)
         problems.append(
-            f"{listed}: not called as a channel's file, which are: {describe_channels(names, file_ending)}. Rename, "
+            f"{named}: not called as a channel's file, which are: {describe_channels(names, file_ending)}. Rename, "
             "convert or remove."
         )
     return CaseFiles(case, assigned, tuple(problems))

@@ -244,10 +244,11 @@ def _nifti_voxels(content: bytes, *, strict: bool) -> _VoxelData | None:
     if len(content) < _NIFTI_HEADER_BYTES:
         raise ValueError(f"the file is truncated: it has {len(content)} bytes, less than a NIfTI header")
     for order in "<>":
-        if struct.unpack_from(order + "i", content)[0] == _NIFTI_HEADER_BYTES:
+        (header_bytes,) = struct.unpack_from(order + "i", content)
+        if header_bytes == _NIFTI_HEADER_BYTES:
             dim, datatype, bits, offset, pixdim = ("8h", 40), ("h", 70), ("h", 72), ("f", 108), ("8f", 76)
             magic, expected = content[344:347], b"n+1"
-        elif len(content) >= 540 and struct.unpack_from(order + "i", content)[0] == 540:
+        elif header_bytes == 540 and len(content) >= 540:
             dim, datatype, bits, offset, pixdim = ("8q", 16), ("h", 12), ("h", 14), ("q", 168), ("8d", 104)
             magic, expected = content[4:7], b"n+2"
         else:
@@ -266,13 +267,26 @@ def _nifti_voxels(content: bytes, *, strict: bool) -> _VoxelData | None:
         if strict:
             _check_sizes(struct.unpack_from(order + pixdim[0], content, pixdim[1])[1:], extent[:num_dims])
         (data_offset,) = struct.unpack_from(order + offset[0], content, offset[1])
+        num_bytes = math.prod(extent[:num_dims]) * bits_per_voxel // 8
+        if strict:
+            _check_offset(data_offset, header_bytes, len(content) - num_bytes)
         kind = _NIFTI_FLOATS.get(type_number)
         return _VoxelData(
-            offset=int(data_offset),
-            num_bytes=math.prod(extent[:num_dims]) * bits_per_voxel // 8,
+            offset=max(int(data_offset), header_bytes) if math.isfinite(data_offset) else header_bytes,
+            num_bytes=num_bytes,
             dtype=order + kind if kind else None,
         )
     return None
+
+
+def _check_offset(offset: float, header_bytes: int, bytes_before_voxels: int) -> None:
+    # SimpleITK takes an offset inside of the header, or none, for the header's end, and nibabel takes 0 for the file's
+    # first byte. Four bytes follow the header, which say whether extensions do; old programs left them out, and the
+    # voxels fill the rest of their files.
+    first = header_bytes + 4
+    if math.isfinite(offset) and (offset >= first or header_bytes <= int(offset) == bytes_before_voxels):
+        return
+    raise HeaderError(f"its header lets the voxels begin at byte {offset:g}, where none can be: the first is {first}")
 
 
 def _check_extents(extent: Sequence[int]) -> None:

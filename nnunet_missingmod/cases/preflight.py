@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from nnunet_missingmod.cases.files import CaseFiles
@@ -106,7 +109,7 @@ def check_case(
         grid = Grid(read.images[first].shape[1:], read.properties[first])
         if case.previous_stage is not None:
             try:
-                read_label_file(case.previous_stage, reader, grid, labels=labels, headers=choices["headers"])
+                read_case_labels(case.previous_stage, reader, grid, choices=choices, labels=labels)
             except ValueError as error:
                 problems.append(
                     f"The previous stage's prediction {error}. Predict this case with the previous stage's model, and "
@@ -122,6 +125,34 @@ def check_case(
         tuple(problems),
         grid,
     )
+
+
+def read_case_labels(
+    file: Path, reader: LabelReader, grid: Grid, *, choices: Mapping[str, Any], labels: Collection[int] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return a label map (1, X, Y, Z) of a case as preprocessing takes it: the segmentation, or a previous stage's.
+
+    A reader that turns images to RAS turns label maps by their own headers. So it reads them by the transform that is
+    trusted for the images, and they must lie on the images' grid. With other readers voxels are paired as they are
+    stored, wherever the header puts them, as nnU-Net does.
+
+    Args:
+        grid: of the case's images, as the same reader returned it.
+        choices: the ``choices.FILE_KEYS`` of the ``"missingmod"`` block.
+        labels: the accepted values; None accepts any whole number.
+
+    Raises:
+        ValueError: see ``read_label_file``.
+    """
+    by_header = {}
+    if "original_orientation" in grid.properties.get("sitk_stuff", {}) or (
+        "reoriented_affine" in grid.properties.get("nibabel_stuff", {})
+    ):
+        by_header = {
+            "tolerance_voxels": choices["geometry_tolerance_voxels"],
+            "nifti_transform": choices["nifti_transform"],
+        }
+    return read_label_file(file, reader, grid, labels=labels, headers=choices["headers"], **by_header)
 
 
 def check_cases(

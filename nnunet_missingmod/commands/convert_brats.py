@@ -88,9 +88,13 @@ def _dataset_folder(args: argparse.Namespace) -> Path:
         raise UsageError(f"--name is a part of the dataset folder's name, and {args.name!r} {problem}.")
     dataset = raw / f"Dataset{args.dataset:03d}_{args.name}"
     check_output(dataset)
-    others = [path.name for path in dataset.parent.glob(f"Dataset{args.dataset:03d}_*") if path.name != dataset.name]
+    others = sorted(
+        found.name
+        for found in raw.glob(f"Dataset{args.dataset:03d}_*")
+        if found.is_dir() and found.name != dataset.name
+    )
     if others:
-        raise UsageError(f"{others[0]} in {raw} has this number already: choose another (-d).")
+        raise UsageError(f"This number has been given in {raw} already, to {', '.join(others)}: choose another (-d).")
     return dataset
 
 

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             _check_file(args.prevalence)
         if args.output is not None:
             check_output(args.output)
-    from nnunet_missingmod.cases.dataset import find_dataset, presence_table, read_dataset_json
+    from nnunet_missingmod.cases.dataset import find_dataset, lacking_modalities, presence_table, read_dataset_json
     from nnunet_missingmod.cases.description import renamed_channels
     from nnunet_missingmod.cases.inspection import describe, inspect_dataset
     from nnunet_missingmod.modalities import channel_names
@@ -71,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
         if args.input is not None and not any(args.input.iterdir()):
             raise UsageError(f"{args.input} is empty.")
     cases, problems = inspect_dataset(folder, dataset_json, images=args.input, processes=args.processes)
+    # What cannot be read is a problem of its case already.
+    there = [(*case.present, *case.unusable) for case in cases if case.split == "Tr"]
+    if any(there) and (lacking := lacking_modalities(there, names)) is not None:
+        problems.append(lacking)
     renamed = renamed_channels(dataset_json)
     notices = [*([renamed] if renamed else []), *_about_folds(folder, cases, names)]
     report = "\n\n".join([describe(cases, problems, names), *notices])

@@ -12,16 +12,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
-from itertools import takewhile
 from typing import Any
 
 from nnunet_missingmod import host
 from nnunet_missingmod.commands.parser import Parser
-from nnunet_missingmod.errors import FailedError, UsageError
+from nnunet_missingmod.errors import FailedError, UsageError, listed
 
 _PLAN, _PREPROCESS = "nnUNetv2_plan_and_preprocess", "nnUNetv2_preprocess"
 _EXTRACTOR = ("-fpe", "MissingModFingerprintExtractor")
 _PREPROCESSOR = ("-preprocessor_name", host.PREPROCESSOR)
+_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")  # of nnU-Net's commands, unless -c names others
 
 
 def add_plan_arguments(parser: Parser) -> None:
@@ -38,6 +38,9 @@ def run_plan(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_plan_and_preprocess`` with our fingerprint extractor, and our preprocessor where it is needed.
 
     Plans of complete cases name nnU-Net's preprocessor, so that stock nnU-Net can use them without this package.
+
+    Raises:
+        UsageError: nnU-Net's preprocessor is asked for, though a training case lacks files.
     """
     host.host_folder()
     from nnunet_missingmod.planning.training_files import dataset_lacks_files
@@ -45,8 +48,15 @@ def run_plan(args: argparse.Namespace) -> int:
     words = list(args.others)
     if not _is_given(_EXTRACTOR[0], words):
         words += _EXTRACTOR
-    if not _is_given(_PREPROCESSOR[0], words) and any(map(dataset_lacks_files, _datasets(words))):
-        words += _PREPROCESSOR
+    given = _read(words)
+    if given.preprocessor_name in (None, host.HOST_PREPROCESSOR):
+        lacking = [number for number in given.d if dataset_lacks_files(number)]
+        if lacking and given.preprocessor_name:
+            raise UsageError(
+                f"Training cases of dataset {lacking[0]} lack files, and {given.preprocessor_name} would take their "
+                f"images for the first channels. Leave out {_PREPROCESSOR[0]}."
+            )
+        words += _PREPROCESSOR if lacking else ()
     return _run(_PLAN, words, args)
 
 
@@ -56,8 +66,23 @@ def add_preprocess_arguments(parser: Parser) -> None:
 
 
 def run_preprocess(args: argparse.Namespace) -> int:
-    """Run ``nnUNetv2_preprocess``."""
+    """Run ``nnUNetv2_preprocess``.
+
+    Raises:
+        UsageError: the plans name nnU-Net's preprocessor, though a training case lacks files.
+    """
     host.host_folder()
+    from nnunet_missingmod.planning.training_files import dataset_lacks_files, planned_without_absence
+
+    given = _read(args.others)
+    for number in given.d:
+        unfit = planned_without_absence(number, given.plans_name, given.c)
+        if unfit and dataset_lacks_files(number):
+            raise UsageError(
+                f"Training cases of dataset {number} lack files, and {given.plans_name} lets {host.HOST_PREPROCESSOR} "
+                f"take their images for the first channels ({listed(unfit)}). Plan again (nnunet_missingmod plan -d "
+                f'{number}), or set "preprocessor_name": "{host.PREPROCESSOR}" in these configurations.'
+            )
     return _run(_PREPROCESS, list(args.others), args)
 
 
@@ -67,10 +92,20 @@ def _pass_on(parser: Parser, name: str, more: str) -> None:
     parser.epilog = f"All options are those of {name} (see {name} -h){more}."
 
 
-def _datasets(words: Sequence[str]) -> list[int]:
-    """Return the numbers after -d, as far as they are numbers; nnU-Net's parser reads them, too."""
-    after = list(words[words.index("-d") + 1 :]) if "-d" in words else []
-    return [int(word) for word in takewhile(str.isdecimal, after)]
+def _read(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options of nnU-Net's commands that are looked at here; what it will refuse names no dataset."""
+    parser: Any = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser._get_option_tuples = lambda _option: []  # as in _strictly
+    parser.add_argument("-d", nargs="+", type=int, default=[])
+    parser.add_argument("-preprocessor_name")
+    parser.add_argument("-plans_name", default="nnUNetPlans")
+    parser.add_argument("-c", nargs="+", default=_CONFIGURATIONS)
+    known: argparse.Namespace
+    try:
+        known, _ = parser.parse_known_args(words)
+    except argparse.ArgumentError:
+        known = parser.parse_args([])
+    return known
 
 
 @contextmanager

@@ -8,11 +8,15 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nnunet_missingmod.commands.options import add_dataset, cannot_start, one_dataset, print_line
 from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import check_output, write_text
+
+if TYPE_CHECKING:
+    from nnunet_missingmod.cases.files import CaseFiles
 
 SPLITS = "splits_final.json"
 
@@ -37,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the folds; return 1 if one of them cannot train on and validate every modality, 0 else."""
-    from nnunet_missingmod.cases.dataset import find_dataset, find_raw_cases, read_dataset_json
+    from nnunet_missingmod.cases.dataset import find_dataset, find_raw_cases, lacking_modalities, read_dataset_json
     from nnunet_missingmod.modalities import channel_names, compile_pattern, name_patients
     from nnunet_missingmod.planning.splitting import balanced_folds, faults_of_folds, find_visits
 
@@ -45,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
         folder = find_dataset(one_dataset(args, "split"))
         dataset_json = read_dataset_json(folder)
         names = channel_names(dataset_json)
-        cases, _ = find_raw_cases(folder, dataset_json)
-        present = {case.case: sorted(case.files) for split, case in cases if split == "Tr"}
+        cases = [case for split, case in find_raw_cases(folder, dataset_json)[0] if split == "Tr"]
+        in_one_file = _are_in_one_file(cases, folder, dataset_json)
+        present = {case.case: list(range(len(names))) if in_one_file else sorted(case.files) for case in cases}
         if not present:
             raise UsageError(f"{folder} has no training cases.")
         patients = {} if args.patients is None else name_patients(present, compile_pattern(args.patients))
@@ -71,10 +76,35 @@ def run(args: argparse.Namespace) -> int:
         print_line(fault)
     if faults:
         print_line(_advice(present, patients, names, args.num_folds))
+    lacking = lacking_modalities(present.values(), names)
+    if lacking is not None:
+        print_line(lacking)
     if args.patients is None and (visits := find_visits(sorted(present))) is not None:
         print_line(visits_notice(visits.pattern, visits.of_patient))
     print_line(f"Saved as {target}.")
-    return 1 if faults else 0
+    return 1 if faults or lacking is not None else 0
+
+
+def _are_in_one_file(cases: Sequence[CaseFiles], folder: Path, dataset_json: Mapping[str, Any]) -> bool:
+    """Return whether the first file of each case holds all its channels, as an RGB picture does.
+
+    The first case that can be read says so of all: they are alike.
+    """
+    from nnunet_missingmod.cases.inspection import reader_of
+    from nnunet_missingmod.cases.preflight import check_case
+    from nnunet_missingmod.modalities import channel_names
+    from nnunet_missingmod.plans_block import resolve
+
+    names, ending = channel_names(dataset_json), dataset_json["file_ending"]
+    usable = [case for case in cases if case.files]
+    if len(names) == 1 or not usable or any(list(case.files) != [0] for case in usable):
+        return False
+    reader = reader_of(folder, dataset_json, [case.files[0] for case in usable])
+    for case in usable:
+        check = check_case(case, names, reader, file_ending=ending, choices=resolve(None))
+        if number := len(check.present) + len(check.blank):
+            return number > 1
+    return False
 
 
 def _advice(

@@ -45,7 +45,7 @@ GROUPS = {
         ),
         "preprocess": Command("commands.planning", "preprocess", "preprocess such a dataset by plans that exist"),
         "convert-brats": Command(
-            "commands.convert_brats", "", "convert a BraTS folder (2018-2021, 2023+) into an nnU-Net raw dataset"
+            "commands.convert_brats", "", "convert a BraTS folder (2017-2021, 2023+) into an nnU-Net raw dataset"
         ),
         "phantom": Command("commands.phantom", "", "write a synthetic BraTS-like nnU-Net raw dataset"),
     },

@@ -149,7 +149,7 @@ def read_presence(dataset: Path) -> Presence:
     for split in ("Tr", "Ts"):
         for channel in range(len(CHANNELS)):
             ending = f"_{channel:04d}{FILE_ENDING}"
-            for file in (dataset / f"images{split}").glob(f"*{ending}"):
+            for file in (dataset / f"images{split}").glob(f"[!.]*{ending}"):  # hidden files are none of a case
                 key = (split, file.name.removesuffix(ending))
                 found[key] = (*found.get(key, ()), channel)
     return dict(sorted(found.items()))

@@ -56,7 +56,7 @@ def convert_case(case: SourceCase, conversion: Conversion) -> None:
             whose name says nothing lies beside it.
         FailedError: the dataset folder cannot be written to.
     """
-    if case.segmentation is not None and "-PED-" in case.name:
+    if case.segmentation is not None and "-ped-" in case.name.lower():
         raise ValueError("it is a case of BraTS Pediatrics, whose labels mean other things from year to year.")
     if case.problem:
         raise ValueError(case.problem)

@@ -39,6 +39,8 @@ _NIFTI = (".nii", ".nii.gz")
 _OTHER_FORMATS = (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".mgz", ".nii.bz2", ".dcm")
 _ENDINGS = (*_NIFTI, *_OTHER_FORMATS)
 _SEPARATORS = "_-. "
+# Beside hidden folders, what systems keep deleted files, snapshots and thumbnails in, in lower case.
+_SYSTEM_FOLDERS = ("__macosx", "$recycle.bin", "#recycle", "#snapshot", "@recycle", "@eadir")
 
 
 @dataclass
@@ -108,7 +110,7 @@ def find_cases(folder: Path) -> tuple[dict[str, SourceCase], list[Path]]:
     Folders such as HGG and LGG do not matter, a case is what its files' names say; only files that are called by their
     sequence alone (``t1.nii.gz``) are the case that their folder is called after. What cannot be taken as it lies is
     in the case's ``problem``: files in two folders, or a folder where a file is expected. Links to folders are
-    followed; hidden files are passed over.
+    followed; hidden files and folders are passed over, and those of systems (``__MACOSX``).
 
     Raises:
         OSError: a folder cannot be read.
@@ -234,7 +236,11 @@ def _image_files(folder: Path) -> list[Path]:
         visited.add(real)
         # An unpacked archive may have become a folder of its name, in which it is no case of its own.
         as_images = [name for name in folders if name.lower().endswith(_ENDINGS) and split_name(Path(name))[1]]
-        folders[:] = [name for name in folders if name not in as_images]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in as_images and not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
+        ]
         names += as_images
         images = (name for name in names if name.lower().endswith(_ENDINGS) and name[0] != ".")
         files += [Path(parent, name) for name in images]

@@ -8,6 +8,7 @@ nnU-Net's planner reads it.
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,10 @@ from nnunet_missingmod.workers import end_with_parent
 # preprocessing checks them. Images of different shapes are refused here too.
 _ANY_GRID = sys.float_info.max
 _PERCENTILES = (0.5, 50.0, 99.5)  # nnU-Net's
+
+_INTENSITIES = "foreground_intensity_properties_per_channel"
+
+logger = logging.getLogger(__name__)
 
 Intensities = npt.NDArray[np.floating[Any]] | list[float]
 
@@ -136,7 +141,7 @@ def combine(cases: Sequence[CaseFingerprint], names: Sequence[str]) -> dict[str,
     return {
         "spacings": [case.spacing for case in cases],
         "shapes_after_crop": [case.shape_after_crop for case in cases],
-        "foreground_intensity_properties_per_channel": statistics,
+        _INTENSITIES: statistics,
         "median_relative_size_after_cropping": np.median([case.relative_size_after_cropping for case in cases], 0),
     }
 
@@ -173,13 +178,17 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
     def run(self, overwrite_existing: bool = False) -> dict[str, Any]:
         """Return the dataset's fingerprint and write it to ``dataset_fingerprint.json``, if it is not there yet.
 
+        One that is there is read; the log warns of it if the dataset has another number of training cases now.
+
         Raises:
-            ValueError: there are no cases, some were refused (the message lists them), or a channel has no intensities.
+            ValueError: there are no cases, some were refused (the message lists them), or a channel has no intensities;
+                or the fingerprint that is there has another number of channels than the dataset.
             RuntimeError: a worker process died.
         """
         file = Path(str(nnUNet_preprocessed), self.dataset_name, "dataset_fingerprint.json")
         if file.is_file() and not overwrite_existing:
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            self._check_current(found, file)
             return found
         names = channel_names(self.dataset_json)
         fingerprint = combine(self._analyse_all(names), names)
@@ -187,11 +196,34 @@ class FingerprintExtractor(DatasetFingerprintExtractor):
         write_text(file, json.dumps(fingerprint, sort_keys=True, indent=4))
         return fingerprint
 
-    def _analyse_all(self, names: Sequence[str]) -> list[CaseFingerprint]:
+    def _check_current(self, found: Mapping[str, Any], file: Path) -> None:
+        fix = "Add --clean, which lets it be extracted again: nnunet_missingmod plan -d DATASET --clean"
+        names = channel_names(self.dataset_json)
+        if len(found.get(_INTENSITIES, names)) != len(names):
+            raise ValueError(
+                f"{file} is of {len(found[_INTENSITIES])} channels, but {self.dataset_name} has {len(names)} now: "
+                f"{', '.join(names)}. {fix}"
+            )
+        training, _ = self._training_cases()
+        if len(found.get("spacings", training)) != len(training):
+            logger.warning(
+                "%s is of %d training cases, but %s has %d now. Plans are made of the old ones' sizes, and CT is "
+                "normalised by their intensities. %s",
+                file,
+                len(found["spacings"]),
+                self.dataset_name,
+                len(training),
+                fix,
+            )
+
+    def _training_cases(self) -> tuple[list[CaseFiles], dict[tuple[str, str], Path]]:
         folder = Path(self.input_folder)
         # Read again, because nnU-Net writes into its copy where it looks for the files that are listed.
         given, labels = find_raw_cases(folder, read_dataset_json(folder))
-        training = [case for split, case in given if split == "Tr"]
+        return [case for split, case in given if split == "Tr"], labels
+
+    def _analyse_all(self, names: Sequence[str]) -> list[CaseFingerprint]:
+        training, labels = self._training_cases()
         files = [file for case in training for file in case.files.values()]
         if not files:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Which files nnU-Net finds for training cases."""
+"""Which files nnU-Net finds for training cases, and which plans would take them by their position."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_raw
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_missingmod.cases.description import read_dataset_json
+from nnunet_missingmod.host import HOST_PREPROCESSOR
 from nnunet_missingmod.modalities import channel_names
 
 
@@ -27,16 +29,38 @@ def dataset_lacks_files(number: int) -> bool:
         return False
 
 
+def planned_without_absence(number: int, plans_name: str, configurations: Sequence[str]) -> list[str]:
+    """Return which configurations of a dataset's plans name nnU-Net's preprocessor, which needs all files of a case.
+
+    What cannot be read names none: nnU-Net, which reads it next, says what is wrong.
+    """
+    try:
+        folder = Path(str(nnUNet_preprocessed), maybe_convert_to_dataset_name(number))
+        plans = PlansManager(str(folder / f"{plans_name}.json"))
+        there = [name for name in configurations if name in plans.available_configurations]
+        return [name for name in there if plans.get_configuration(name).preprocessor_name == HOST_PREPROCESSOR]
+    except (OSError, ValueError, RuntimeError, LookupError, AssertionError):
+        return []
+
+
 def lack_files(cases: Mapping[str, Mapping[str, Sequence[str]]], dataset_json: Mapping[str, Any]) -> bool:
-    """Return whether nnU-Net's list of training cases lacks files; a first file for all channels (RGB) is whole.
+    """Return whether nnU-Net's list of training cases lacks files; one file of all channels (RGB) is whole.
+
+    Such a file has the suffix of the first channel; where dataset.json lists it, any name without another's suffix.
 
     Args:
         cases: {case: {"images": files}}, as nnU-Net's ``get_filenames_of_train_images_and_targets`` returns.
         dataset_json: contents of the dataset's dataset.json.
     """
+    names = channel_names(dataset_json)
     files = [[Path(file) for file in case["images"]] for case in cases.values()]
     is_listed = "dataset" in dataset_json  # where "" or a name stands for a file, and files have any name
-    if all(len(of_case) == len(channel_names(dataset_json)) for of_case in files):
+    if all(len(of_case) == len(names) for of_case in files):
         return is_listed and not all(file.is_file() for of_case in files for file in of_case)
-    first = f"_0000{dataset_json['file_ending']}"
-    return not all(len(of_case) == 1 and (is_listed or of_case[0].name.endswith(first)) for of_case in files)
+    first, *others = (f"_{channel:04d}{dataset_json['file_ending']}" for channel in range(len(names)))
+    if not all(len(of_case) == 1 for of_case in files):
+        return True
+    alone = [of_case[0] for of_case in files]
+    if is_listed:
+        return any(file.name.endswith(tuple(others)) or not file.is_file() for file in alone)
+    return not all(file.name.endswith(first) for file in alone)

@@ -18,8 +18,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.dataset import find_listed_case
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, case_name
-from nnunet_missingmod.cases.labels import Grid, read_label_file
+from nnunet_missingmod.cases.labels import Grid
 from nnunet_missingmod.cases.memory import MemoryImage
+from nnunet_missingmod.cases.preflight import read_case_labels
 from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 
@@ -77,9 +78,9 @@ class MissingModPreprocessor(DefaultPreprocessor):
         """Read and preprocess one case given as {channel: file or image in memory}; the files may have any name.
 
         Raises:
-            CaseRefusedError: see ``read_case``, ``read_label_file`` and ``judge_channels``.
+            CaseRefusedError: see ``read_case``, ``read_case_labels`` and ``judge_channels``.
         """
-        choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
+        choices = _choices(plans_manager, configuration_manager)
         reader = plans_manager.image_reader_writer_class()
         raw = read_case(
             files,
@@ -96,7 +97,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         if seg_file is not None:
             try:
                 grid = Grid(raw.data.shape[1:], raw.properties)
-                seg = read_label_file(Path(seg_file), reader, grid, headers=choices["headers"])
+                seg = read_case_labels(Path(seg_file), reader, grid, choices=choices)
             except ValueError as error:
                 raise CaseRefusedError(case, f"its segmentation {error}. Replace it.") from error
         raw.properties[plans_block.BLOCK] = {
@@ -130,7 +131,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
                 modalities; or a channel is not finite after normalisation.
         """
         dataset = _loaded(dataset_json)
-        choices = plans_block.resolve(configuration_manager.configuration.get(plans_block.BLOCK))
+        choices = _choices(plans_manager, configuration_manager)
         read = properties.get(plans_block.BLOCK, {"case": _NAMELESS_CASE})
         case = read["case"]
         names = channel_names(dataset)
@@ -165,6 +166,11 @@ class MissingModPreprocessor(DefaultPreprocessor):
                 )
         absence.mark_case(data, present)
         return data, seg, properties
+
+
+def _choices(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> dict[str, Any]:
+    block = plans_block.block_of(plans_manager.plans, configuration_manager.configuration)
+    return plans_block.resolve(block)
 
 
 def _loaded(dataset_json: dict[str, Any] | str) -> dict[str, Any]:

@@ -94,15 +94,24 @@ def read_presence(cases: PreprocessedCases, names: Sequence[str]) -> Presence:
     absent that `BlankMarkingDataset` finds.
 
     Raises:
-        ValueError: a case was preprocessed by nnU-Net's own preprocessor from fewer files than there are modalities.
+        ValueError: a case was preprocessed by nnU-Net's own preprocessor from fewer files than there are modalities, or
+            when modalities had other names.
     """
     present = np.ones((len(cases.identifiers), len(names)), dtype=bool)
     blank = np.zeros_like(present)
     for row, of_blank, case in zip(present, blank, cases.identifiers, strict=True):
         properties = pickle.loads(Path(cases.source_folder, f"{case}.pkl").read_bytes())
         if BLOCK in properties:
-            row[:] = [name in properties[BLOCK]["present"] for name in names]
-            of_blank[:] = [name in properties[BLOCK].get("blank", ()) for name in names]
+            has, blanks = properties[BLOCK]["present"], properties[BLOCK].get("blank", ())
+            former = [name for name in (*has, *blanks) if name not in names]
+            if former:
+                raise ValueError(
+                    f"Case {case!r} was preprocessed when a channel was called {', '.join(former)}; now the channels "
+                    f"are {', '.join(names)}. Preprocess again with: nnunet_missingmod preprocess -d DATASET, or give "
+                    "the channels in dataset.json their former names."
+                )
+            row[:] = [name in has for name in names]
+            of_blank[:] = [name in blanks for name in names]
             continue
         data = cases.load_case(case)[0]
         if (channels := data.shape[0]) != len(names):

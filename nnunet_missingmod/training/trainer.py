@@ -103,7 +103,7 @@ class MissingModTrainer(CheckpointTrainer):
         Names of channels that the network is built by become numbers: nnU-Net's predictor builds it without the names.
 
         Raises:
-            ValueError: the block is not accepted, or the plans name a preprocessor that this package would displace.
+            ValueError: the block is not accepted or misplaced, or the plans name a preprocessor that we would displace.
         """
         plans = deepcopy(plans)
         resolved = PlansManager(plans).get_configuration(configuration).configuration
@@ -112,7 +112,8 @@ class MissingModTrainer(CheckpointTrainer):
                 f"The plans' preprocessor {resolved['preprocessor_name']!r} does not know absent modalities. Set "
                 f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{HOST_PREPROCESSOR}".'
             )
-        block = plans_block.resolve(resolved.get(plans_block.BLOCK), cls._own_choices(), keys=cls.block_keys)
+        block = plans_block.block_of(plans, resolved)
+        block = plans_block.resolve(block, cls._own_choices(), keys=cls.block_keys)
         block = plans_block.with_numbers(block, names)
         plans["configurations"][configuration] |= {"preprocessor_name": PREPROCESSOR, plans_block.BLOCK: block}
         return plans

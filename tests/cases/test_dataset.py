@@ -15,6 +15,7 @@ from nnunet_missingmod.cases.dataset import (
     find_listed_case,
     find_raw_cases,
     label_values,
+    lacking_modalities,
     presence_table,
     read_dataset_json,
 )
@@ -32,11 +33,34 @@ def test_dataset_is_found_by_id_name_or_folder(tiny, monkeypatch):
     with pytest.raises(DatasetError, match=r"There is no dataset Dataset902_\* in .* there: Dataset901_Tiny"):
         find_dataset("902")
     (tiny.raw.parent / "Dataset901_Other").mkdir()
-    with pytest.raises(DatasetError, match="There are 2 datasets"):
+    with pytest.raises(DatasetError, match=r"There are 2 datasets .*: Dataset901_Other, Dataset901_Tiny. Give one"):
         find_dataset("901")
     monkeypatch.delenv("nnUNet_raw")
     with pytest.raises(DatasetError, match="nnUNet_raw is not set"):
         find_dataset("901")
+
+
+def test_a_file_beside_a_dataset_is_none(tiny):
+    for name in ("Dataset901_Tiny.zip", "Dataset902_Other.zip"):
+        (tiny.raw.parent / name).touch()
+    assert find_dataset("901") == tiny.raw
+    for given in ("902", "Dataset902_Other.zip"):
+        with pytest.raises(DatasetError, match=r"There is no dataset Dataset902.*there: Dataset901_Tiny\.$"):
+            find_dataset(given)
+
+
+@pytest.mark.parametrize("given", ["**", "*", "Dataset9??_Tiny", "Dataset901_*", "[D]ataset901_Tiny", ".."])
+def test_what_is_given_is_no_pattern(tiny, given):
+    with pytest.raises(DatasetError, match=re.escape(f"There is no dataset {given} in {tiny.raw.parent}. ")):
+        find_dataset(given)
+
+
+def test_the_folder_one_is_in_is_given_by_a_dot(tiny, monkeypatch):
+    monkeypatch.chdir(tiny.raw)
+    assert find_dataset(".").resolve() == tiny.raw
+    monkeypatch.chdir(tiny.raw.parent)
+    with pytest.raises(DatasetError, match="dataset.json cannot be read: .* Give the folder of a raw dataset"):
+        read_dataset_json(find_dataset("."))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +137,30 @@ def test_wrong_number_and_lonely_label_maps_are_problems(tiny):
     assert '"numTraining" is 7, but there are 2 training cases' in number
     assert "labelsTr has label maps without images: gone.nii.gz" in lonely
     assert "has no training case. Expected per case" in dataset_problems(tiny.raw, wrong, [], {})[0]
+
+
+def test_hidden_files_that_nnunet_takes_for_cases_are_problems(tiny):
+    for folder, name in (("imagesTr", "._case_000_0000.nii.gz"), ("labelsTr", "._case_000.nii.gz")):
+        (tiny.raw / folder / name).touch()
+    (tiny.raw / "imagesTr" / ".DS_Store").touch()
+    given = find_raw_cases(tiny.raw, tiny.dataset_json)
+    images, labels = dataset_problems(tiny.raw, tiny.dataset_json, *given)
+    assert "imagesTr has hidden files, which nnU-Net takes for cases: ._case_000_0000.nii.gz. Remove them" in images
+    assert "labelsTr has hidden files, which nnU-Net takes for cases: ._case_000.nii.gz. Remove them" in labels
+    entries = {case: {"images": tiny.images(case), "label": str(tiny.label(case))} for case in tiny.cases}
+    listing = {**tiny.dataset_json, "dataset": entries}  # nnU-Net then looks into neither
+    assert dataset_problems(tiny.raw, listing, *find_raw_cases(tiny.raw, listing)) == []
+
+
+def test_modalities_that_no_case_has_are_named_with_what_to_do():
+    names = ("FLAIR", "T1", "T2")
+    assert lacking_modalities([[0], [2, 1]], names) is None
+    assert lacking_modalities([["FLAIR"], ["T2", "T1"]], names) is None
+    for present in ([[1], [1]], [["T1"], []]):
+        said = lacking_modalities(present, names)
+        assert said is not None
+        assert said.startswith("No training case has FLAIR (channel 0), T2 (channel 2); ")
+        assert "or add cases that have it" in said
 
 
 def test_a_file_that_is_listed_for_several_cases_is_a_problem(tiny):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name
+from nnunet_missingmod.cases.files import CaseRefusedError, assign_channels, case_name, hidden_files
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
@@ -53,3 +53,15 @@ def test_case_name_is_the_file_name_without_suffix_and_ending():
 def test_refusal_survives_the_way_out_of_a_worker_process():
     error = pickle.loads(pickle.dumps(CaseRefusedError("case_1", "no modality at all.")))
     assert (str(error), error.case) == ("Case 'case_1' refused: no modality at all.", "case_1")
+
+
+def test_hidden_files_of_the_datasets_ending_are_named_with_the_command(tmp_path):
+    folder = tmp_path / "a dataset"
+    assert hidden_files(folder, ".nii.gz") is None
+    folder.mkdir()
+    for name in ("a_0000.nii.gz", ".DS_Store", "._a_0000.nii", *(f"._a_{channel:04d}.nii.gz" for channel in range(7))):
+        (folder / name).touch()
+    said = hidden_files(folder, ".nii.gz")
+    assert said is not None
+    assert "._a_0003.nii.gz, ._a_0004.nii.gz and 2 others. Remove them" in said
+    assert said.endswith(f"find '{folder}' -name '._*' -delete")

@@ -249,3 +249,45 @@ def test_complaints_about_a_file_that_another_thread_reads_are_its_own():
         other.join()
         logger.warning("of ours")
     assert complaints == ["of ours"]
+
+
+def with_offset(file, offset, *, version=1, big_endian=False, first=None):
+    """Write an image whose header says that its voxels begin at a byte; ``first`` is where they do."""
+    kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    place, form, standard = (108, "f", 352) if version == 1 else (168, "q", 544)
+    order = ">" if big_endian else "<"
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.float32)
+    nibabel.save(kind(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4), header), file)
+    saved = bytearray(file.read_bytes())
+    saved[standard:standard] = bytes(max((first or 0) - standard, 0))
+    del saved[first or standard : standard]
+    struct.pack_into(order + form, saved, place, offset)
+    file.write_bytes(saved)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("offset", [0, 100, 348, 351, -352, np.nan, np.inf])
+def test_voxels_that_begin_inside_of_the_header_are_refused_as_readers_shift_them(tmp_path, offset, big_endian):
+    file = tmp_path / "image.nii"
+    with_offset(file, offset, big_endian=big_endian)
+    assert not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T.ravel(), np.arange(60))
+    with pytest.raises(HeaderError, match=r"the voxels begin at byte \S+, where none can be: the first is 352"):
+        count_hidden_nonfinite(file)
+    assert checked_header(file, strict=False)[0] == 0
+
+
+@pytest.mark.parametrize("offset", [0, 352, 540, -1])
+def test_voxels_that_begin_inside_of_the_header_of_nifti_2_are_refused(tmp_path, offset):
+    with_offset(tmp_path / "image.nii", offset, version=2)
+    with pytest.raises(HeaderError, match="where none can be: the first is 544"):
+        count_hidden_nonfinite(tmp_path / "image.nii")
+
+
+@pytest.mark.parametrize("first", [348, 352, 368, 1024])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_voxels_that_begin_where_the_header_says_are_taken(tmp_path, first, big_endian):
+    file = tmp_path / "image.nii"
+    with_offset(file, first, first=first, big_endian=big_endian)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(file))).T.ravel(), np.arange(60))
+    assert count_hidden_nonfinite(file) == 0

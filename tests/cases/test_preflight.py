@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
 
 from nnunet_missingmod.cases.files import CaseFiles, find_cases
-from nnunet_missingmod.cases.preflight import check_case
+from nnunet_missingmod.cases.preflight import check_case, read_case_labels
 from nnunet_missingmod.plans_block import resolve
 
 NAMES = ("FLAIR", "T1", "T1ce", "T2")
@@ -25,8 +27,8 @@ def found(folder, *files):
     return {case.case: case for case in find_cases(folder, NAMES, ENDING)}
 
 
-def check(case, **choices):
-    return check_case(case, NAMES, SimpleITKIO(), file_ending=ENDING, choices=resolve(choices), labels=(0, 1, 2, 3))
+def check(case, reader=SimpleITKIO, **choices):
+    return check_case(case, NAMES, reader(), file_ending=ENDING, choices=resolve(choices), labels=(0, 1, 2, 3))
 
 
 @pytest.fixture
@@ -174,3 +176,26 @@ def test_previous_stage_must_be_whole_on_the_same_grid_and_hold_the_labels(tiny,
     assert "not whole numbers" in check(staged).problems[0]
     previous.write_bytes(previous.read_bytes()[:-9])
     assert "cannot be read: the file is truncated" in check(staged).problems[0]
+
+
+@pytest.mark.parametrize("reader", [NibabelIOWithReorient, SimpleITKIOWithReorient])
+def test_previous_stage_is_turned_by_the_transform_that_turns_the_images(tmp_path, reader):
+    voxels = np.random.default_rng(0).integers(0, 4, (8, 9, 10)).astype(np.uint8)
+    mirrored = np.diag([-1.0, 1, 1, 1])
+    for name, sform in (("case_000_0000", mirrored), ("same", mirrored), ("off", np.eye(4))):
+        image = nibabel.Nifti1Image(voxels, np.eye(4))
+        image.set_sform(sform, 1)
+        image.set_qform(np.eye(4), 1)
+        nibabel.save(image, tmp_path / f"{name}{ENDING}")
+    files = {0: tmp_path / f"case_000_0000{ENDING}"}
+    for transform in ("sform", "qform"):
+        choices = resolve({"nifti_transform": transform})
+        grid = check(CaseFiles("case_000", files), reader, **choices).grid
+        same = CaseFiles("case_000", files, previous_stage=tmp_path / f"same{ENDING}")
+        assert check(same, reader, **choices).problems == ()
+        labels = read_case_labels(same.previous_stage, reader(), grid, choices=choices)
+        stored = voxels.transpose()[None]  # (1, Z, Y, X)
+        np.testing.assert_array_equal(labels, stored[..., ::-1] if transform == "sform" else stored)
+    off = CaseFiles("case_000", files, previous_stage=tmp_path / f"off{ENDING}")
+    (problem,) = check(off, reader, nifti_transform="sform").problems
+    assert "off.nii.gz lies 7 voxels off the images' grid" in problem

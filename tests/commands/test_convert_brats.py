@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 from datasets.brats_source import make_source
 
 from nnunet_missingmod.cli import main
+from nnunet_missingmod.commands.table import COMMANDS
+from nnunet_missingmod.datasets import brats_naming
 
 __all__ = ["make_source"]
 
@@ -86,9 +89,23 @@ def test_cases_that_are_there_are_replaced_only_when_asked(make_source, command,
 
 
 def test_a_number_that_another_dataset_has_is_refused(make_source, command, tmp_path, capsys):
-    (tmp_path / "raw" / "Dataset007_Kidney").mkdir(parents=True)
+    for name in ("Dataset007_Kidney", "Dataset007_Liver"):
+        (tmp_path / "raw" / name).mkdir(parents=True)
     assert command(make_source("a")) == 2
-    assert "Dataset007_Kidney" in capsys.readouterr().err
+    assert "already, to Dataset007_Kidney, Dataset007_Liver: choose another (-d)." in capsys.readouterr().err
+
+
+def test_an_archive_of_this_number_is_no_dataset(make_source, command, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "Dataset007_Kidney.zip").touch()
+    assert command(make_source("a")) == 0
+
+
+def test_the_years_are_the_converters_own_wherever_they_are_told():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "2017-2021" in (brats_naming.__doc__ or "")
+    assert "(2017-2021, 2023+)" in COMMANDS["convert-brats"].line
+    assert "(2017 to 2021, 2023 and later)" in readme
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,29 @@ def test_everything_that_is_wrong_is_listed_with_case_modality_and_fix(tiny, cap
     assert "5 problems:" in (tmp_path / "report" / "inspection.txt").read_text()
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["no file", "blank files"])
+def test_a_modality_that_no_training_case_has_is_a_problem(tiny, capsys, is_there):
+    (tiny.raw / "imagesTs").mkdir()
+    (tiny.raw / "imagesTs" / "new_0003.nii.gz").write_bytes(tiny.image("case_000", 3).read_bytes())
+    for case in tiny.cases:
+        if is_there:
+            sitk.WriteImage(sitk.ReadImage(str(tiny.image(case, 3))) * 0, str(tiny.image(case, 3)))
+        else:
+            tiny.image(case, 3).unlink()
+    assert inspect(901) == 1
+    said = capsys.readouterr().out
+    assert "\n1 problem:\n- No training case has T2 (channel 3); a blank file counts as absent. Remove from" in said
+
+
+def test_a_modality_of_files_that_cannot_be_read_is_no_further_problem(tiny, capsys):
+    for case in tiny.cases:
+        tiny.image(case, 3).write_bytes(b"")
+    assert inspect(901) == 1
+    said = capsys.readouterr().out
+    assert "\n4 problems:\n" in said
+    assert "No training case has" not in said
+
+
 def test_the_dataset_is_given_by_d_too(tiny, capsys):
     assert inspect("-d", 901) == 0
     assert "Nothing is wrong with the files." in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 import pytest
@@ -55,9 +56,48 @@ def test_options_go_to_nnunet_with_ours_where_they_are_needed_and_none_is_given(
     ]
 
 
+@pytest.mark.parametrize("words", [["-d=901"], ["-c", "2d", "-d=901"], ["-d", "1", "-d", "901"], ["-d", "1", "901"]])
+def test_incomplete_cases_get_our_preprocessor_however_the_dataset_is_named(words, called, make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=2)
+    tiny.image("case_000", 1).unlink()
+    assert main(["plan", *words]) == 0
+    assert called == [["nnUNetv2_plan_and_preprocess", *words, *EXTRACTOR, *PREPROCESSOR]]
+
+
+@pytest.mark.parametrize(
+    "given", [["-preprocessor_name", "DefaultPreprocessor"], ["-preprocessor_name=DefaultPreprocessor"]]
+)
+def test_incomplete_cases_are_not_planned_for_the_hosts_preprocessor(given, called, capsys, make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=2)
+    assert main(["plan", "-d", "901", *given]) == 0
+    tiny.image("case_000", 1).unlink()
+    assert main(["plan", "-d", "901", *given]) == 2
+    assert "cases of dataset 901 lack files, and DefaultPreprocessor would take" in capsys.readouterr().err
+    assert len(called) == 1
+
+
+def test_incomplete_cases_are_not_preprocessed_by_the_hosts_preprocessor(called, capsys, make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=2)
+    of_2d = tiny.plans["configurations"]["2d"]
+    of_2d["preprocessor_name"] = "DefaultPreprocessor"
+    (tiny.preprocessed / "Mine.json").write_text(json.dumps(tiny.plans))
+    words = ["preprocess", "-d=901", "-plans_name", "Mine", "-c", "2d"]
+    assert main(words) == 0
+    tiny.image("case_000", 1).unlink()
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "cases of dataset 901 lack files, and Mine lets DefaultPreprocessor take their" in said
+    assert '(2d). Plan again (nnunet_missingmod plan -d 901), or set "preprocessor_name": "MissingModPrepro' in said
+    of_2d["preprocessor_name"] = "MissingModPreprocessor"
+    (tiny.preprocessed / "Mine.json").write_text(json.dumps(tiny.plans))
+    assert main(words) == 0
+    assert len(called) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["-d", "901", "-p", "X"], "unrecognized arguments: -p X"),
         (["-c", "2d"], "Say which dataset, by its number: -d 123"),
         (["-d", "901", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["-d", "901", "--verb"], "unrecognized arguments: --verb"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nnunet_missingmod.cli import main
 
@@ -151,3 +153,36 @@ def test_inspect_warns_of_visits_of_a_patient_on_both_sides(make_tiny_dataset, c
     said = capsys.readouterr().out
     assert "3 patients may have several cases: P0_v0, P0_v1 look like visits of P0; if so, keep" in said
     assert "patients that it trains on" in said
+
+
+def test_a_modality_that_no_case_has_is_named_once(tiny, capsys):
+    for case in tiny.cases[:3]:
+        tiny.image(case, 1).unlink()
+    assert main(["split", "901", "--num_folds", "3", "--replace"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("T1 4, T2 0\n") == 3
+    assert said.count("No training case has T2 (channel 1)") == 1
+    assert "fewer folds" not in said
+
+
+@pytest.mark.parametrize("colours", [3, 1])
+def test_a_picture_holds_as_many_modalities_as_it_has_colours(make_tiny_dataset, capsys, colours):
+    tiny = make_tiny_dataset(names=("R", "G", "B"), num_cases=4)
+    for case in tiny.cases:
+        for channel in range(3):
+            tiny.image(case, channel).unlink()
+        pixels = np.random.default_rng(0).integers(0, 255, (8, 9, colours), np.uint8)
+        Image.fromarray(pixels.squeeze()).save(tiny.raw / "imagesTr" / f"{case}_0000.png")
+    (tiny.raw / "dataset.json").write_text(json.dumps({**tiny.dataset_json, "file_ending": ".png"}))
+    assert main(["split", "901", "--num_folds", "2", "--replace"]) == (0 if colours == 3 else 1)
+    said = capsys.readouterr().out
+    assert said.count("R 2, G 2, B 2\n" if colours == 3 else "R 2, G 0, B 0\n") == 2
+    assert ("No training case has G (channel 1), B (channel 2)" in said) == (colours == 1)
+
+
+def test_the_folder_one_is_in_is_split(tiny, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tiny.raw)
+    assert main(["split", ".", "--num_folds", "3", "--file", str(tmp_path / "folds.json")]) == 0
+    monkeypatch.chdir(tiny.raw.parent)
+    assert main(["split", ".", "--num_folds", "3", "--replace"]) == 2
+    assert "Give the folder of a raw dataset, its id or its name." in capsys.readouterr().err

@@ -77,6 +77,12 @@ def test_the_presence_table_says_which_case_has_which_modality(make_source, conv
         ]
 
 
+def test_hidden_files_in_the_dataset_are_no_cases(make_source, convert, dataset):
+    convert(make_source("a"))
+    (dataset / "imagesTr" / "._a_0000.nii.gz").touch()
+    assert list(brats.read_presence(dataset)) == [("Tr", "a")]
+
+
 def test_one_bad_case_costs_no_other_and_all_are_named(make_source, convert, dataset):
     make_source("good")
     make_source("labels", labels=(0, 7))

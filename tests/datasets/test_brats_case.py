@@ -111,8 +111,8 @@ def test_labels_3_and_4_together_are_not_merged(make_source, convert):
         convert(make_source("c1", labels=(0, 3, 4)))
 
 
-def test_paediatric_segmentations_are_refused_but_their_images_are_not(make_source, convert):
-    name = "BraTS-PED-00001-000"
+@pytest.mark.parametrize("name", ["BraTS-PED-00001-000", "brats-ped-00001-000"])
+def test_paediatric_segmentations_are_refused_but_their_images_are_not(make_source, convert, name):
     with pytest.raises(ValueError, match="Pediatrics"):
         convert(make_source(name, naming="new", labels=(0, 1)))
     dataset = convert(make_source(name, naming="new", labels=None, folder="unlabelled"))

@@ -46,6 +46,22 @@ def test_a_folder_that_is_called_as_an_image_is_no_case_of_its_own(tmp_path, ins
         convert_case(cases["p"], Conversion(tmp_path / "raw"))
 
 
+@pytest.mark.parametrize(
+    "folder", [".Trash-1000/files", ".snapshot/d1", ".ipynb_checkpoints", "__MACOSX", "$RECYCLE.BIN/S-1", "x/@eaDir"]
+)
+def test_what_systems_keep_is_no_case(tmp_path, folder):
+    deleted = [f"{folder}/{name}" for name in ("P1_t1.nii.gz", "P9/P9_t1.nii.gz", "P9_t2.nii.gz/P9_t2.nii.gz")]
+    touch(tmp_path, "P1/P1_t1.nii.gz", "P1/P1_t2.nii.gz", *deleted)
+    cases, unknown = find_cases(tmp_path)
+    assert (list(cases), unknown) == (["P1"], [])
+    assert cases["P1"].problem is None
+
+
+def test_a_hidden_folder_that_is_given_is_read(tmp_path):
+    touch(tmp_path / ".data", "P1/P1_t1.nii.gz")
+    assert list(find_cases(tmp_path / ".data")[0]) == ["P1"]
+
+
 @pytest.mark.parametrize("site", ["", "siteA/"])
 def test_an_image_without_a_case_beside_the_folders_of_cases_is_refused(tmp_path, site):
     folder = tmp_path / "b19"

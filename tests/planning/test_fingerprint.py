@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.pool import ThreadPool
 
@@ -234,6 +235,28 @@ def test_an_existing_fingerprint_is_kept_unless_it_is_to_be_overwritten(make_tin
     assert "spacings" in extract(overwrite=True)
 
 
+def test_an_existing_fingerprint_of_other_channels_is_refused(make_tiny_dataset):
+    tiny = make_tiny_dataset()
+    extract()
+    more = {**tiny.dataset_json, "channel_names": {**tiny.dataset_json["channel_names"], "4": "CT"}}
+    (tiny.raw / "dataset.json").write_text(json.dumps(more))
+    said = r"fingerprint.json is of 4 channels, but Dataset901_Tiny has 5 now: FLAIR, .*, CT\. Add --clean, .*plan -d"
+    with pytest.raises(ValueError, match=said):
+        extract(overwrite=False)
+
+
+def test_the_log_warns_of_an_existing_fingerprint_of_other_cases(make_tiny_dataset, caplog):
+    tiny = make_tiny_dataset()
+    before = json.loads(json.dumps(extract()))
+    assert json.loads(json.dumps(extract(overwrite=False))) == before
+    assert not caplog.messages
+    shutil.copy(tiny.image("case_000", 1), tiny.image("joined", 1))
+    assert extract(overwrite=False) == before
+    (message,) = caplog.messages
+    assert "fingerprint.json is of 2 training cases, but Dataset901_Tiny has 3 now. " in message
+    assert "nnunet_missingmod plan -d DATASET --clean" in message
+
+
 def test_the_case_in_the_message_is_the_hosts(make_tiny_dataset):
     tiny = make_tiny_dataset()
     with pytest.raises(CaseRefusedError) as caught:
@@ -286,6 +309,12 @@ def test_a_dataset_json_that_cannot_be_planned_from_is_refused_before_a_case_is_
 def test_a_stray_file_is_refused_as_everywhere(make_tiny_dataset):
     tiny = make_tiny_dataset(num_cases=2)
     tiny.image("case_001", 1).rename(tiny.raw / "imagesTr" / "case_001_0001.nii")
-    (tiny.raw / "imagesTr" / "._case_000_0000.nii.gz").touch()
     with pytest.raises(ValueError, match=r"1 of 2 training cases were refused:\n.*case_001_0001\.nii: not called as"):
+        extract()
+
+
+def test_a_hidden_file_that_nnunet_would_take_for_a_case_is_refused_with_the_command(make_tiny_dataset):
+    tiny = make_tiny_dataset(num_cases=2)
+    (tiny.raw / "imagesTr" / "._case_000_0000.nii.gz").touch()
+    with pytest.raises(DatasetError, match=r"hidden files.*: \._case_000_0000\.nii\.gz\. .* -name '\._\*' -delete"):
         extract()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
@@ -158,6 +159,13 @@ def test_unknown_key_of_the_block_is_refused(make_tiny_dataset):
         run_files(tiny, tiny.images("case_000"), block={"nonfinit": "zero"})
 
 
+def test_a_block_where_nothing_reads_it_is_refused(make_tiny_dataset):
+    tiny = make_tiny_dataset()
+    tiny.plans["missingmod"] = {"nonfinite": "zero"}
+    with pytest.raises(ValueError, match='"missingmod" at their top, where nothing reads it. Move it'):
+        run_files(tiny, tiny.images("case_000"))
+
+
 def test_dataset_json_may_be_given_as_a_path(make_tiny_dataset):
     tiny = make_tiny_dataset()
     manager = PlansManager(tiny.plans)
@@ -201,3 +209,50 @@ def test_an_array_with_other_channels_than_the_modalities_is_refused_with_their_
         CaseRefusedError, match=r"an array of shape .* wants \(4, X, Y, Z\).* FLAIR, T1, T1ce, T2\. Fill"
     ):
         run_array(tiny, np.ones(shape, np.float32), {"spacing": [1.0] * 3})
+
+
+TURNING, OTHERS = ["NibabelIOWithReorient", "SimpleITKIOWithReorient"], ["NibabelIO", "SimpleITKIO"]
+
+
+@pytest.fixture
+def make_lopsided(make_tiny_dataset):
+    """Return a function that writes a case by nibabel, bright where its label is; its images' sform is mirrored."""
+
+    def make(reader, *, sform_of_label):
+        tiny = make_tiny_dataset(("T1",), num_cases=1, reader=reader)
+        image = np.random.default_rng(0).uniform(1, 2, (18, 20, 22)).astype(np.float32)
+        label = np.zeros(image.shape, np.uint8)
+        label[2:6, 3:9, 4:12] = 1
+        sforms = {"mirrored": np.diag([-1.0, 1, 1, 1]), "straight": np.eye(4)}
+        for array, file, sform in (
+            (image + 50 * label, tiny.image("case_000", 0), "mirrored"),
+            (label, tiny.label("case_000"), sform_of_label),
+        ):
+            written = nibabel.Nifti1Image(array, np.eye(4))
+            written.set_sform(sforms[sform], 1)
+            written.set_qform(np.eye(4), 1)
+            nibabel.save(written, file)
+        return tiny
+
+    return make
+
+
+@pytest.mark.parametrize("transform", ["sform", "qform"])
+@pytest.mark.parametrize("reader", TURNING + OTHERS)
+def test_a_label_map_is_turned_by_the_transform_that_turns_its_images(make_lopsided, reader, transform):
+    tiny = make_lopsided(reader, sform_of_label="mirrored")
+    block, label = {"nifti_transform": transform}, str(tiny.label("case_000"))
+    data, seg, _ = run_files(tiny, tiny.images("case_000"), seg=label, block=block)
+    assert data[0][seg[0] == 1].min() > data[0][seg[0] == 0].max()
+
+
+@pytest.mark.parametrize("reader", TURNING + OTHERS)
+def test_a_label_map_off_its_images_is_refused_where_the_reader_would_turn_it_apart_from_them(make_lopsided, reader):
+    tiny = make_lopsided(reader, sform_of_label="straight")
+    block, label = {"nifti_transform": "sform"}, str(tiny.label("case_000"))
+    if reader in TURNING:
+        with pytest.raises(CaseRefusedError, match=r"its segmentation .*case_000.nii.gz lies 17 voxels off the images"):
+            run_files(tiny, tiny.images("case_000"), seg=label, block=block)
+    else:  # voxels are paired as they are stored, as nnU-Net does
+        data, seg, _ = run_files(tiny, tiny.images("case_000"), seg=label, block=block)
+        assert data[0][seg[0] == 1].min() > data[0][seg[0] == 0].max()

@@ -62,6 +62,14 @@ def test_cases_that_the_hosts_preprocessor_took_for_fewer_channels_are_refused_w
         read_presence(cases, NAMES)
 
 
+@pytest.mark.parametrize("record", [{"present": ["FLAIR", "T1Gd"]}, {"present": ["FLAIR"], "blank": ["T1Gd"]}])
+def test_data_of_before_a_channel_was_renamed_do_not_count_as_absent(tmp_path, record):
+    cases = stand_in(tmp_path, {"a": ["FLAIR"], "b": []})
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps({"missingmod": record}))
+    with pytest.raises(ValueError, match="'b' was preprocessed when a channel was called T1Gd; now the channels are "):
+        read_presence(cases, NAMES)
+
+
 def test_a_training_on_such_data_does_not_start(make_tiny_dataset, preprocess, make_method):
     tiny = make_tiny_dataset()
     tiny.image(tiny.cases[0], 1).unlink()

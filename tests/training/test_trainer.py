@@ -202,6 +202,16 @@ def test_unknown_key_is_refused_before_anything_starts(make_tiny_dataset):
         make_trainer(nnUNetTrainerZeroFill, tiny, num_epoch=3)
 
 
+def test_a_block_that_nothing_would_read_is_refused_before_anything_starts(make_tiny_dataset):
+    tiny = make_tiny_dataset()
+    block = {"modality_dropout": "uniform"}
+    for place in (tiny.plans, tiny.plans["configurations"], tiny.plans["configurations"]["3d_fullres"]):
+        place["MissingMod"] = block
+        with pytest.raises(ValueError, match='The plans have "MissingMod" .*, where nothing reads it'):
+            make_trainer(nnUNetTrainerZeroFill, tiny)
+        del place["MissingMod"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_other_numbers_of_modalities(make_tiny_dataset, preprocess, count):
     names = [f"M{i}" for i in range(count)]
