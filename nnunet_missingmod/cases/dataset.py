@@ -108,9 +108,8 @@ def dataset_problems(
     training = [case for split, case in cases if split == "Tr"]
     problems = [f"dataset.json: {problem}" for problem in planning_problems(folder, dataset_json)]
     for split in ("Ts",) if "dataset" in dataset_json else ("Tr", "Ts"):
-        for kind in ("images", "labels"):
-            hidden = hidden_files(folder / f"{kind}{split}", dataset_json["file_ending"])
-            problems += [hidden] if hidden else []
+        hidden = hidden_files(folder / f"images{split}", dataset_json["file_ending"])
+        problems += [hidden] if hidden else []
     if not training:
         expected = describe_channels(channel_names(dataset_json), dataset_json["file_ending"])
         return [*problems, f"{folder / 'imagesTr'} has no training case. Expected per case one or more of: {expected}."]

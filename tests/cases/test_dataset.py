@@ -144,9 +144,8 @@ def test_hidden_files_that_nnunet_takes_for_cases_are_problems(tiny):
         (tiny.raw / folder / name).touch()
     (tiny.raw / "imagesTr" / ".DS_Store").touch()
     given = find_raw_cases(tiny.raw, tiny.dataset_json)
-    images, labels = dataset_problems(tiny.raw, tiny.dataset_json, *given)
-    assert "imagesTr has hidden files, which nnU-Net takes for cases: ._case_000_0000.nii.gz. Remove them" in images
-    assert "labelsTr has hidden files, which nnU-Net takes for cases: ._case_000.nii.gz. Remove them" in labels
+    (problem,) = dataset_problems(tiny.raw, tiny.dataset_json, *given)  # nnU-Net asks for labels by the cases' names
+    assert "imagesTr has hidden files, which nnU-Net takes for cases: ._case_000_0000.nii.gz. Remove them" in problem
     entries = {case: {"images": tiny.images(case), "label": str(tiny.label(case))} for case in tiny.cases}
     listing = {**tiny.dataset_json, "dataset": entries}  # nnU-Net then looks into neither
     assert dataset_problems(tiny.raw, listing, *find_raw_cases(tiny.raw, listing)) == []
