@@ -161,13 +161,13 @@ def main(argv: list[str] | None = None) -> int:
     folder.set_environment(folder.results(training))
     began = time.monotonic()
     target = folder.scores(training)
+    left = folder.splits_left(training)  # not after the training, when another process may have scored the same
 
     def scored(trainer: Any, *splits: str) -> Rows:
         of_splits = ((split, cases_of(folder, training.fold, split)) for split in splits)
         return [row for split, files in of_splits for row in score(folder, trainer, training, files, split)]
 
     if target.exists():
-        left = folder.splits_left(training)
         before = pd.read_csv(target)[list(SCORES)]
         rows = [*before.itertuples(index=False), *scored(trained(folder, training), *left)]
         write_scores(target, training, rows)
@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     if arm.followed:
         write_scores(folder.curves(training), training, followed, "epoch")
     elif arm.segments:
-        write_scores(target, training, scored(trainer, *folder.splits_left(training)))
+        write_scores(target, training, scored(trainer, *left))
     sys.stdout.write(f"{args.arm} {args.seed} {args.fold}: trained in {minutes:.1f} min\n")
     return 0
 
