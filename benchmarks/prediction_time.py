@@ -60,9 +60,9 @@ class Arm(NamedTuple):
 
 ARMS = {
     "stock": Arm("nnUNetTrainer", STOCK),
-    "early": Arm("nnUNetTrainerMedMAP", STOCK, wanted=1.03, limit=1.15),
-    "early, conditioned": Arm("nnUNetTrainerHolderMISelf", STOCK, wanted=1.03, limit=1.15),
-    "slim": Arm("nnUNetTrainerM3FeCon", STOCK, wanted=0.85, limit=1.0, one_wanted=0.75, one_limit=0.9),
+    "early": Arm("nnUNetTrainerMedMAP", STOCK, wanted=1.03, limit=1.05),
+    "early, conditioned": Arm("nnUNetTrainerHolderMISelf", STOCK, wanted=1.03, limit=1.05),
+    "slim": Arm("nnUNetTrainerM3FeCon", STOCK, wanted=0.85, limit=0.9, one_wanted=0.75, one_limit=0.85),
     "separate": Arm("nnUNetTrainerMMFormer", STOCK),
     "parallel, logits": Arm(
         "nnUNetTrainerSharedBackbone", OWN, SHARED, wanted=1.2, limit=1.2, one_wanted=0.3, one_limit=0.3

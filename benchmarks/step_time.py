@@ -55,17 +55,17 @@ ARMS = (
     Arm("nnUNetTrainerModalityDropout"),
     Arm("nnUNetTrainerMedMAPTeacher"),
     Arm("nnUNetTrainerMedMAP"),
-    Arm("nnUNetTrainerHolderMI", wanted=1.4, limit=1.8),
-    Arm(SELF, wanted=1.4, limit=1.8),
+    Arm("nnUNetTrainerHolderMI", wanted=1.4, limit=1.5),
+    Arm(SELF, wanted=1.4, limit=1.65),
     Arm(SELF, block={"taught_share": 0.5}),
     Arm(SELF, block=WITHOUT_PRESENCE),
-    Arm("nnUNetTrainerM3FeCon", wanted=0.85, limit=1.1),
+    Arm("nnUNetTrainerM3FeCon", wanted=0.85, limit=1.0),
     Arm("nnUNetTrainerDeMoSeg"),
     Arm("nnUNetTrainerMMFormer"),
     Arm("nnUNetTrainerACN"),
     Arm("nnUNetTrainerSharedBackbone", OWN, wanted=1.0, limit=1.0),
     Arm("nnUNetTrainerHolderMIParallel", OWN, wanted=1.4, limit=1.4),
-    Arm("nnUNetTrainerRDL", OWN, wanted=1.0, limit=1.3),
+    Arm("nnUNetTrainerRDL", OWN, wanted=1.0, limit=1.2),
 )
 STUDENT = "nnUNetTrainerHolderMI"
 LARGEST_SHARE_OF_TERMS = 0.15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from building import build, choices_of, make_terms
+from torch._dynamo.backends.debugging import aot_eager
 from torch.nn import functional
 
 from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
@@ -65,6 +66,13 @@ def taught(choices, network, average, data, present, teacher):
     return teacher if choices["divergence"] != "none" or choices["teacher"] != "auto" else None
 
 
+def random_present(generator):
+    """What two samples have, something at least."""
+    present = torch.rand(2, J, generator=generator) > 0.5
+    present[~present.any(1)] = True
+    return present
+
+
 def batch(rank, step, present):
     """Two samples, their labels at two resolutions, and what a teacher says, which there is none of on rank 0."""
     generator = torch.Generator().manual_seed(10 * step + rank)
@@ -76,3 +84,14 @@ def batch(rank, step, present):
     logits, decoded = (torch.randn(2, channels, SIZE, SIZE, generator=generator) for channels in (K, 4))
     teacher = TeacherOutput(logits, encoder, torch.tensor([rank == 1] * 2), decoded)
     return data, [target, target[..., ::2, ::2]], teacher
+
+
+class Counting:
+    """A backend that counts the graphs that it gets; their backward passes are compiled, too."""
+
+    graphs = 0
+
+    def __call__(self, graph, inputs):
+        """Return a graph's compiled code."""
+        self.graphs += 1
+        return aot_eager(graph, inputs)

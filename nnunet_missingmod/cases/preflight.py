@@ -20,6 +20,7 @@ from nnunet_missingmod.cases.files import CaseFiles
 from nnunet_missingmod.cases.image_file import Image, ImageReader
 from nnunet_missingmod.cases.labels import Grid, LabelReader, read_label_file
 from nnunet_missingmod.cases.reading import judge_channel, read_files
+from nnunet_missingmod.cases.reorientation import turned_from
 from nnunet_missingmod.workers import Workers
 
 
@@ -145,9 +146,7 @@ def read_case_labels(
         ValueError: see ``read_label_file``.
     """
     by_header = {}
-    if "original_orientation" in grid.properties.get("sitk_stuff", {}) or (
-        "reoriented_affine" in grid.properties.get("nibabel_stuff", {})
-    ):
+    if turned_from(grid.properties) is not None:
         by_header = {
             "tolerance_voxels": choices["geometry_tolerance_voxels"],
             "nifti_transform": choices["nifti_transform"],

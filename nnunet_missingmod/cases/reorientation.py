@@ -6,7 +6,7 @@ the file's axes; the reader's writer wants them along the reader's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import nibabel
@@ -16,6 +16,22 @@ import SimpleITK as sitk
 
 _READ_AS = "RAS"
 _OPPOSITE = {"R": "L", "A": "P", "S": "I"}
+
+
+def turned_from(properties: Mapping[str, Any]) -> Sequence[str] | None:
+    """Return the orientation (as ``LPS``) that a file's axes x, y, z had, or None by a reader that turns no image.
+
+    Args:
+        properties: that the reader returned.
+    """
+    in_sitk, in_nibabel = (properties.get(f"{library}_stuff", {}) for library in ("sitk", "nibabel"))
+    if "original_orientation" in in_sitk:
+        orientation: str = in_sitk["original_orientation"]
+        return orientation
+    if "reoriented_affine" in in_nibabel:
+        codes: tuple[str, ...] = nibabel.aff2axcodes(in_nibabel["original_affine"])
+        return codes
+    return None
 
 
 class Reorientation(NamedTuple):
@@ -32,12 +48,8 @@ class Reorientation(NamedTuple):
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> Reorientation:
         """Return what the reader did to an image, by the properties that it returned."""
-        in_sitk, in_nibabel = (properties.get(f"{library}_stuff", {}) for library in ("sitk", "nibabel"))
-        if "original_orientation" in in_sitk:
-            own = in_sitk["original_orientation"]
-        elif "reoriented_affine" in in_nibabel:
-            own = nibabel.aff2axcodes(in_nibabel["original_affine"])
-        else:
+        own = turned_from(properties)
+        if own is None:
             return cls()
         # Letters are of the axes x, y, z, which arrays have in reverse order.
         read_as = [letter if letter in own else _OPPOSITE[letter] for letter in _READ_AS[::-1]]

@@ -94,18 +94,21 @@ def _pass_on(parser: Parser, name: str, more: str) -> None:
 
 def _read(words: Sequence[str]) -> argparse.Namespace:
     """Return the options of nnU-Net's commands that are looked at here; what it will refuse names no dataset."""
-    parser: Any = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser._get_option_tuples = lambda _option: []  # as in _strictly
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    _refuse_abbreviations(parser)
     parser.add_argument("-d", nargs="+", type=int, default=[])
     parser.add_argument("-preprocessor_name")
     parser.add_argument("-plans_name", default="nnUNetPlans")
     parser.add_argument("-c", nargs="+", default=_CONFIGURATIONS)
-    known: argparse.Namespace
     try:
-        known, _ = parser.parse_known_args(words)
+        return parser.parse_known_args(words)[0]
     except argparse.ArgumentError:
-        known = parser.parse_args([])
-    return known
+        return parser.parse_args([])
+
+
+def _refuse_abbreviations(parser: Any) -> None:
+    """Let a parser take no short form of an option; argparse's own switch is for options of two hyphens alone."""
+    parser._get_option_tuples = lambda _option: []  # what an option may be short for
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def _strictly() -> Iterator[None]:
 
     def parse_strictly(parser: Any, *words: Any) -> tuple[Any, list[str]]:
         argparse.ArgumentParser.parse_known_args = parse  # type: ignore[method-assign]
-        parser._get_option_tuples = lambda _option: []  # what an option may be short for
+        _refuse_abbreviations(parser)
         known, unknown = parse(parser, *words)
         if unknown:
             raise UsageError(f"unrecognized arguments: {' '.join(unknown)}\n{parser.format_usage().rstrip()}")

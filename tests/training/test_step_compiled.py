@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 import torch
-from every_network import ALL, KINDS, SIZE, J, batch, prepared, segmentation, taught
-from torch._dynamo.backends.debugging import aot_eager
+from every_network import ALL, KINDS, SIZE, Counting, J, batch, prepared, random_present, segmentation, taught
 
 from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.decoded import DecodedFeatures
@@ -36,12 +35,7 @@ OF_OTHER_PARTS = (
 @torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)
 def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bounded_number_of_times(name):
     torch._dynamo.reset()
-    compilations = []
-
-    def count(graph, inputs):
-        compilations.append(1)
-        return aot_eager(graph, inputs)  # whose backward pass is compiled, too
-
+    count = Counting()
     choices = ALL[name]
     network, terms = prepared(choices)
     compiled = torch.compile(network, backend=count)
@@ -49,8 +43,7 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
     generator = torch.Generator().manual_seed(0)
     numbers = []
     for step in range(16):
-        present = torch.rand(2, J, generator=generator) > 0.5
-        present[~present.any(1)] = True
+        present = random_present(generator)
         data, target, teacher = batch(1, step, present)
         values = []
         for forward in (compiled, network):
@@ -67,7 +60,7 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
             with torch.no_grad():
                 values.append(forward(data)[0])
         torch.testing.assert_close(values[:3], values[3:], rtol=1e-4, atol=1e-6)
-        numbers.append(len(compilations))
+        numbers.append(count.graphs)
     assert numbers[-1] == numbers[8]
     # Prediction: one sample, without deep supervision, any subset.
     network.decoder.deep_supervision = False
@@ -80,7 +73,7 @@ def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bou
     # which end a graph, follow the shared one of "shared_specific". Around stock nnU-Net's network the hooks are graphs
     # of their own: three more in training, one more each in validation and prediction, and one for another batch.
     most = {"early": 3, "stock": 9}.get(choices["network"], 10 if choices["encoders"] == "shared_specific" else 6)
-    assert len(compilations) <= most
+    assert count.graphs <= most
     torch._dynamo.reset()
 
 
@@ -113,12 +106,7 @@ def test_the_code_that_inductor_makes_takes_the_plain_step():
 @torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)
 def test_partners_and_decoders_of_terms_are_compiled_and_take_the_plain_step(name):
     torch._dynamo.reset()
-    compilations = []
-
-    def count(graph, inputs):
-        compilations.append(1)
-        return aot_eager(graph, inputs)
-
+    count = Counting()
     choices = ALL[name]
     (network, terms), (plain_network, plain_terms) = (prepared(choices) for _ in range(2))
     terms.compile_networks(backend=count)
@@ -126,8 +114,7 @@ def test_partners_and_decoders_of_terms_are_compiled_and_take_the_plain_step(nam
     generator = torch.Generator().manual_seed(0)
     numbers = []
     for step in range(6):
-        present = torch.rand(2, J, generator=generator) > 0.5
-        present[~present.any(1)] = True
+        present = random_present(generator)
         data, target, teacher = batch(1, step, present)
         steps = []
         for forward, of_forward in ((network, terms), (plain_network, plain_terms)):
@@ -141,7 +128,7 @@ def test_partners_and_decoders_of_terms_are_compiled_and_take_the_plain_step(nam
             value.backward()
             steps.append([value.detach(), *(each.grad for each in of_forward.parameters() if each.grad is not None)])
         torch.testing.assert_close(*steps, rtol=1e-4, atol=1e-6)
-        numbers.append(len(compilations))
+        numbers.append(count.graphs)
     # A graph for each; one more for other numbers of rows; around stock nnU-Net's network the hooks are graphs, too.
     assert 0 < numbers[-1] <= {"nnUNetTrainerUHVED": J, "nnUNetTrainerMMFormer": 2}.get(name, 4)
     assert numbers[-1] == numbers[3]
