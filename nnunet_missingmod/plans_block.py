@@ -76,6 +76,7 @@ def block_of(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Any:
     _refuse_misplaced(plans, "at their top")
     _refuse_misplaced(sorted(others), 'directly under "configurations"')
     _refuse_misplaced([name for name in configuration if name != BLOCK], "directly in a configuration")
+    _refuse_misplaced(configuration.get("architecture") or {}, 'in "architecture"')
     return configuration.get(BLOCK)
 
 

@@ -203,6 +203,9 @@ def test_a_block_that_nothing_would_read_is_refused_with_its_place(name):
         spelt = CONFIGURATION | block
         with pytest.raises(ValueError, match=f'"{name}" directly in a configuration'):
             block_of({"configurations": {"2d": spelt}}, spelt)
+    within = CONFIGURATION | {"architecture": block}
+    with pytest.raises(ValueError, match=f'"{name}" in "architecture", where nothing reads it'):
+        block_of({"configurations": {"2d": within}}, within)
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
