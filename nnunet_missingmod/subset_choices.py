@@ -14,7 +14,7 @@ SUBSET_KEYS: tuple[Key, ...] = (
         ((lambda c: c["gradient_surgery"] != OFF and c["subset_objective"] != "enumerate",
           'gradient_surgery needs all subsets in a step: set subset_objective to "enumerate".'),)),
     Key("two_subsets", False, SWITCH,
-        "Whether half of a batch's cases are shown in a step, each with two subsets.",
+        "Whether half of a batch's samples are shown in a step, others in each, and each with two subsets.",
         ((lambda c: c["two_subsets"] and c["subset_objective"] == "enumerate",
           'a step of all subsets shows each: set two_subsets to false.'),
          (lambda c: c["two_subsets"] and c["modality_dropout"] == OFF,

@@ -125,6 +125,12 @@ CANDIDATES = _to_choose_from(
     }
 )
 # Parts of other papers' systems on top of what was chosen, and on top of a slim network.
+AVERAGE = {
+    "teacher": "average",
+    "divergence": "holder_proper",
+    "divergence_target": "teacher",
+    "mutual_information": "teacher",
+}
 SUBSTITUTING = {"channel_encoder": "substituting", "channel_divergence": True, "alignment_anchor": "none"}
 PARTS = _to_choose_from(
     {
@@ -132,6 +138,13 @@ PARTS = _to_choose_from(
         "average_presence_adapters_prototype": _average(presence_convolutions=True, prototype=True),
         "average_presence_adapters_substituting": _average(presence_convolutions=True, **SUBSTITUTING),
         "average_slim_reconstruction": _average(**NO_ENCODER, **SLIM, bottleneck="reconstruction"),
+        # A decoder that segments from each modality alone, with the average, and what RFNet has without it
+        "average_slim_unimodal": _average(**NO_ENCODER, **SLIM, auxiliary="unimodal"),
+        "rfnet_average": Arm("nnUNetTrainerRFNet", AVERAGE),
+        "rfnet_auxiliary_none": Arm(
+            "nnUNetTrainerModalityDropout",
+            {"network": "modality_encoders", "encoders": "separate", "feature_fusion": "region_aware"},
+        ),
     }
 )
 SCORED_BY_AVERAGE = tuple(

@@ -22,7 +22,8 @@ class TwoViews:
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Take the step on both views."""
         trainer: Any = self
-        step: dict[str, Any] = super().train_step(twice(batch, trainer._present(batch)))  # type: ignore[misc]
+        views = twice(batch, trainer._present(batch), device=trainer.device)
+        step: dict[str, Any] = super().train_step(views)  # type: ignore[misc]
         return step
 
     def _build_dropout(self) -> Any:

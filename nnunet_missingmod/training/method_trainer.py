@@ -37,6 +37,7 @@ class MethodTrainer(TermTrainer):
     frozen_teacher: Teacher | None = None
     average: AverageTeacher | None = None
     samples_taught = (0, 0)
+    _steps = 0  # of the epoch so far
     _was_given_weights = False
 
     def initialize(self) -> None:
@@ -191,22 +192,23 @@ class MethodTrainer(TermTrainer):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's count of samples that are taught."""
         super().on_train_epoch_start()
-        self.samples_taught = (0, 0)
+        self.samples_taught, self._steps = (0, 0), 0
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Let the teacher see the batch before dropout, then take the step; perhaps show half of the cases twice."""
         if self.choices["two_subsets"]:
             present = self._present(batch)
-            batch = twice(batch, present, device=self.device, samples=(len(present) + 1) // 2)
+            batch = twice(batch, present, device=self.device, samples=rotating_samples(self._steps, len(present), 0.5))
         if self.frozen_teacher is not None:
             present = self._present(batch)
             taught, samples = self.samples_taught
             counted = int(self.frozen_teacher.counts(present).sum())
             self.samples_taught = (taught + counted, samples + len(present))
-            turn = rotating_samples(samples // len(present), len(present), self.choices["taught_share"])
+            turn = rotating_samples(self._steps, len(present), self.choices["taught_share"])
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with self._autocast():
                 self.loss.teacher_output = self.frozen_teacher(batch["data"], present, turn)
+        self._steps += 1
         return super().train_step(batch)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:

@@ -138,9 +138,13 @@ class Teacher:
 
 
 def rotating_samples(step: int, batch_size: int, share: float) -> list[int]:
-    """Return which samples a teacher teaches in a step: the next ones, round and round, at least one."""
+    """Return which samples of a batch are taken in a step, in turn: as many as the share says, at least one.
+
+    They lie apart, because nnU-Net puts the patches with foreground at a batch's end: every sample has its turn, and
+    no step has only those or none of them, where a batch is large enough.
+    """
     number = max(1, round(share * batch_size))
-    return sorted((step * number + offset) % batch_size for offset in range(number))
+    return sorted((step + order * batch_size // number) % batch_size for order in range(number))
 
 
 def _spread(output: TeacherOutput, samples: torch.Tensor, batch_size: int) -> TeacherOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 
 def twice(
-    batch: dict[str, Any], present: Tensor, *, device: torch.device, samples: int | None = None
+    batch: dict[str, Any], present: Tensor, *, device: torch.device, samples: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Return the batch on a device with its first samples (all by default) twice, one time after the other.
+    """Return the batch on a device with some of its samples (all by default) twice, one time after the other.
 
     They are copied to the device before they are repeated: what the CPU repeats is no longer in pinned memory, so that
     its copy to a GPU would be waited for.
@@ -20,12 +21,15 @@ def twice(
         batch: ``data`` (B, J + E, *spatial), ``target`` (B, ...) or a list of them.
         present: (B, J) bool on the CPU, kept in the batch beside them.
         device: of the training.
-        samples: how many.
+        samples: which.
     """
+    shown = list(range(len(present)) if samples is None else samples) * 2
 
     def repeat(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor[:samples].to(device, non_blocking=True)] * 2)
+        # Without an index on the device, whose copy would be waited for.
+        samples_there = tensor.to(device, non_blocking=True).unbind()
+        return torch.stack([samples_there[sample] for sample in shown])
 
     target = batch["target"]
     targets = [repeat(level) for level in target] if isinstance(target, list) else repeat(target)
-    return batch | {"data": repeat(batch["data"]), "present": torch.cat([present[:samples]] * 2), "target": targets}
+    return batch | {"data": repeat(batch["data"]), "present": present[shown], "target": targets}

@@ -54,7 +54,8 @@ def test_what_is_bad_is_told_once_and_kept_for_its_turn(tmp_path: Path) -> None:
         assert ahead.take(CASES[4]) is True
         assert ahead.take(CASES[3]) is False
     assert said == ["c4, whose turn comes later, cannot be used. is bad."]
-    assert (tmp_path / "c0").read_text() == "19"
+    # As little of the processors as there is, whatever the tests themselves have.
+    assert (tmp_path / "c0").read_text() == str(min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19))
 
 
 def test_a_case_whose_turn_has_come_is_not_checked(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from collections import Counter
+
 import pytest
 import torch
 from building import build, choices_of
@@ -232,8 +234,8 @@ def test_without_need_of_logits_the_decoder_is_not_run(train_teacher, make_tiny_
     ("batch_size", "share", "turns"),
     [
         (2, 0.5, [[0], [1], [0]]),
-        (8, 0.5, [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 3]]),
-        (3, 0.5, [[0, 1], [0, 2], [1, 2]]),
+        (8, 0.5, [[0, 2, 4, 6], [1, 3, 5, 7], [0, 2, 4, 6]]),
+        (3, 0.5, [[0, 1], [1, 2], [0, 2]]),
         (1, 0.5, [[0], [0], [0]]),
         (4, 0.1, [[0], [1], [2]]),
         (2, 1.0, [[0, 1], [0, 1], [0, 1]]),
@@ -241,6 +243,18 @@ def test_without_need_of_logits_the_decoder_is_not_run(train_teacher, make_tiny_
 )
 def test_samples_take_turns(batch_size, share, turns):
     assert [rotating_samples(step, batch_size, share) for step in range(3)] == turns
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 8, 12])
+def test_every_sample_has_its_turn_equally_often_and_neighbours_lie_apart(batch_size, share):
+    turns = [rotating_samples(step, batch_size, share) for step in range(batch_size)]
+    number = len(turns[0])
+    assert Counter(sample for turn in turns for sample in turn) == dict.fromkeys(range(batch_size), number)
+    apart = batch_size // number
+    for turn in turns:
+        steps = [(after - before) % batch_size for before, after in zip(turn, turn[1:] + turn[:1], strict=True)]
+        assert number == 1 or min(steps) >= apart
 
 
 @pytest.mark.parametrize("more", [{}, {"returns_decoded": True}, {"returns_logits": False}])
