@@ -165,17 +165,24 @@ def case_values(arrays: dict[tuple[str, str], NDArray[np.float64]], modalities: 
     )
 
 
-def weighted(rng: Generator, patients: int, repetitions: int, bootstrap: Bootstrap) -> Outcome:
-    """The mean weighted by prevalence over two subsets, 3 to 1, of which the second lacks every fifth case."""
-    column = prevalence_column({(0,): 3, (0, 1): 1}, ("T1", "T2"))
-    intervals = []
-    for _ in range(repetitions // 4):
-        level = dice(rng, (patients,))
-        scores = np.stack([level, level + 0.05], axis=1) + rng.normal(0, 0.05, (patients, 2))
-        scores[::5, 1] = np.nan
-        table = table_of(case_values({("a", "tumour"): scores}, ("T1", "T2")), [column], bootstrap=bootstrap)
-        intervals += table.rows[0].intervals
-    return 8 / 9.6 + 0.25 * 0.05, intervals
+def weighted(second: float, further: int) -> Simulation:
+    """Return the simulation of a mean over two subsets, of which so many further patients lack the second.
+
+    The second has that weight.
+    """
+
+    def simulate(rng: Generator, patients: int, repetitions: int, bootstrap: Bootstrap) -> Outcome:
+        column = prevalence_column({(0,): 1 - second, (0, 1): second}, ("T1", "T2"))
+        intervals = []
+        for _ in range(repetitions // 4):
+            level = dice(rng, (patients + further,))
+            scores = np.stack([level, level + 0.05], axis=1) + rng.normal(0, 0.05, (patients + further, 2))
+            scores[patients:, 1] = np.nan
+            table = table_of(case_values({("a", "tumour"): scores}, ("T1", "T2")), [column], bootstrap=bootstrap)
+            intervals += table.rows[0].intervals
+        return 8 / 9.6 + second * 0.05, intervals
+
+    return simulate
 
 
 def rank_of(shifts: dict[str, float], truth: int) -> Simulation:
@@ -202,7 +209,8 @@ SIMULATIONS: dict[str, Simulation] = {
         lambda rng, size: dice(rng, size) * (rng.random(size) >= 0.1), 0.9 * 8 / 9.6, bounds=(0.0, 1.0)
     ),
     "two cases of a patient, 3 subsets with gaps": several_cases,
-    "mean Dice weighted by prevalence, with gaps": weighted,
+    "mean Dice weighted by prevalence, a quarter on a subset that 3 further patients lack": weighted(0.25, 3),
+    "the same, four fifths on a subset that 34 further patients lack": weighted(0.8, 34),
     "difference or gain, normal": mean_of(lambda rng, size: rng.normal(0.02, 0.05, size), 0.02),
     "difference or gain, Student's t of 3": mean_of(lambda rng, size: 0.02 + 0.04 * rng.standard_t(3, size), 0.02),
     "mean HD95, log-normal of 0.8": mean_of(

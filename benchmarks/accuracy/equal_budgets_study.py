@@ -142,8 +142,7 @@ PARTS = _to_choose_from(
         "average_slim_unimodal": _average(**NO_ENCODER, **SLIM, auxiliary="unimodal"),
         "rfnet_average": Arm("nnUNetTrainerRFNet", AVERAGE),
         "rfnet_auxiliary_none": Arm(
-            "nnUNetTrainerModalityDropout",
-            {"network": "modality_encoders", "encoders": "separate", "feature_fusion": "region_aware"},
+            "nnUNetTrainerHeMIS", {"feature_fusion": "region_aware", "modality_dropout": "uniform"}
         ),
     }
 )

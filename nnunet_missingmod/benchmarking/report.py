@@ -194,12 +194,19 @@ def _write_cards(
     convention: Convention,
     uncertainty: Mapping[str, Mapping[str, Measured]],
 ) -> list[str]:
-    """Write a card into each model's folder; return one message for each that could not be written."""
+    """Write a card into each model's folder; return one message for each that could not be written.
+
+    Cases that a model may have been trained on are left out: what to expect of further patients is not seen on them.
+    """
     problems = []
     for model, folder in evaluation.shared.models.items():
-        of_model = [row for row in rows if row.model == model]
+        seen = set(evaluation.seen.get(model, ()))
+        of_model = [row for row in rows if row.model == model and row.case not in seen]
+        if seen and not of_model:
+            logger.warning("No model card of %s: every case has the name of one that it was trained on.", model)
         if not of_model:
             continue
+        left_out = {"cases": f"{provenance['cases']}, without those of training cases' names"} if seen else {}
         card = make_card(
             of_model,
             modalities=evaluation.shared.task.modalities,
@@ -207,6 +214,7 @@ def _write_cards(
             patients=patients,
             provenance={
                 **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
+                **left_out,
                 "weights": dict(evaluation.weights[model]),
             },
             uncertainty=calibrated(

@@ -87,13 +87,13 @@ class Bootstrap:
         """Return the mean over columns of the mean over cases of an array (cases, columns), with its interval.
 
         A column's mean leaves out NaN; if a column is all NaN, the mean is undefined. Resamples in which a column has
-        no case are left out. ``patients`` names the patient of each case; by default each case is a patient. With fewer
-        than `SHOWN_FROM` patients there is no interval.
+        no case are left out. ``patients`` names the patient of each case; by default each case is a patient. The number
+        of patients, n, is that of the column with the fewest: a mean over columns is as sure as its least sure part.
+        With fewer than `SHOWN_FROM` there is no interval.
 
         The interval is the expanded percentile interval (Hesterberg 2015, section 4.2): the percentiles ``P`` and ``1 -
-        P`` of the resampled means with ``P = Phi(-sqrt(n / (n - 1)) t)``, n patients and t the quantile of Student's t
-        of n - 1 degrees of freedom. Plain percentiles (``P`` = 2.5 %) give intervals that are too narrow for few
-        patients.
+        P`` of the resampled means with ``P = Phi(-sqrt(n / (n - 1)) t)``, t the quantile of Student's t of n - 1
+        degrees of freedom. Plain percentiles (``P`` = 2.5 %) give intervals that are too narrow for few patients.
 
         With ``skewed`` it is the studentised interval (Efron and Tibshirani 1993, section 12.5), which follows long
         tails: ``mean - q s`` with q the percentiles ``1 - P`` and ``P`` of ``(mean* - mean) / s*`` over the resamples,
@@ -124,9 +124,10 @@ class Bootstrap:
     ) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
         """Yield position, number of patients and resampled means of every array with a mean and two patients.
 
-        Arrays whose patients with any value are as many are resampled alike: the same patients are drawn of each.
+        Arrays whose patients with any value are as many are resampled alike: the same patients are drawn of each. The
+        number that is yielded is that of the column with the fewest.
         """
-        for number, cells in self._by_number(arrays, patients).items():
+        for cells in self._by_number(arrays, patients).values():
             for group in _in_groups(cells):
                 distinct: dict[bytes, int] = {}
                 columns: list[NDArray[np.float64]] = []
@@ -134,10 +135,11 @@ class Bootstrap:
                     if distinct.setdefault(column.tobytes(), len(columns)) == len(columns):
                         columns.append(column)
                 totals = self._resampled(np.stack(columns, axis=1))
+                numbers = {position: _fewest(counts) for position, _, counts in group}
                 for position, *parts in group:
                     sums, counts = ([distinct[column.tobytes()] for column in part.T] for part in parts)
                     with np.errstate(invalid="ignore"):
-                        yield position, number, (totals[sums] / totals[counts]).mean(axis=0)
+                        yield position, numbers[position], (totals[sums] / totals[counts]).mean(axis=0)
 
     def percentiles(self, resampled: NDArray[np.float64], patients: int) -> tuple[float, float]:
         """Return the limits of the expanded percentile interval; NaN is left out."""
@@ -153,13 +155,16 @@ class Bootstrap:
         return 100 * NormalDist().cdf(-sqrt(patients / (patients - 1)) * quantile)
 
     def _by_number(self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None) -> dict[int, list[_Cell]]:
-        """Return position, sums and counts of the arrays with a mean and two patients, by their number of patients."""
+        """Return position, sums and counts of the arrays with a mean and two patients, by the patients with any value.
+
+        An array of which a column has a single patient has no spread to resample, and is left out.
+        """
         owners = None if patients is None else patient_numbers(patients)
         found: dict[int, list[_Cell]] = {}
         for position, values in enumerate(arrays):
             # In this layout the order of summation is always the same.
             sums, counts = by_patient(np.ascontiguousarray(values, np.float64), owners)
-            if len(sums) > 1 and counts.any(axis=0).all():
+            if _fewest(counts) > 1:
                 found.setdefault(len(sums), []).append((position, sums, counts))
         return found
 
@@ -178,29 +183,31 @@ class Bootstrap:
         self, arrays: Sequence[NDArray[Any]], patients: Sequence[Hashable] | None
     ) -> Iterator[tuple[int, int, float, float]]:
         """Yield position, number of patients, low and high of every array, from one linearised value per patient."""
-        for number, cells in self._by_number(arrays, patients).items():
+        for cells in self._by_number(arrays, patients).values():
             for start in range(0, len(cells), _COLUMNS_AT_ONCE // 2):
                 group = cells[start : start + _COLUMNS_AT_ONCE // 2]
                 values = np.stack([_linearised(sums, counts) for _, sums, counts in group], axis=1)
-                for (position, _, _), (low, high) in zip(group, self._studentised_limits(values), strict=True):
+                numbers = [_fewest(counts) for _, _, counts in group]
+                limits = self._studentised_limits(values, numbers)
+                for (position, _, _), number, (low, high) in zip(group, numbers, limits, strict=True):
                     yield position, number, low, high
 
-    def _studentised_limits(self, values: NDArray[np.float64]) -> Iterator[tuple[float, float]]:
-        """Yield low and high of the mean of every column, (patients, columns)."""
+    def _studentised_limits(self, values: NDArray[np.float64], numbers: Sequence[int]) -> Iterator[tuple[float, float]]:
+        """Yield low and high of the mean of every column, (patients, columns), each as of so many patients."""
         patients = len(values)
         drawn = self._resampled(np.ones((patients, 1)))[0]
-        tail = self._tail(patients)
         centres = values.mean(axis=0)
         values = values - centres
         shifts = self._resampled(values) / drawn
         squares = self._resampled(np.square(values)) / drawn
         spreads = np.sqrt(np.maximum(squares - np.square(shifts), 0) / (patients - 1))
         errors = np.sqrt(np.square(values).sum(axis=0) / (patients * (patients - 1)))
-        for centre, error, shift, spread in zip(centres, errors, shifts, spreads, strict=True):
+        for centre, error, shift, spread, number in zip(centres, errors, shifts, spreads, numbers, strict=True):
             varies = spread > _ROUNDING * (abs(centre) + error)
             if error <= _ROUNDING * abs(centre) or not varies.any():
                 yield float(centre), float(centre)
                 continue
+            tail = self._tail(number)
             low, high = np.percentile(shift[varies] / spread[varies], (tail, 100 - tail))
             yield float(centre - high * error), float(centre - low * error)
 
@@ -228,6 +235,16 @@ def per_patient(values: NDArray[Any], patients: Sequence[Hashable]) -> NDArray[n
     both = by_patient(np.asarray(values, np.float64), patient_numbers(patients), whole=True)
     sums, counts = (part.sum(axis=1) for part in both)
     return sums / counts
+
+
+def linearised(values: NDArray[Any], owners: NDArray[np.int64] | None) -> tuple[NDArray[np.float64], int]:
+    """Return one value per patient whose mean is `column_mean` (cases, columns), and a column's fewest patients.
+
+    ``owners`` are `patient_numbers`. No value is returned where a column has none.
+    """
+    sums, counts = by_patient(np.ascontiguousarray(values, np.float64), owners)
+    fewest = _fewest(counts)
+    return (_linearised(sums, counts), fewest) if fewest else (np.zeros(0), 0)
 
 
 def by_patient(
@@ -260,6 +277,11 @@ def by_patient(
     np.add.at(totals[0], position[inverse], sums)
     np.add.at(totals[1], position[inverse], counts)
     return totals[0], totals[1]
+
+
+def _fewest(counts: NDArray[np.float64]) -> int:
+    """Return how many patients have a value in the column where the fewest have, of numbers (patients, columns)."""
+    return int(np.count_nonzero(counts, axis=0).min()) if counts.size else 0
 
 
 def _linearised(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, floor, inf, nan, sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from nnunet_missingmod.evaluation.intervals import (
     SHOWN_FROM,
     Bootstrap,
     Interval,
-    by_patient,
     column_mean,
+    linearised,
     patient_numbers,
 )
 
@@ -106,8 +105,9 @@ def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
 class Order:
     """Two models in one region and column, the better one first, over the patients for whom both have scores.
 
-    ``difference`` is the mean over patients of better minus other, ``better_sd``, ``other_sd`` and ``correlation``
-    describe the patients' scores, and ``chance`` is the `probability_of_wrong_order`.
+    ``difference`` is the mean of better minus other, as tables have it, ``better_sd``, ``other_sd`` and ``correlation``
+    describe the patients' scores, and ``chance`` is the `probability_of_wrong_order`. That is undefined where the
+    column averages subsets or regions of which one rests on fewer than `SHOWN_FROM` patients, and others on more.
     """
 
     better: str
@@ -131,7 +131,9 @@ def orders(
 ) -> list[Order]:
     """Return the order of every two models in every group of regions and column, in the order of the models.
 
-    A patient's score is the mean over all cases, subsets and regions of the cell for which both models have one.
+    It rests on the cases, subsets and regions for which both models have a score. A patient's score is what the patient
+    adds to the mean over subsets and regions of the mean over cases (see `linearised`): where every patient has one
+    case with all of them, its own mean. So the order is that of the means also where patients differ in what they have.
     ``regions`` and ``patients`` are as in `compare`.
     """
     groups = {region: (region,) for region in values.regions} if regions is None else regions
@@ -143,23 +145,22 @@ def orders(
             for column in columns:
                 one, two = (values.of(model, members, column.subsets) for model in (first, second))
                 both = ~np.isnan(one) & ~np.isnan(two)
-                scores = [_patient_means(np.where(both, each, np.nan), owners) for each in (one, two)]
-                names = (first, second)
-                if sign * (scores[0].mean() if len(scores[0]) else 0.0) < sign * (
-                    scores[1].mean() if len(scores[1]) else 0.0
-                ):
-                    names, scores = (second, first), scores[::-1]
-                found.append(_order(*names, region, column.heading, *scores))
+                (one, fewest), (two, _) = (linearised(np.where(both, each, np.nan), owners) for each in (one, two))
+                better, other = (second, first) if sign * (one - two).sum() < 0 else (first, second)
+                scores = (two, one) if better == second else (one, two)
+                found.append(_order(better, other, region, column.heading, *scores, fewest=fewest))
     return found
 
 
-def _patient_means(values: NDArray[Any], owners: NDArray[np.int64]) -> NDArray[np.float64]:
-    sums, counts = (part.sum(axis=1) for part in by_patient(values, owners, whole=True))
-    return sums / counts
-
-
 def _order(
-    better: str, other: str, region: str, heading: str, one: NDArray[np.float64], two: NDArray[np.float64]
+    better: str,
+    other: str,
+    region: str,
+    heading: str,
+    one: NDArray[np.float64],
+    two: NDArray[np.float64],
+    *,
+    fewest: int,
 ) -> Order:
     number = len(one)
     if number < 2:
@@ -170,7 +171,8 @@ def _order(
     correlation = float(covariance[0, 1]) / (sd_one * sd_two) if sd_one > 0 and sd_two > 0 else nan
     difference = float((one - two).mean())
     # The spread of the differences themselves: the same as by the correlation, without its rounding.
-    chance = probability_of_wrong_order(number, difference, float(np.std(one - two, ddof=1)))
+    is_sure = fewest == number or fewest >= SHOWN_FROM
+    chance = probability_of_wrong_order(number, difference, float(np.std(one - two, ddof=1))) if is_sure else nan
     return Order(better, other, region, heading, number, difference, sd_one, sd_two, correlation, chance)
 
 

@@ -9,6 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from nnunet_missingmod.errors import listed
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, Advice, ModelCard, read_card
 from nnunet_missingmod.evaluation.report.text import interval_text
 from nnunet_missingmod.inference.model_folder import ModelFolder
@@ -71,14 +72,30 @@ class ExpectedAccuracy:
 
 
 def conclusion(advice: Sequence[Advice]) -> str:
-    """Return a sentence on which further modality would gain most; ``advice`` as `ModelCard.advise` returns it."""
-    modality, gain = advice[0].modality, advice[0].gain
-    if isnan(gain.mean):
-        return "What a further modality gains was not measured: no case of the evaluation has it."
-    if gain.low > 0:
-        return f"{modality} would gain most."
+    """Return sentences on which further modality would gain most; ``advice`` as `ModelCard.advise` returns it.
+
+    Of two gains whose intervals overlap the larger is not said to be larger in truth: the card has no test of the two.
+    """
+    measured = [each for each in advice if not isnan(each.gain.mean)]
+    unmeasured = [each.modality for each in advice if isnan(each.gain.mean)]
+    if not measured:
+        return "What a further modality gains was not measured: no case of the evaluation has one together with these."
+    without = f" What {listed(unmeasured)} would gain was not measured: no case has it together with these."
+    return _most(measured, are_all=not unmeasured) + (without if unmeasured else "")
+
+
+def _most(measured: Sequence[Advice], *, are_all: bool) -> str:
+    first, *others = measured
+    modality, gain = first.modality, first.gain
     if gain.mean <= 0:
-        return "No further modality gains anything on average."
+        return f"No further modality{'' if are_all else ' that was measured'} gains anything on average."
     if isnan(gain.low):
         return f"{modality} would gain most on average; too few patients were measured for an interval."
-    return f"{modality} would gain most on average, but its interval does not exclude 0."
+    if gain.low <= 0:
+        return f"{modality} would gain most on average, but its interval does not exclude 0."
+    alike = [each.modality for each in others if not each.gain.high < gain.low]
+    return (
+        f"{modality} would gain most on average; {listed(alike)} may gain as much."
+        if alike
+        else (f"{modality} would gain most.")
+    )

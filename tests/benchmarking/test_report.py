@@ -55,6 +55,21 @@ def test_each_model_gets_its_own_card(tmp_path, numbers_only):
     assert any("1 of 3" in line for line in lines)
 
 
+def test_a_card_leaves_out_what_the_model_may_have_been_trained_on(tmp_path, numbers_only, caplog):
+    rows = [replace(each, dice=1.0) if each.case == "case0" else each for each in some_rows("a")]
+    write(tmp_path, rows, EVERY, "a", seen={"a": ("case0",)})
+    card = read_card(tmp_path / "a" / FILE_NAME)
+    assert "case0" not in card.cases
+    assert len(card.cases) == 4
+    assert card.provenance["cases"] == "some cases, without those of training cases' names"
+    assert card.expected(["T3"]).regions["tumour"].mean < 0.5
+    (tmp_path / "a" / FILE_NAME).unlink()
+    _, failures = write(tmp_path, rows, EVERY, "a", seen={"a": tuple(f"case{index}" for index in range(5))})
+    assert failures == []
+    assert not (tmp_path / "a" / FILE_NAME).exists()
+    assert "No model card of a: every case has the name of one that it was trained on." in caplog.text
+
+
 def test_some_subsets_make_a_table_and_no_card(tmp_path, numbers_only):
     subsets = [(0,), (0, 1)]
     names = [subset_name(subset, TASK.modalities) for subset in subsets]

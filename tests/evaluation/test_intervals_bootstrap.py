@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, column_mean
+from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Bootstrap, Interval, column_mean
 
 
 def replicates_by_loops(values, patients, resamples, seed):
@@ -38,18 +38,39 @@ def expanded(confidence, patients):
 
 
 @pytest.mark.parametrize("with_gaps", [False, True])
-@pytest.mark.parametrize("patients", [None, ["p", "q", "q", "r", "s", "s", "t", "u"]])
+@pytest.mark.parametrize("patients", [None, ["p", "q", "q", "r", "s", "s", "t", "u", "v"]])
 def test_limits_are_percentiles_of_the_means_of_resampled_patients(patients, with_gaps):
-    values = np.random.default_rng(1).uniform(size=(8, 3))
+    values = np.random.default_rng(1).uniform(size=(9, 3))
     if with_gaps:
         values[2, 1] = values[4, 0] = values[5, 0] = math.nan
     found = Bootstrap(resamples=200, confidence=0.9, seed=3).interval(values, patients)
-    means = replicates_by_loops(values, patients or list("abcdefgh"), 200, 3)
-    tail = expanded(0.9, 6 if patients else 8)
+    means = replicates_by_loops(values, patients or list("abcdefghi"), 200, 3)
+    owners = patients or list("abcdefghi")
+    fewest = min(
+        len({owner for owner, value in zip(owners, column, strict=True) if not math.isnan(value)})
+        for column in values.T
+    )
+    tail = expanded(0.9, fewest)
     assert tail < 5
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, (tail, 100 - tail))), abs=1e-12)
     assert found.mean == pytest.approx(np.nanmean(values, axis=0).mean())
-    assert found.count == (6 if with_gaps else 8)
+    assert found.count == (7 if with_gaps else 9)
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_a_mean_over_columns_counts_the_patients_of_the_column_with_the_fewest(skewed):
+    values = np.random.default_rng(4).uniform(size=(40, 2))
+    shown_from = SKEWED_FROM if skewed else SHOWN_FROM
+    for number in (1, 2, shown_from - 1, shown_from):
+        few = values.copy()
+        few[number:, 1] = math.nan
+        found, alone = Bootstrap(resamples=200).intervals([few, few[:, 1:]], skewed=skewed)
+        assert math.isnan(found.low) == math.isnan(alone.low) == (number < shown_from)
+    # And it is as much wider as that number asks for.
+    if not skewed:
+        means = replicates_by_loops(few, [str(case) for case in range(40)], 200, 0)
+        tail = expanded(0.95, shown_from)
+        assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, (tail, 100 - tail))), abs=1e-12)
 
 
 def test_fewer_than_six_patients_have_a_mean_and_no_interval():

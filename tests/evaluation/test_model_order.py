@@ -11,7 +11,7 @@ from scipy.stats import ttest_rel
 
 from nnunet_missingmod.evaluation.aggregation import Column, pool
 from nnunet_missingmod.evaluation.conventions import HD95, NNUNET
-from nnunet_missingmod.evaluation.intervals import Bootstrap
+from nnunet_missingmod.evaluation.intervals import Bootstrap, column_mean
 from nnunet_missingmod.evaluation.model_order import orders, probability_of_wrong_order, ranks
 
 QUICK = Bootstrap(resamples=200)
@@ -84,6 +84,29 @@ def test_cases_of_one_patient_and_cases_of_one_model_do_not_count_as_more():
     assert (found.patients, found.chance) == (12, pytest.approx(once.chance))
     (padded,) = orders(values_of(one=[*LEVEL, 0.9], two=[*other, None]), columns=COLUMNS)
     assert (padded.patients, padded.chance) == (12, pytest.approx(once.chance))
+
+
+def test_the_order_is_that_of_the_means_where_cases_differ_in_what_they_have():
+    """Twelve patients have both subsets, thirty the first alone: the mean of means has other weights than theirs."""
+    level = np.random.default_rng(3).uniform(0.4, 0.6, 42)
+    noise = np.tile([0.004, -0.004], 21)
+    scores = {
+        "one": {"A": level, "A+B": [*(level[:12] + 0.05), *[None] * 30]},
+        "two": {"A": level + noise + 0.01, "A+B": [*(level[:12] + 0.03), *[None] * 30]},
+    }
+    rows = [each for model, of_model in scores.items() for each in rows_of(
+        {name: tuple(of_subset) for name, of_subset in of_model.items()}, model=model)]  # fmt: skip
+    values = pool(rows, modalities=AB, convention=NNUNET)
+    column = Column("average", ((0,), (0, 1)))
+    (found,) = orders(values, columns=[column])
+    means = {model: column_mean(values.of(model, values.regions, column.subsets))[0] for model in scores}
+    assert (found.better, found.patients) == ("one", 42)
+    assert found.difference == pytest.approx(means["one"] - means["two"]) == pytest.approx(0.005)
+    assert 0 < found.chance < 0.5
+    # Of a subset that five patients have, others more, nothing is said.
+    some = [each for each in rows if each.subset == "A" or int(each.case[1:]) < 5]
+    (unsure,) = orders(pool(some, modalities=AB, convention=NNUNET), columns=[column])
+    assert (unsure.better, math.isnan(unsure.chance)) == ("one", True)
 
 
 def test_orders_that_nothing_speaks_for_and_that_nothing_speaks_against():

@@ -77,7 +77,7 @@ def test_its_interval_is_that_of_the_patients_own_weighted_means():
 
 
 def test_columns_of_unequal_cases_are_weighted_after_their_own_means():
-    scores = {"T1": (0.0, 0.5, 1.0) * 2, "T1+T2": (1.0, None, 0.0) * 2}
+    scores = {"T1": (0.0, 0.5, 1.0) * 3, "T1+T2": (1.0, None, 0.0) * 3}
     some = [
         row(f"c{case}", subset, "A", dice)
         for subset, of_subset in scores.items()
@@ -88,7 +88,7 @@ def test_columns_of_unequal_cases_are_weighted_after_their_own_means():
     table = table_of(pool(some, modalities=NAMES), (column,), bootstrap=Bootstrap(resamples=500))
     (interval,) = table.rows[0].intervals
     assert interval.mean == pytest.approx(0.5)
-    assert interval.count == 4
+    assert interval.count == 6
     assert interval.low < 0.5 < interval.high
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 
-from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
+from nnunet_missingmod.evaluation.intervals import Interval
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, Advice, make_card, write_card
 from nnunet_missingmod.evaluation.scores import ScoreRow
-from nnunet_missingmod.inference.advise import ExpectedAccuracy
+from nnunet_missingmod.inference.advise import ExpectedAccuracy, conclusion
 from nnunet_missingmod.inference.model_folder import open_model_folder
 
 DICE = {"T1": 0.5, "T2": 0.6, "T1+T2": 0.8}
@@ -84,3 +87,35 @@ def test_no_modality_has_no_expectation(folder):
     put_card(folder, model.fold_fingerprints)
     with pytest.raises(ValueError, match="present"):
         ExpectedAccuracy.of_model(model).text([])
+
+
+def gain(modality, mean, low=nan, high=nan):
+    return Advice(modality, Interval(mean, low, high, 12))
+
+
+@pytest.mark.parametrize(
+    ("advice", "expected"),
+    [
+        ([gain("T1", 0.2, 0.1, 0.3), gain("T2", 0.05, 0.0, 0.09)], "T1 would gain most."),
+        (
+            [gain("T1", 0.2, 0.1, 0.3), gain("T2", 0.15, 0.05, 0.25), gain("FLAIR", 0.0, -0.1, 0.05)],
+            "T1 would gain most on average; T2 may gain as much.",
+        ),
+        ([gain("T1", 0.2, 0.1, 0.3), gain("T2", 0.1)], "T1 would gain most on average; T2 may gain as much."),
+        (
+            [gain("T1", 0.2, 0.1, 0.3), gain("T2", nan)],
+            "T1 would gain most. What T2 would gain was not measured: no case has it together with these.",
+        ),
+        (
+            [gain("T1", -0.04, -0.1, 0.0), gain("T2", nan), gain("FLAIR", nan)],
+            "No further modality that was measured gains anything on average. What T2, FLAIR would gain was not "
+            "measured: no case has it together with these.",
+        ),
+        (
+            [gain("T2", nan)],
+            "What a further modality gains was not measured: no case of the evaluation has one together with these.",
+        ),
+    ],
+)
+def test_the_conclusion_says_no_more_than_what_was_measured(advice, expected):
+    assert conclusion(advice) == expected

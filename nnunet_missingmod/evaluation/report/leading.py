@@ -19,6 +19,8 @@ LEADS = "◆"
 """Marks the best mean of a cell, and means that equal it."""
 NEAR = "≈"
 """Marks the models that cannot be told from the one with the best mean: see `is_behind`."""
+AHEAD = "▲"
+"""Marks models that are ahead of the one with the best mean on the cases that both have: means are of other cases."""
 # Means that differ by less are equal: it is a rounding error.
 _ZERO = 1e-9
 
@@ -45,6 +47,8 @@ class Lead:
             return ""
         if model in self.equal:
             return LEADS
+        if is_behind(_turned(self.gaps[model]), self.metric):
+            return AHEAD
         return "" if is_behind(self.gaps[model], self.metric) else NEAR
 
 

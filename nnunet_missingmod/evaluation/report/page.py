@@ -24,7 +24,7 @@ from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Boot
 from nnunet_missingmod.evaluation.modality_gap import ModalityGap
 from nnunet_missingmod.evaluation.report.choice import ALL, anchors_of, choices_of, each_once, numbered
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH
-from nnunet_missingmod.evaluation.report.leading import LEADS, NEAR, Cell, Lead, leads
+from nnunet_missingmod.evaluation.report.leading import AHEAD, LEADS, NEAR, Cell, Lead, leads
 from nnunet_missingmod.evaluation.report.score_table import ScoreTable, column_key, score_table
 from nnunet_missingmod.evaluation.report.section import Section, SectionTable
 from nnunet_missingmod.evaluation.report.summary import Summary
@@ -132,7 +132,7 @@ def html_report(report: Report) -> str:
         script_hash=_hash(script),
         report=report,
         dice=DICE,
-        marks={"leads": LEADS, "near": NEAR, "significant": SIGNIFICANT},
+        marks={"leads": LEADS, "near": NEAR, "ahead": AHEAD, "significant": SIGNIFICANT},
         runs=_runs(report.rows),
         case_count=len({row.case for row in report.rows}),
         subset_count=len({row.subset for row in report.rows}),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isclose, isnan
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.conventions import DICE
 from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, Bootstrap, Interval
-from nnunet_missingmod.evaluation.report.leading import Cell, Lead, is_behind
+from nnunet_missingmod.evaluation.report.leading import AHEAD, NEAR, Cell, Lead, is_behind
 from nnunet_missingmod.evaluation.report.tables import SIGNIFICANT, Table
 from nnunet_missingmod.evaluation.report.text import interval_text, p_text, shown
 from nnunet_missingmod.modalities import Subset, subset_name
@@ -45,9 +45,9 @@ def summarise(
     """Return the summary of Dice.
 
     It speaks of the last group of ``regions``, which averages them, or if that has no score in the average over all
-    subsets, of the first group that has. The worst subset is that of the lowest mean among those that lack modalities;
-    its cost is the mean of the cases' differences between all modalities (or, if these were not scored, the model's
-    best subset) and the worst subset.
+    subsets, of the first group that has. The worst subset is that with the highest cost among those that lack
+    modalities; its cost is the mean of the cases' differences between all modalities (or, if these were not scored, the
+    subset with the best mean) and the worst subset.
 
     Args:
         values: Dice of every case.
@@ -150,8 +150,9 @@ class _Teller:
         if not others:
             return f"{where}, {first} has a {self._score} of {interval_text(score)}.{ending}"
         start = f"{where}, {first} has the highest {self._score}: {interval_text(score)}"
-        named = [others[0], *([also] if also in others[1:] else [])]
-        near = [model for model in others if lead.mark(model)]
+        ahead = [model for model in others[1:] if lead.mark(model) == AHEAD and model != also]
+        named = [others[0], *([also] if also in others[1:] else []), *ahead]
+        near = [model for model in others if lead.mark(model) == NEAR]
         text = "; ".join((start, *(self._behind(lead, model) for model in named))) + "."
         further = [model for model in near if model not in named]
         if further:
@@ -176,33 +177,44 @@ class _Teller:
         return f"{text} and cannot be told from it{why}"
 
     def _cost(self, model: str, subsets: Sequence[Subset], complete: Subset) -> str:
-        """Say which subset has the lowest mean of a model, and how much that is below its complete or best case."""
-        means = {subset: self._interval(model, (subset,)).mean for subset in subsets}
-        if complete in means:
+        """Say which subset costs a model most, and how much it is below its complete or best case."""
+        if complete in subsets and not isnan(self._interval(model, (complete,)).mean):
             best, base = complete, f"with {self._all}"
         else:
-            best = max(means, key=lambda subset: means[subset])
+            means = {subset: self._interval(model, (subset,)).mean for subset in subsets}
+            best = max(means, key=lambda subset: -inf if isnan(means[subset]) else means[subset])
             base = f"with {subset_name(best, self.values.modalities)}, its best"
-        worst = min((subset for subset in means if subset != best), key=lambda subset: means[subset])
-        name = subset_name(worst, self.values.modalities)
-        if means[worst] >= means[best]:
-            return f"No subset of {model} is worse than {base}: the lowest {self._score} is that of {name}."
-        cost = self.bootstrap.interval(self._of(model, (best,)) - self._of(model, (worst,)), self.owners)
+        costs = {subset: self._less((model, (best,)), (model, (subset,))) for subset in subsets if subset != best}
+        known = {subset: cost for subset, cost in costs.items() if not isnan(cost.mean)}
+        if not known:
+            return f"No case of {model} was scored both {base} and with another subset."
+        worst = max(known, key=lambda subset: known[subset].mean)
+        cost, name = known[worst], subset_name(worst, self.values.modalities)
+        own, of_base = (self._interval(model, (subset,)) for subset in (worst, best))
+        on_both = _on_both(cost, of_base.mean - own.mean)
+        if cost.mean <= 0:
+            least = "" if on_both else f": the lowest {self._score} is that of {name}"
+            return f"No subset of {model} is worse than {base}{on_both}{least}."
         return (
-            f"The worst subset of {model} is {name}: {interval_text(self._interval(model, (worst,)))}, "
-            f"{_points(cost)} less than {base}, {interval_text(self._interval(model, (best,)))}{_doubt(cost)}."
+            f"The worst subset of {model} is {name}: {interval_text(own)}, {_points(cost)} less than {base}, "
+            f"{interval_text(of_base)}{on_both}{_doubt(cost)}."
         )
 
     def _gain(self, model: str, subsets: Sequence[Subset], complete: Subset) -> str:
         """Say how much the complete case is above the average over all subsets."""
-        of_complete = self._of(model, (complete,))  # cases x regions; of several subsets, those of a region together
-        gain = self.bootstrap.interval(of_complete.repeat(len(subsets), axis=1) - self._of(model, subsets), self.owners)
+        score, average = self._interval(model, (complete,)), self._interval(model, subsets)
+        gain = self._less((model, (complete,) * len(subsets)), (model, subsets))
+        if isnan(gain.mean):
+            return f"With {self._all} it reaches {interval_text(score)}."
         word, size = ("more", gain) if gain.mean >= 0 else ("less", _negative(gain))
-        score = interval_text(self._interval(model, (complete,)))
         return (
-            f"With {self._all} it reaches {score}, {_points(size)} {word} than the average over "
-            f"{self._number(subsets)}{_doubt(gain)}."
+            f"With {self._all} it reaches {interval_text(score)}, {_points(size)} {word} than the average over "
+            f"{self._number(subsets)}{_on_both(gain, score.mean - average.mean)}{_doubt(gain)}."
         )
+
+    def _less(self, one: tuple[str, Sequence[Subset]], other: tuple[str, Sequence[Subset]]) -> Interval:
+        """Return the mean of the cases' differences between a model's scores with some subsets and with others."""
+        return self.bootstrap.interval(self._of(*one) - self._of(*other), self.owners)
 
     @property
     def _score(self) -> str:
@@ -242,6 +254,11 @@ def _points(interval: Interval) -> str:
 def _negative(interval: Interval) -> Interval:
     """Return the interval of the difference taken the other way."""
     return Interval(-interval.mean, -interval.high, -interval.low, interval.count)
+
+
+def _on_both(difference: Interval, of_means: float) -> str:
+    """Return what to add to a paired difference that is not that of the means beside it, which have other cases."""
+    return "" if isclose(difference.mean, of_means, abs_tol=1e-9) else ", on the cases that have both"
 
 
 def _doubt(interval: Interval) -> str:

@@ -32,7 +32,8 @@ def volume_section(found: Sequence[VolumeAgreement], *, shown_subsets: Sequence[
     body = tuple(
         (
             *row,
-            number_text(next(iter(of_row.values())).reference_ml, decimals=1),
+            # One for each model if they were scored on other cases.
+            " / ".join(dict.fromkeys(number_text(each.reference_ml, decimals=1) for each in of_row.values())),
             *(_agreement_text(of_row[model]) if model in of_row else "n/a" for model in models),
         )
         for row, of_row in by_row.items()
@@ -41,7 +42,7 @@ def volume_section(found: Sequence[VolumeAgreement], *, shown_subsets: Sequence[
         "Predicted minus reference volume in mL, all cases, those with an empty reference among them: the mean (bias) "
         f"with its 95 % interval (studentised, from {SKEWED_FROM} patients on), and after the semicolon the limits "
         "between which 95 % of the differences lie if they are normal (Bland and Altman 1986). volumes.csv has every "
-        "subset and the intervals of the limits."
+        "subset and the intervals of the limits. Of models that were scored on other cases each has its mean reference."
     )
     head = ("region", "subset", "reference (mL)", *models)
     return Section("volumes", title, text, (SectionTable("Bias; limits of agreement (mL)", head, body),))

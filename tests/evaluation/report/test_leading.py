@@ -11,7 +11,7 @@ from evaluation.page_reports import make_tables
 
 from nnunet_missingmod.evaluation.conventions import DICE, HD95, NNUNET
 from nnunet_missingmod.evaluation.intervals import Interval
-from nnunet_missingmod.evaluation.report.leading import LEADS, NEAR, further_pairs, is_behind, leads
+from nnunet_missingmod.evaluation.report.leading import AHEAD, LEADS, NEAR, further_pairs, is_behind, leads
 from nnunet_missingmod.evaluation.statistics import Comparison
 
 A = frozenset({(0,)})
@@ -54,6 +54,14 @@ def test_models_are_marked_in_the_order_of_their_means():
     assert lead.gaps["theirs"].difference.mean == pytest.approx(0.1 * 1.0055)
     columns = (*both.by_subset.columns, *both.by_count.columns)
     assert set(both.leads) == {("ET", frozenset(column.subsets)) for column in columns}
+
+
+def test_a_model_that_is_better_on_the_cases_of_both_is_marked_though_its_mean_is_of_harder_ones():
+    hard = [replace(each, case=f"hard{each.case}") for each in scored(0.2, "ours")]
+    both = make_tables([*scored(0.6, "ours"), *hard, *scored(0.5, "theirs")])
+    lead = both.leads["ET", A]
+    assert lead.models == ("theirs", "ours")
+    assert [lead.mark(model) for model in lead.models] == [LEADS, AHEAD]
 
 
 def test_the_comparison_of_a_pair_is_turned_if_the_baseline_leads():

@@ -137,6 +137,33 @@ def test_no_subset_may_be_worse_than_the_complete_case():
     assert "10.0 points (10.0 to 10.0) less than the average" in sentences[2]
 
 
+def test_cost_and_gain_are_of_the_cases_that_have_both_and_say_so():
+    """A has the lowest mean, of hard cases that have nothing else; on the cases that have both, B costs most."""
+    hard = [replace(each, case=f"hard{each.case}") for each in scored("ours", a=0.2) if each.subset == "A"]
+    sentences = told([*scored("ours", a=0.74, b=0.6), *hard]).sentences
+    assert sentences[1] == (
+        "The worst subset of ours is B: 60.0 (60.0 to 60.0), 15.0 points (15.0 to 15.0) less than with all 2 "
+        "modalities, 75.0 (75.0 to 75.0)."
+    )
+    assert sentences[2].endswith(
+        "5.3 points (5.3 to 5.3) more than the average over all 3 subsets, on the cases that have both."
+    )
+    hard = [replace(each, case=f"hard{each.case}") for each in scored("ours", a=0.2) if each.subset == "A"]
+    costs = told([*scored("ours", a=0.74, b=0.9), *hard]).sentences[1]
+    assert "1.0 point (1.0 to 1.0) less than with all 2 modalities, 75.0 (75.0 to 75.0), on the cases" in costs
+    none = told([*scored("ours", a=0.8, b=0.9), *hard]).sentences[1]
+    assert none == "No subset of ours is worse than with all 2 modalities, on the cases that have both."
+
+
+def test_a_gain_without_a_case_of_both_is_not_told():
+    apart = [each for each in scored("ours") if (each.subset == "A+B") == (int(each.case[1:]) < 6)]
+    sentences = told(apart).sentences
+    assert sentences[1:] == (
+        "No case of ours was scored both with all 2 modalities and with another subset.",
+        "With all 2 modalities it reaches 75.0 (75.0 to 75.0).",
+    )
+
+
 def test_one_modality_has_no_cost():
     rows = [each for each in scored("ours") if each.subset == "A"]
     summary = told(rows, modalities=("A",))

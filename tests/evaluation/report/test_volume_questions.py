@@ -26,6 +26,12 @@ def test_bias_and_limits_stand_in_one_cell():
     assert table.body == (("ET", "A+B", "10.0", "0.0; −2.0 to +2.0"),)
 
 
+def test_models_of_other_cases_have_their_own_mean_reference():
+    theirs = [row(0.5, model="theirs", case="big", reference=500_000, predicted=500_000, subset="A+B")]
+    section = volume_section(volume_agreements(grid_of([*ROWS, *theirs], AB), bootstrap=QUICK), shown_subsets=["A+B"])
+    assert section.tables[0].body[0][2] == "10.0 / 1000.0"
+
+
 def test_one_case_has_a_bias_and_no_limits():
     found = volume_agreements(grid_of(ROWS[:1], AB), bootstrap=QUICK)
     assert volume_section(found, shown_subsets=["A"]).tables[0].body == (("ET", "A", "10.0", "−1.0"),)
