@@ -20,7 +20,7 @@ from nnunet_missingmod.benchmarking.cases import EvaluationCase, EvaluationSet, 
 from nnunet_missingmod.benchmarking.request import Request
 from nnunet_missingmod.evaluation.modality_gap import Latents
 from nnunet_missingmod.inference.model_folder import ModelFolder, load_predictor, open_model_folder
-from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.networks.backbone import subset_only, unwrapped
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
 
@@ -70,7 +70,9 @@ def model_latents(
     voxels_per_case: int = VOXELS_PER_CASE,
     seed: int = 0,
 ) -> Latents | None:
-    """Return the latents of every modality at voxels of the cases that have all of them; None if there is no such case.
+    """Return the latents of every modality at voxels of the cases that have all of them.
+
+    None if there is no such case, or the model was trained on some modalities alone.
 
     One patch of each case is used, centred on its foreground. Half of the voxels are drawn from the foreground, the
     others from the rest of the voxels at which the images are not zero. The second stage of a cascade gets an empty
@@ -89,6 +91,8 @@ def model_latents(
         return None
     predictor = load_predictor(model, device=device, kind=nnUNetPredictor)
     network = unwrapped(predictor.network).to(device).eval()
+    if subset_only(network) is not None:
+        return None
     rng = np.random.default_rng(seed)
     values, owners = [], []
     for owner, case in enumerate(complete):

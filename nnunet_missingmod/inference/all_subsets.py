@@ -22,7 +22,7 @@ from nnunet_missingmod.evaluation.agreement import CroppedLabels
 from nnunet_missingmod.inference.fold_labels import FoldLabelsPredictor
 from nnunet_missingmod.inference.shared_decoding import can_share, decode_subsets, subsets_per_batch
 from nnunet_missingmod.modalities import Subset, channel_names
-from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.networks.backbone import subset_only, unwrapped
 from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
 from nnunet_missingmod.networks.parallel import ParallelNetwork
@@ -50,7 +50,8 @@ class SubsetStack(nn.Module):
 
     Attributes:
         subsets: the S subsets of the next forward pass, each a tuple of channels. Modalities that are absent from the
-            input are left out of every subset; each must keep at least one.
+            input, or that the model was not trained on (``modality_subset``), are left out of every subset; each must
+            keep at least one.
     """
 
     def __init__(self, network: nn.Module, num_modalities: int) -> None:
@@ -68,14 +69,18 @@ class SubsetStack(nn.Module):
         return self.network.load_state_dict(state_dict, *args, **kwargs)
 
     def _logits_of_each_subset(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        subsets = self.subsets
+        only = subset_only(self.network)
+        if only is not None:  # what is below does not call the network as a whole
+            x, subsets = only.mark(x), [only.within(subset) for subset in subsets]
         if isinstance(self.network, ParallelNetwork):
             branches = self.network(x, return_branches=True)
-            for output in fuse_subsets(branches, self.subsets):
+            for output in fuse_subsets(branches, subsets):
                 assert isinstance(output.logits, torch.Tensor)
                 yield output.logits
         elif isinstance(self.network, ModalityEncoderNetwork):
             separately = self.network.encode(x)
-            members = separately.encoded_on_host() & absence.present_of(self.subsets, self.num_modalities)
+            members = separately.encoded_on_host() & absence.present_of(subsets, self.num_modalities)
             if can_share(self.network):
                 yield from decode_subsets(self.network, separately, members.to(x.device, non_blocking=True))
                 return
@@ -84,7 +89,7 @@ class SubsetStack(nn.Module):
                 assert isinstance(logits, torch.Tensor)
                 yield logits
         else:
-            members = absence.present_of(self.subsets, self.num_modalities)
+            members = absence.present_of(subsets, self.num_modalities)
             for kept in members.split(subsets_per_batch(x.shape[2:])):
                 marked = x.repeat(len(kept), *[1] * (x.ndim - 1))
                 absence.mark(marked, kept)

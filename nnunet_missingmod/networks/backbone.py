@@ -131,19 +131,40 @@ class SubsetOnly:
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if module.training:
             return None  # the trainer drops the others, which a teacher and losses may still look at
-        batch: torch.Tensor = inputs[0]
+        return self.mark(inputs[0]), *inputs[1:]
+
+    def mark(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return a copy of a batch (B, C, *spatial) with the other modalities marked absent.
+
+        Raises:
+            ValueError: a case has none of the subset's.
+        """
         kept = absence.read(batch[:, : self.num_modalities])
         members = torch.zeros_like(kept[0])
         members[list(self.channels)] = True
         if not (kept & members).any(1).all():
-            raise ValueError(
-                f"This model was trained on channels {', '.join(map(str, self.channels))} alone "
-                '("modality_subset"), and a case has none of them. Predict it with another model; evaluate this one on '
-                "--subsets that have one of them."
-            )
+            raise self._refusal()
         marked = batch.clone()
         absence.mark(marked, kept & members)
-        return marked, *inputs[1:]
+        return marked
+
+    def within(self, subset: Sequence[int]) -> tuple[int, ...]:
+        """Return the channels of a subset that are in this one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        shared = tuple(channel for channel in subset if channel in self.channels)
+        if not shared:
+            raise self._refusal()
+        return shared
+
+    def _refusal(self) -> ValueError:
+        return ValueError(
+            f"This model was trained on channels {', '.join(map(str, self.channels))} alone "
+            '("modality_subset"), and a case has none of them. Predict it with another model; evaluate this one on '
+            "--subsets that have one of them."
+        )
 
 
 def predict_from_subset(network: nn.Module, subset: Sequence[int] | str, num_modalities: int) -> nn.Module:
@@ -161,6 +182,11 @@ def predict_from_subset(network: nn.Module, subset: Sequence[int] | str, num_mod
             )
         network.register_forward_pre_hook(SubsetOnly(numbers, num_modalities), prepend=True)
     return network
+
+
+def subset_only(network: nn.Module) -> SubsetOnly | None:
+    """Return what makes a network predict from a subset of its modalities alone; None if it takes all."""
+    return next((hook for hook in network._forward_pre_hooks.values() if isinstance(hook, SubsetOnly)), None)
 
 
 def unwrapped(network: Any) -> Any:

@@ -16,6 +16,7 @@ from nnunet_missingmod.choices import TERMS
 from nnunet_missingmod.keys import OFF, Choices, Term
 from nnunet_missingmod.losses.term import Setting, StepTerm
 from nnunet_missingmod.network_choices import BEFORE
+from nnunet_missingmod.networks.backbone import predict_from_subset
 from nnunet_missingmod.networks.bottleneck import build_bottleneck
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder, latent_channels
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
@@ -27,9 +28,18 @@ from nnunet_missingmod.networks.substitution import (
     replace_first_convolution,
     slot_width,
 )
+from nnunet_missingmod.plans_block import BLOCK
 from nnunet_missingmod.training.step import SegmentationLoss, StepTerms
 
 SEGMENTATION = "segmentation"
+
+
+def of_its_subset(network: nn.Module, configuration_manager: ConfigurationManager) -> nn.Module:
+    """Make the network predict from the ``modality_subset`` of its training alone, and return it."""
+    # The block may be missing or spoilt where one predicts, and stock networks are built of nothing in it.
+    block = configuration_manager.configuration.get(BLOCK)
+    subset = block.get("modality_subset", "all") if isinstance(block, dict) else "all"
+    return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
 
 
 def build_network(

@@ -31,6 +31,14 @@ class PreprocessedCases(Protocol):
         """Return a sequence whose first item is the case's array (C, X, Y, Z)."""
 
 
+CASCADE_WARNING = (
+    "WARNING: The previous stage's segmentation of a case is made from all modalities that the case has, also where "
+    "some are dropped here: at prediction it comes from fewer, so that training and the pseudo Dice see better ones "
+    "than prediction will."
+)
+"""What a training logs that drops modalities in a cascade's second stage."""
+
+
 @dataclass(frozen=True)
 class Presence:
     """The modalities that each training case has.

@@ -189,7 +189,9 @@ class SubsetCycle:
     """Go through all ``2**J - 1`` subsets, one per batch, without starting over at each epoch.
 
     Sizes alternate (see ``order``), so that the few subsets an epoch of a many-modality dataset reaches are still small
-    and large ones. Of several processes each takes every ``world_size``-th subset. The subsets are not listed.
+    and large ones. Of several processes each takes every ``world_size``-th subset. If so each would have the same ones
+    for ever, each time round begins one later: nnU-Net gives each process its own share of patches with foreground.
+    The subsets are not listed.
     """
 
     def __init__(self, num_modalities: int, *, rank: int = 0, world_size: int = 1) -> None:
@@ -211,7 +213,9 @@ class SubsetCycle:
     def subset_at(self, position: int) -> BoolArray:
         """Return the subset (J,) of a batch, which is counted from the training's first over all processes."""
         chosen = np.zeros(self._num_modalities, dtype=bool)
-        chosen[list(_alternating(self._num_modalities, position % (2**self._num_modalities - 1)))] = True
+        period = 2**self._num_modalities - 1
+        later = 0 if gcd(self._world_size, period) == 1 else position // period
+        chosen[list(_alternating(self._num_modalities, (position + later) % period))] = True
         return chosen
 
 

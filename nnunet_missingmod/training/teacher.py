@@ -17,6 +17,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
+from nnunet_missingmod.networks.backbone import subset_only
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import MultimodalNetwork, encoder_features, forward_with_encoder_features
 from nnunet_missingmod.storage import fingerprint
@@ -192,6 +193,11 @@ def load_teacher(
     configuration = plans_manager.get_configuration(student.configuration)
     check_teacher(student, found, teacher_configuration=configuration.configuration, trained_as=init_args)
     network = _build(found, checkpoint, student.configuration, plans_manager)
+    if subset_only(network) is not None:
+        raise TeacherError(
+            f'The teacher in {found.folder} was trained on some modalities alone ("modality_subset" of its plans), and '
+            "a teacher sees all. Train it with plans without that key, and put the key back for the student."
+        )
     source = f"{checkpoint['trainer_name']} in {found.checkpoint}"
     return Teacher(network.to(device), source, returns_logits=returns_logits, returns_decoded=returns_decoded)
 

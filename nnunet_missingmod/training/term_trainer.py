@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_missingmod import plans_block
+from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.losses.pooled_dice import PooledDiceLoss
 from nnunet_missingmod.losses.posteriors import Head
 from nnunet_missingmod.losses.reduction import gaussian_ramp, warmup_weight
@@ -31,9 +32,16 @@ from nnunet_missingmod.networks.backbone import unwrapped
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.multimodal import encodes_dropped, tell_present
 from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
-from nnunet_missingmod.training.building import SEGMENTATION, build_network, build_terms, term_weights, terms_in_use
+from nnunet_missingmod.training.building import (
+    SEGMENTATION,
+    build_network,
+    build_terms,
+    of_its_subset,
+    term_weights,
+    terms_in_use,
+)
 from nnunet_missingmod.training.step import StepLoss, StepTerms, mean_values
-from nnunet_missingmod.training.trainer import MissingModTrainer, of_its_subset
+from nnunet_missingmod.training.trainer import MissingModTrainer
 
 _CLIP_NORM = 12  # as nnU-Net clips the network's
 _STATE = "missingmod_terms"
@@ -170,7 +178,9 @@ class TermTrainer(MissingModTrainer):
             if term.warms_up(self.choices):
                 warmup = self.choices["distillation_warmup_epochs"]
                 self.terms.weights[term.name] = warmup_weight(self.term_weights[term.name], self.current_epoch, warmup)
-        begins = self.current_epoch >= self.choices["segmentation_from"] * self.num_epochs
+        begins = self.choices["auxiliary"] == OFF or (
+            self.current_epoch >= self.choices["segmentation_from"] * self.num_epochs
+        )
         self.terms.weights[SEGMENTATION] = self.term_weights[SEGMENTATION] if begins else 0.0
         if "consistency" in self.term_weights:
             ramp = gaussian_ramp(self.current_epoch, self.choices["consistency_ramp_epochs"])

@@ -22,11 +22,13 @@ from nnunet_missingmod.choices import TEACHERS
 from nnunet_missingmod.host import HOST_PREPROCESSOR, PREPROCESSOR
 from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.modalities import channel_names
-from nnunet_missingmod.networks.backbone import fill_absent_channels, predict_from_subset
+from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
+from nnunet_missingmod.training.building import of_its_subset
 from nnunet_missingmod.training.checkpoints import CheckpointTrainer
 from nnunet_missingmod.training.patterns import PatternCycle, known_pattern, report_pattern
 from nnunet_missingmod.training.presence import (
+    CASCADE_WARNING,
     BlankMarkingDatasets,
     Presence,
     PresencePreservingTransform,
@@ -48,14 +50,6 @@ _HOST_KEYS = (
     "weight_decay",
     "oversample_foreground_percent",
 )
-
-
-def of_its_subset(network: nn.Module, configuration_manager: ConfigurationManager) -> nn.Module:
-    """Make the network predict from the ``modality_subset`` of its training alone, and return it."""
-    # The block may be missing or spoilt where one predicts, and stock networks are built of nothing in it.
-    block = configuration_manager.configuration.get(plans_block.BLOCK)
-    subset = block.get("modality_subset", "all") if isinstance(block, dict) else "all"
-    return predict_from_subset(network, subset, len(configuration_manager.normalization_schemes))
 
 
 class MissingModTrainer(CheckpointTrainer):
@@ -114,6 +108,8 @@ class MissingModTrainer(CheckpointTrainer):
             )
         block = plans_block.block_of(plans, resolved)
         block = plans_block.resolve(block, cls._own_choices(), keys=cls.block_keys)
+        if cls.__name__ in TEACHERS:  # which share their plans with students of a subset
+            block["modality_subset"] = "all"
         block = plans_block.with_numbers(block, names)
         plans["configurations"][configuration] |= {"preprocessor_name": PREPROCESSOR, plans_block.BLOCK: block}
         return plans
@@ -265,6 +261,8 @@ class MissingModTrainer(CheckpointTrainer):
             write_split(self._fold_folder, **self.my_init_kwargs[_SPLIT])
         assert self.training_presence is not None
         lines = [*self.training_presence.report(), *self.training_presence.report_teaching(self.taught)]
+        if self.is_cascaded and (self.dropout is not None or self.subset_cycle is not None):
+            lines.append(CASCADE_WARNING)
         if self.pattern is not None:
             lines += report_pattern(self.pattern, self.modality_names, self.training_presence.present)
         for line in lines:

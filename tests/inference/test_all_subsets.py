@@ -10,7 +10,7 @@ from torch import nn
 from nnunet_missingmod.inference import all_subsets as all_subsets_module
 from nnunet_missingmod.inference.all_subsets import SubsetStack
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.networks.backbone import fill_absent_channels, predict_from_subset
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.early import EarlyFusionNetwork
 from nnunet_missingmod.networks.modality_encoders import ModalityEncoderNetwork
@@ -84,6 +84,22 @@ def test_a_modality_that_the_patch_lacks_has_no_say(kind):
         for index, left in enumerate([(0,), (2,), (0, 2)]):
             expected = alone(network, x, left)
             torch.testing.assert_close(stacked[:, 2 * index : 2 * index + 2], expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_some_modalities_alone_says_the_same_and_refuses_the_same(kind):
+    network = predict_from_subset(build(kind), [0, 2], 3)
+    x = torch.randn(1, 3, 8, 8, 8, dtype=torch.float64)
+    stack = SubsetStack(network, 3)
+    stack.subsets = [(0,), (0, 1), (1, 2), (0, 1, 2)]
+    with torch.no_grad():
+        stacked = stack(x)
+        for index, subset in enumerate(stack.subsets):
+            expected = alone(network, x, subset)
+            torch.testing.assert_close(stacked[:, 2 * index : 2 * index + 2], expected, rtol=1e-10, atol=1e-11)
+        stack.subsets = [(0, 1), (1,)]
+        with pytest.raises(ValueError, match="trained on channels 0, 2 alone"):
+            stack(x)
 
 
 def test_the_input_is_left_as_it_is():

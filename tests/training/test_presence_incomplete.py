@@ -206,7 +206,7 @@ def test_the_log_says_how_many_samples_were_taught(incomplete, make_method, trai
     assert f"The teacher had {taught} of 12 samples with all of its modalities." in capsys.readouterr().out
 
 
-def test_a_cascades_second_stage_trains_on_incomplete_cases(incomplete, make_method):
+def test_a_cascades_second_stage_trains_on_incomplete_cases(incomplete, make_method, capsys):
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
     tiny = incomplete()
@@ -218,6 +218,7 @@ def test_a_cascades_second_stage_trains_on_incomplete_cases(incomplete, make_met
         segmentation = nnUNetDatasetBlosc2(str(data), [case]).load_case(case)[1][:]
         nnUNetDatasetBlosc2.save_seg(np.maximum(segmentation[0], 0).astype(np.int8), str(folder / case))
     trainer.run_training()
+    assert "than prediction will." in capsys.readouterr().out
     assert trainer.training_presence.present.shape == (3, 4), "the previous stage's channels are no modalities"
     assert all(torch.isfinite(value).all() for value in trainer.network.state_dict().values())
 

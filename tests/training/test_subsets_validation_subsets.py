@@ -36,6 +36,19 @@ def test_ranks_share_the_cycle_between_them():
     assert len(seen) == 15
 
 
+@pytest.mark.parametrize(("num_modalities", "world_size"), [(4, 3), (4, 5), (2, 3), (4, 2)])
+def test_no_rank_has_the_same_subsets_for_ever(num_modalities, world_size):
+    """nnU-Net gives each rank its own share of patches with foreground: a subset is not to be tied to one."""
+    ranks = [SubsetCycle(num_modalities, rank=rank, world_size=world_size) for rank in range(world_size)]
+    period = 2**num_modalities - 1
+    batches = [[tuple(cycle.next_subset()) for cycle in ranks] for _ in range(period * period)]
+    for of_rank in zip(*batches, strict=True):
+        assert len(set(of_rank)) == period
+    in_order = [subset for batch in batches for subset in batch]
+    for begin in range(0, len(in_order) - period + 1, period):
+        assert len(set(in_order[begin : begin + period])) == period
+
+
 def test_few_batches_still_see_small_and_large_subsets():
     cycle = SubsetCycle(6)
     assert {int(cycle.next_subset().sum()) for _ in range(6)} == {1, 2, 3, 4, 5, 6}

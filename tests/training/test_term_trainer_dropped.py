@@ -30,8 +30,8 @@ def family(make_tiny_dataset, preprocess, make_method):
     tiny = make_tiny_dataset()
     preprocess(tiny, "2d")
 
-    def make(name):
-        trainer = make_method(name, tiny, configuration="2d")
+    def make(name, **block):
+        trainer = make_method(name, tiny, configuration="2d", **block)
         trainer.on_train_start()
         trainer.on_train_epoch_start()
         return trainer
@@ -49,6 +49,7 @@ def step(trainer, data, target, kept):
     terms = {name: value.clone() for name, value in trainer.terms.state_dict().items()}
     torch.manual_seed(0)
     trainer.loss.values.clear()
+    trainer._steps = 0  # of the epoch, by which samples take turns
     trainer.train_step({"data": data.clone(), "target": target})
     hook.remove()
     network.load_state_dict(weights)
@@ -91,3 +92,10 @@ def test_the_fused_output_has_no_weight_at_first_if_the_auxiliary_is_to_begin(fa
         weights.append(trainer.terms.weights["segmentation"])
     assert weights == [0.0, 0.0, 1.0, 1.0]
     assert trainer.terms.weights["auxiliary"] == 1.0
+
+
+@pytest.mark.usefixtures("attached")
+def test_without_an_auxiliary_the_segmentation_counts_from_the_beginning(family):
+    trainer = family("nnUNetTrainerRFNet", auxiliary="none")
+    trainer.on_train_epoch_start()
+    assert trainer.terms.weights["segmentation"] == 1.0

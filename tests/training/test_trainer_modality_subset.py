@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
+from nnunet_missingmod.training.teacher_folder import TeacherError
 
 NAMES = ["FLAIR", "T1"]
 
@@ -64,6 +67,24 @@ def test_unknown_channels_and_an_average_that_should_teach_more_are_refused(make
     first = next(iter(tiny.dataset_json["channel_names"].values()))
     with pytest.raises(ValueError, match="cannot teach it more"):
         make_method("nnUNetTrainerHolderMISelf", tiny, modality_subset=[first])
+
+
+@pytest.mark.usefixtures("attached")
+def test_a_teacher_sees_all_though_its_students_plans_name_a_subset(make_tiny_dataset, preprocess, make_method):
+    tiny = make_tiny_dataset()
+    preprocess(tiny, "2d")
+    first = next(iter(tiny.dataset_json["channel_names"].values()))
+    teacher = make_method("nnUNetTrainerPMKLTeacher", tiny, configuration="2d", modality_subset=[first])
+    assert teacher.choices["modality_subset"] == "all"
+    teacher.run_training()
+    student = make_method("nnUNetTrainerPMKL", tiny, configuration="2d", modality_subset=[first])
+    student.on_train_start()
+    student.on_train_epoch_start()
+    assert isfinite(student.train_step(next(student.dataloader_train))["loss"])
+    # Of a trainer that is there for itself, too, the plans' subset is its own.
+    make_method("nnUNetTrainerZeroFill", tiny, configuration="2d", modality_subset=[first]).run_training()
+    with pytest.raises(TeacherError, match="a teacher sees all. Train it with plans without that key"):
+        make_method("nnUNetTrainerProtoKD", tiny, configuration="2d", modality_subset=[first]).on_train_start()
 
 
 def test_all_changes_nothing():

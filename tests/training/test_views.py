@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from nnunet_missingmod.training.term_trainer import TermTrainer
 from nnunet_missingmod.training.views import twice
 
 
@@ -28,6 +33,27 @@ def test_samples_follow_one_another_twice(samples: list[int] | None) -> None:
         twice({"data": data, "target": target}, present, device=torch.device("cpu"))["target"],
         target.repeat(2, 1, 1, 1),
     )
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 8])
+def test_every_case_is_taught_and_in_both_views_where_a_share_is(make_tiny_dataset, make_method, monkeypatch, size):
+    trainer = make_method("nnUNetTrainerHolderMISelf", make_tiny_dataset(), two_subsets=True, taught_share=0.5)
+    trainer.current_epoch, trainer.loss = 0, SimpleNamespace()
+    trainer._autocast = nullcontext
+    taught = Counter()
+
+    def teach(data, present, turn):
+        views = data[turn].flatten(1)[:, 0].int().tolist()
+        assert sorted(views) == sorted(2 * views[: len(views) // 2])
+        taught.update(set(views))
+
+    trainer.frozen_teacher = teach
+    teach.counts = lambda present: present.all(1)
+    monkeypatch.setattr(TermTrainer, "train_step", lambda self, batch: {})
+    for _step in range(2 * size * size):
+        data = torch.arange(size).reshape(size, 1, 1, 1).expand(size, 4, 2, 2).float()
+        trainer.train_step({"data": data, "target": data, "present": torch.ones(size, 4, dtype=torch.bool)})
+    assert sorted(taught) == list(range(size))
 
 
 @pytest.mark.usefixtures("attached")

@@ -14,6 +14,6 @@ class nnUNetTrainerRFNet(MethodTrainer):
     encoders = "separate"
     feature_fusion = "region_aware"
     auxiliary = "unimodal"
-    segmentation_from = 0.0667
+    segmentation_from = 0.0666
     modality_dropout = "uniform"
     validation_subsets = "cycle"
