@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from score_files import read_scores
 from settings import EPOCH_STEPS, HERE, Study
 
 from nnunet_missingmod.evaluation.report.figures import DOTS_PER_INCH, line_colour
@@ -22,7 +23,7 @@ def folder_of(study: Study) -> Path:
 def read_curves(study: Study) -> pd.Series:
     """Return mean Dice (%) by arm, number of present modalities, split and epoch, over seeds, cases and regions."""
     files = sorted(folder_of(study).glob(f"*{study.suffix}"))
-    rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    rows = pd.concat([read_scores(file) for file in files], ignore_index=True)
     rows["arm"] = rows["arm"].str.replace("_followed", "")
     return 100 * rows.groupby(["arm", "num_present", "split", "epoch"])["dice"].mean()
 

@@ -19,8 +19,9 @@ Variance = tuple[float, float]
 def over_trainings_and_cases(values: Numbers, patients: Sequence[str] | None = None) -> Interval:
     """Return the mean of an array (folds, seeds, cases) and its 95 % interval, from Student's t.
 
-    With trainings u (folds, or seeds where there is one fold) that were scored on the same patients p, m_u, c_p and m
-    the means over patients, over trainings and over both, weighted by w_u and v_p, the shares of all values::
+    Each case counts once in the mean: of a case that several trainings scored it is the mean over these. With trainings
+    u (folds, or seeds where there is one fold) that were scored on the same patients p, m_u, c_p and m the means over
+    patients, over trainings and over both, weighted by w_u and v_p, the shares of all values::
 
         V_t = U / (U - 1) sum_u w_u^2 (m_u - m)^2,     V_c = P / (P - 1) sum_p v_p^2 (c_p - m)^2
         V_e = U P / ((U - 1) (P - 1)) sum_up w_u^2 v_p^2 (y_up - m_u - c_p + m)^2
@@ -29,10 +30,12 @@ def over_trainings_and_cases(values: Numbers, patients: Sequence[str] | None = N
 
     (Gates, 1995, for variances of crossed random effects; Satterthwaite, 1946). Where folds have different cases, as in
     cross-validation, a fold with its cases and trainings is one draw: V = F / (F - 1) sum_f w_f^2 (m_f - m)^2, with
-    F - 1 degrees of freedom, or the sum of what V is within each fold where that is more (a fold of one training has
-    the spread of its patients there), since few folds may be alike by chance. One training shows nothing of the spread
-    between trainings, nor one patient of that between patients, and neither has an interval; nor have two folds of one
-    training each, where it would be too narrow.
+    F - 1 degrees of freedom and w_f its share of the cases. It is the sum of what V is within each fold where that is
+    more (a fold of one training has the spread of its patients there), since few folds may be alike by chance. It is
+    also at least the variance between patients, of each the mean over its trainings, where a patient is in several
+    folds, as in random splits: folds that share patients are alike. One training shows nothing of the spread between
+    trainings, nor one patient of that between patients, and neither has an interval; nor have two folds of one training
+    each, where it would be too narrow.
 
     Percentiles of a bootstrap over so few trainings are far too narrow. ``coverage.py`` shows how often these intervals
     hold the truth.
@@ -45,30 +48,25 @@ def over_trainings_and_cases(values: Numbers, patients: Sequence[str] | None = N
     Raises:
         ValueError: a training of a fold lacks cases that another of that fold has, or there is no value.
     """
-    defined = ~np.isnan(values)
-    has_run = defined.any(2)  # folds, seeds
-    values, defined, has_run = (array[has_run.any(1)] for array in (values, defined, has_run))
-    if not len(values):
+    there = ~np.isnan(values)  # folds, seeds, cases
+    folds, cases = there.any((1, 2)), there.any((0, 1))
+    if not folds.any():
         raise ValueError("There is no value to take the mean of.")
-    in_fold = defined.any(1)  # folds, cases
-    if (defined != in_fold[:, None] & has_run[..., None]).any():
+    values, there = (array[folds][:, :, cases] for array in (values, there))
+    has_run, in_fold = there.any(2), there.any(1)
+    if (there != in_fold[:, None] & has_run[..., None]).any():
         raise ValueError("Trainings of one fold are compared on the same cases.")
-    mean, count = float(values[defined].mean()), int(in_fold.any(0).sum())
-    codes = np.unique(list(range(values.shape[2])) if patients is None else list(patients), return_inverse=True)[1]
-    if (in_fold == in_fold[:1]).all():
+    owners = np.arange(len(cases)) if patients is None else np.unique(list(patients), return_inverse=True)[1]
+    owners = owners[cases]
+    mean = float(_mean(values, axis=(0, 1)).mean())
+    if in_fold.all():
         # The folds' trainings are draws; seeds are where there is one fold.
         units = values[0][has_run[0]] if len(values) == 1 else _mean(values, axis=1)
         shares = np.ones(len(units)) if len(values) == 1 else has_run.sum(1).astype(float)
-        variance, freedom = _crossed(units[:, in_fold[0]], shares, codes[in_fold[0]])
+        variance, freedom = _crossed(units, shares, owners)
     else:
-        sizes = defined.sum((1, 2)) / defined.sum()
-        of_folds = sizes * (_mean(values, axis=(1, 2)) - mean)
-        variance, freedom = float(len(sizes) / (len(sizes) - 1) * (of_folds**2).sum()), float(len(sizes) - 1)
-        within = _within(values, defined, sizes, codes)
-        if within[0] > variance:
-            variance, freedom = within
-        if len(sizes) == 2 and (has_run.sum(1) == 1).any():
-            variance = nan
+        variance, freedom = _of_folds(values, owners)
+    count = int(cases.sum())
     if np.isnan(variance):
         return Interval(mean, nan, nan, count)
     half = float(student.ppf(0.975, freedom)) * sqrt(variance) if variance > 0 else 0.0
@@ -81,11 +79,34 @@ def _mean(values: Numbers, axis: int | tuple[int, ...]) -> Numbers:
     return np.divide(total, count, out=np.full(np.shape(total), nan), where=count > 0)
 
 
-def _within(values: Numbers, defined: NDArray[np.bool_], sizes: Numbers, patients: NDArray[np.int64]) -> Variance:
+def _of_folds(values: Numbers, patients: NDArray[np.int64]) -> Variance:
+    """Return the variance of the mean over folds that have different cases."""
+    there = ~np.isnan(values)
+    of_case = _mean(values, axis=(0, 1))
+    shares = there / there.sum((0, 1)) / len(of_case)  # of each value in the mean
+    folds = len(values)
+    deviations = np.nansum(shares * (values - of_case.mean()), axis=(1, 2))
+    found = [(float(folds / (folds - 1) * (deviations**2).sum()), float(folds - 1))]
+    found.append(_within(values, there, shares.sum((1, 2)), patients))
+    if _is_in_several(there.any(1), patients):
+        found.append(_of_patients(of_case, patients))
+    alone = folds == 2 and (there.any(2).sum(1) == 1).any()
+    if alone or any(np.isnan(variance) for variance, _ in found):
+        return nan, nan
+    return max(found)
+
+
+def _is_in_several(in_fold: NDArray[np.bool_], patients: NDArray[np.int64]) -> bool:
+    """Return whether a patient has cases in several of the folds (folds, cases)."""
+    pairs = {(fold, patients[case]) for fold, case in np.argwhere(in_fold)}
+    return len(pairs) > len(set(patients))
+
+
+def _within(values: Numbers, there: NDArray[np.bool_], sizes: Numbers, patients: NDArray[np.int64]) -> Variance:
     """Return the variance of the mean over folds of which each has its own trainings and patients alone."""
     found = []
-    for of_fold, there, size in zip(values, defined, sizes, strict=True):
-        run, cases = there.any(1), there.any(0)
+    for of_fold, defined, size in zip(values, there, sizes, strict=True):
+        run, cases = defined.any(1), defined.any(0)
         trainings, owners = of_fold[run][:, cases], patients[cases]
         alone = trainings.shape[0] == 1
         one = _of_patients(trainings[0], owners) if alone else _crossed(trainings, np.ones(len(trainings)), owners)
@@ -97,7 +118,7 @@ def _within(values: Numbers, defined: NDArray[np.bool_], sizes: Numbers, patient
 
 
 def _of_patients(values: Numbers, patients: NDArray[np.int64]) -> Variance:
-    """Return the variance of one training's mean over patients."""
+    """Return the variance of the mean of one value for each case, over patients."""
     of_patient, v = _by_patient(values[None], patients)
     if len(v) < 2:
         return nan, nan

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def prepare_phantoms(folder: StudyFolder, *, configuration: str, epoch_steps: in
     data = Data(
         dataset=raw.name,
         configuration=configuration,
-        runs=study.name if configuration == "2d" else f"{study.name}_{configuration}",
+        runs=study.documented_runs(configuration),
         folds=1,
         modalities=MODALITIES,
         regions=PHANTOM_REGIONS,
@@ -112,17 +112,21 @@ def prepare_raw(
         patients: regular expression whose group is the patient in the name of a case.
 
     Raises:
-        ValueError: the folder is no dataset, this one was prepared otherwise, ``splits`` names cases that are not
-            there, a patient is trained on and tested, or nnU-Net does not find this package, which cases without all
-            modalities need.
+        ValueError: the folder is no dataset, this one was prepared otherwise, ``splits`` has a fault (see
+            `check_splits`), a patient is trained on and tested, or nnU-Net does not find this package, which cases
+            without all modalities need.
     """
     if not re.fullmatch(r"Dataset[0-9]{3}_.+", raw.name):
         raise ValueError(f"{raw} is no raw dataset: its name is not Dataset, three digits, _ and a name.")
     dataset_json = read_dataset_json(raw)
     chosen = None if splits is None else json.loads(splits.read_text(encoding="utf-8"))
+    cases = _cases(raw, dataset_json)
+    owners = {} if patients is None else _patients(cases, patients)
+    training = sorted(case.files.case for case in cases if case.split == "train")
+    if chosen is not None:
+        check_splits(chosen, training, owners)
     asked = {"configuration": configuration, "epoch_steps": epoch_steps, "spacing": spacing_mm, "patients": patients}
     folder.claim({"raw": str(raw.resolve()), "folds": folds if splits is None else None, "splits": chosen, **asked})
-    cases = _cases(raw, dataset_json)
     target = folder.root / "nnUNet_raw" / raw.name
     target.parent.mkdir(parents=True, exist_ok=True)
     if spacing_mm is not None:
@@ -131,12 +135,7 @@ def prepare_raw(
         cases = _cases(target, dataset_json)
     elif not target.exists():
         target.symlink_to(raw.resolve(), target_is_directory=True)
-    training = sorted(case.files.case for case in cases if case.split == "train")
-    owners = {} if patients is None else _patients(cases, patients)
     chosen = chosen or _folds(training, folds, owners)
-    unknown = {name for split in chosen for kind in ("train", "val") for name in split[kind]} - set(training)
-    if unknown:
-        raise ValueError(f"{splits} names cases that {raw} has not: {', '.join(sorted(unknown)[:5])}.")
     data = Data(
         dataset=raw.name,
         configuration=configuration,
@@ -152,6 +151,33 @@ def prepare_raw(
     _plan(folder, data, dataset_json, chosen, complete=complete)
     _write_scored(folder, data, dataset_json, cases)
     folder.describe(data)
+
+
+def check_splits(splits: Sequence[dict[str, list[str]]], cases: Sequence[str], patients: Mapping[str, str]) -> None:
+    """Check folds that were given.
+
+    Args:
+        cases: that may be trained on.
+        patients: the patient of each, as far as they are known.
+
+    Raises:
+        ValueError: there is no fold, one trains on or validates no case or one that is not there, or has a case or a
+            patient on both sides.
+    """
+    from nnunet_missingmod.planning.splitting import faults_of_folds
+
+    faults = [] if splits else ["There is no fold."]
+    for number, fold in enumerate(splits):
+        for kind, verb in (("train", "trains on"), ("val", "validates")):
+            unknown = sorted(set(fold[kind]) - set(cases))
+            if unknown:
+                faults.append(f"Fold {number} {verb} cases that the dataset has not: {', '.join(unknown[:5])}.")
+            if not fold[kind]:
+                faults.append(f"Fold {number} {verb} no case.")
+    # What modalities a fold lacks is no fault here: a model is scored on what its cases can give.
+    faults += faults_of_folds(splits, {}, (), patients=patients)
+    if faults:
+        raise ValueError(f"--splits: {' '.join(faults)}")
 
 
 def _patients(cases: list[Case], pattern: str) -> dict[str, str]:

@@ -1,24 +1,19 @@
-"""Dice of a study's models on every subset of what each case has, and the files of such scores."""
+"""Dice of a study's models on every subset of what each case has."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from score_files import Rows
 from study_folder import StudyFolder, Training
 
 from nnunet_missingmod.evaluation.metrics import region_dice
 from nnunet_missingmod.modalities import Subset, subset_name
-from nnunet_missingmod.storage import replaced_when_complete
 
-SCORES = ("split", "case", "subset", "num_present", "region", "dice")
-Rows = list[tuple[Any, ...]]
 # Slices of one forward pass.
 _SLICES = 20
 
@@ -98,15 +93,3 @@ def _sliding_window(trainer: Any, shown: torch.Tensor) -> torch.Tensor:
     )
     logits: torch.Tensor = predictor.predict_sliding_window_return_logits(shown)
     return logits
-
-
-def write_scores(target: Path, training: Training, rows: Rows, *more: str) -> None:
-    """Write a training's rows of scores, which more columns may precede."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("arm", "seed", "fold", *more, *SCORES))
-    writer.writerows((training.arm, training.seed, training.fold, *row) for row in rows)
-    content = text.getvalue().encode()
-    # Without a time stamp, so that the same scores are the same file.
-    with replaced_when_complete(target) as temporary:
-        temporary.write_bytes(gzip.compress(content, mtime=0) if target.suffix == ".gz" else content)

@@ -12,6 +12,8 @@ from nnunet_missingmod.choices import PRETRAINERS
 PLANS = "StudyPlans"
 HERE = Path(__file__).parent
 EPOCH_STEPS = 150
+# Steps of an epoch of the trainings on phantoms whose scores are documented, by configuration.
+DOCUMENTED_EPOCH_STEPS = {"2d": EPOCH_STEPS, "3d_fullres": 50}
 BLOCK = {
     "num_iterations_per_epoch": EPOCH_STEPS,
     "num_val_iterations_per_epoch": 1,
@@ -23,6 +25,11 @@ BLOCK = {
 # Beside an arm, the scores of its average; and one network for every subset.
 BY_AVERAGE = "_by_average"
 DEDICATED = "dedicated"
+
+
+def steps_of_epoch(count: int, epoch_steps: int) -> int:
+    """Return an arm's steps of an epoch, ``count`` where an epoch has 150, in a study whose epochs have so many."""
+    return count * epoch_steps // EPOCH_STEPS
 
 
 @dataclass(frozen=True)
@@ -115,12 +122,16 @@ class Study:
             return Arm("nnUNetTrainerZeroFill", dedicated_to=tuple(map(int, channels)))
         return self.arms[name]
 
-    def total_steps(self, name: str) -> int:
+    def total_steps(self, name: str, epoch_steps: int = EPOCH_STEPS) -> int:
         """Return an arm's training steps, those of its teacher and of its pretraining included."""
         arm = self.arm(name.removesuffix(BY_AVERAGE))
-        own = arm.block.get("num_epochs", self.num_epochs)
-        steps = own * arm.block.get("num_iterations_per_epoch", EPOCH_STEPS)
-        return int(steps) + (0 if arm.comes_after is None else self.total_steps(arm.comes_after))
+        epochs = int(arm.block.get("num_epochs", self.num_epochs))
+        steps = epochs * steps_of_epoch(arm.block.get("num_iterations_per_epoch", EPOCH_STEPS), epoch_steps)
+        return steps + (0 if arm.comes_after is None else self.total_steps(arm.comes_after, epoch_steps))
+
+    def documented_runs(self, configuration: str) -> str:
+        """Return the folder of documented scores beside the scripts, of trainings on phantoms."""
+        return self.name if configuration == "2d" else f"{self.name}_{configuration}"
 
     def validation_cases(self, cases: Sequence[str]) -> list[str]:
         """Return those of the sorted names of all phantoms that are not trained on."""

@@ -11,9 +11,9 @@ STUDY is ``methods`` or ``equal_budgets``. ``prepare`` makes phantoms, or takes 
 nnU-Net's planner and preprocessor; ``run`` trains what has no scores yet, seed by seed and fold by fold, a teacher
 before its student, one thread per training, and may be given to a job array in parts; ``table`` makes tables of the
 scores, those of a folder (a study's, or one of scores alone, in the columns of ``runs/real_cases``) or, without, of the
-documents. Scores of phantoms are kept beside these scripts
-(``runs/STUDY``), those of other data in FOLDER. Methods are chosen on the split ``val`` (each fold's validation cases)
-and reported on ``test``.
+documents. Scores of phantoms are kept beside these scripts (``runs/STUDY``) if epochs have as many steps as documented
+(150 in 2D, 50 in 3D), all others in FOLDER. Methods are chosen on the split ``val`` (each fold's validation cases) and
+reported on ``test``.
 """
 
 from __future__ import annotations
@@ -121,11 +121,12 @@ def write_documents(document: Path | None, figures: Path | None) -> None:
 
 def write_tables(folder: StudyFolder) -> None:
     """Print the tables of a folder's scores."""
-    tables = tables_of(folder.study, folder.runs, folder.total_steps, folder.data.patients)
+    data = folder.data
+    tables = tables_of(folder.study, folder.runs, folder.total_steps, data.patients, data.modalities)
     rows = read_runs(folder.runs, "val")
     shown = [arm for arm in folder.study.shown if arm in set(rows["arm"])]
     if shown:
-        tables["by subset, val"] = by_subset(rows, shown)
+        tables["by subset, val"] = by_subset(rows, shown, data.modalities)
     print_tables(tables)
 
 

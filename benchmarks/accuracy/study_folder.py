@@ -11,8 +11,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from settings import BY_AVERAGE, DEDICATED, EPOCH_STEPS, HERE, PLANS, Study
+from score_files import read_scores
+from settings import (
+    BY_AVERAGE,
+    DEDICATED,
+    DOCUMENTED_EPOCH_STEPS,
+    EPOCH_STEPS,
+    HERE,
+    PLANS,
+    Study,
+    steps_of_epoch,
+)
 
 from nnunet_missingmod.modalities import Subset, all_subsets, by_size, choose_subsets
 from nnunet_missingmod.storage import write_text
@@ -30,7 +39,7 @@ class Data:
     Attributes:
         dataset: nnU-Net's name.
         configuration: ``2d`` or ``3d_fullres``.
-        runs: the folder of scores beside the scripts, of phantoms; None if they lie in the study's folder.
+        runs: the folder of documented scores beside the scripts, of phantoms; None of other data.
         folds: number of splits, each with its own validation cases.
         modalities: in channel order.
         regions: labels of each region that is scored.
@@ -142,11 +151,11 @@ class StudyFolder:
 
     def steps(self, count: int) -> int:
         """Return how many steps there are here where an arm has so many in epochs of 150."""
-        return count * self.data.epoch_steps // EPOCH_STEPS
+        return steps_of_epoch(count, self.data.epoch_steps)
 
     def total_steps(self, arm: str) -> int:
         """Return an arm's training steps, those of its teacher and of its pretraining included."""
-        return self.steps(self.study.total_steps(arm))
+        return self.study.total_steps(arm, self.data.epoch_steps)
 
     def results(self, training: Training) -> Path:
         """nnUNet_results of one training."""
@@ -184,17 +193,24 @@ class StudyFolder:
         return f"{training.arm}-{training.seed}{fold}"
 
     def _folder(self, kind: str) -> Path:
-        folder = self.root / kind if self.data.runs is None else HERE / kind / self.data.runs
+        """Return a folder beside the scripts for phantoms in epochs as documented, else in the study's folder."""
+        data = self.data
+        is_documented = data.runs is not None and data.epoch_steps == DOCUMENTED_EPOCH_STEPS[data.configuration]
+        folder = HERE / kind / str(data.runs) if is_documented else self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def splits_left(self, training: Training) -> list[str]:
-        """Return what one training has not been scored on yet."""
-        scores = self.scores(training)
-        found = set(pd.read_csv(scores)["split"]) if scores.exists() else set()
-        wanted = self.study.arm(training.arm).splits
+        """Return what one training has not been scored on yet.
+
+        A network for one subset is scored on everything at once, and has no row of a split without a case to give it.
+        """
+        arm, scores = self.study.arm(training.arm), self.scores(training)
+        if arm.dedicated_to is not None and scores.exists():
+            return []
+        found = set(read_scores(scores)["split"]) if scores.exists() else set()
         there = {"val"} | {"test" for _ in self.scored.glob("*.test.npz")}
-        return [split for split in wanted if split in there - found]
+        return [split for split in arm.splits if split in there - found]
 
     def is_done(self, training: Training) -> bool:
         """Return whether one training is over and, where there is anything to score, scored."""

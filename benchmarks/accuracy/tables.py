@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from math import inf, isnan, nan
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from intervals import over_trainings_and_cases
-from settings import DEDICATED, HERE, Group, Study
+from averages import cell_means, differences, interval, scores_of, training_means
+from score_files import read_scores
+from settings import DEDICATED, DOCUMENTED_EPOCH_STEPS, HERE, Group, Study
 from studies import STUDIES
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, count_columns, subset_columns
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE
-from nnunet_missingmod.evaluation.intervals import Interval
 from nnunet_missingmod.evaluation.report.figures import count_curve, difference_plot
 from nnunet_missingmod.evaluation.report.heatmap import heatmap
 from nnunet_missingmod.evaluation.report.tables import Table, table_of
@@ -38,35 +38,42 @@ def region_names(rows: pd.DataFrame) -> tuple[str, ...]:
 def read_runs(runs: Path, split: str) -> pd.DataFrame:
     """Return the rows (arm, seed, fold, split, case, subset, num_present, region, dice) of all runs of one split.
 
-    A training that has a network of its own for every subset is the arm ``dedicated``.
+    What has no score is left out. A training that has a network of its own for every subset that the others of its fold
+    are scored on is the arm ``dedicated``.
     """
     files = sorted([*runs.glob("[!.]*.csv"), *runs.glob("[!.]*.csv.gz")])
     if not files:
         raise FileNotFoundError(f"{runs} has no scores.")
-    rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    rows = pd.concat([read_scores(file) for file in files], ignore_index=True)
     for missing in {"seed", "fold"} - set(rows):
         rows[missing] = 0
     rows = rows.fillna({"seed": 0, "fold": 0}).astype({"seed": int, "fold": int})
     if "split" in rows:
         rows = rows[rows["split"] == split]
     own = rows[rows["arm"].str.startswith(f"{DEDICATED}_")]
-    subsets = rows["subset"].nunique()
-    complete = own.groupby(["seed", "fold"]).filter(lambda training: training["subset"].nunique() == subsets)
-    return pd.concat([rows.drop(own.index), complete.assign(arm=DEDICATED)])
+    subsets = rows.groupby("fold")["subset"].nunique()
+    found = own.groupby(["seed", "fold"])["subset"].transform("nunique")
+    complete = own[found == own["fold"].map(subsets)]
+    return pd.concat([rows.drop(own.index), complete.assign(arm=DEDICATED)]).dropna(subset="dice")
 
 
-def names_of_subsets(rows: pd.DataFrame) -> tuple[tuple[str, ...], dict[tuple[int, ...], str]]:
-    """Return the modalities, and the name in the rows of each subset of their numbers."""
+def names_of_subsets(
+    rows: pd.DataFrame, modalities: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], dict[tuple[int, ...], str]]:
+    """Return the modalities, and the name in the rows of each subset of their numbers.
+
+    Args:
+        rows: as of `read_runs`.
+        modalities: in channel order; by default those of the subsets by name, since rows do not tell their order.
+    """
     parts = {name: [unescape(part) for part in split_escaped(name, "+")] for name in rows["subset"].unique()}
-    modalities = tuple(
-        dict.fromkeys(part for name in sorted(parts, key=lambda name: -len(parts[name])) for part in parts[name])
-    )
-    return modalities, {tuple(modalities.index(part) for part in of_name): name for name, of_name in parts.items()}
+    named = tuple(modalities or sorted({part for of_name in parts.values() for part in of_name}))
+    return named, {tuple(sorted(map(named.index, of_name))): name for name, of_name in parts.items()}
 
 
-def case_values(rows: pd.DataFrame) -> CaseValues:
+def case_values(rows: pd.DataFrame, modalities: Sequence[str] | None = None) -> CaseValues:
     """Return Dice per case, the mean over an arm's trainings: these are not patients, and no sample of their own."""
-    modalities, name_of = names_of_subsets(rows)
+    named, name_of = names_of_subsets(rows, modalities)
     subsets = by_size(name_of)
     names = [name_of[subset] for subset in subsets]
     regions = region_names(rows)
@@ -77,13 +84,13 @@ def case_values(rows: pd.DataFrame) -> CaseValues:
     return CaseValues(
         metric=DICE,
         convention=BRATS,
-        modalities=modalities,
+        modalities=named,
         models=tuple(arms),
         regions=regions,
         cases=tuple(cases),
         subsets=tuple(subsets),
         arrays=arrays,
-        nsd_tolerance_mm=np.nan,
+        nsd_tolerance_mm=nan,
         bounds=(0.0, 1.0),
     )
 
@@ -94,43 +101,54 @@ def summary(
     *,
     steps: Callable[[str], int] | None = None,
     patients: Mapping[str, str] | None = None,
+    modalities: Sequence[str] | None = None,
 ) -> str:
-    """Return a Markdown table: mean Dice (%) over subsets, regions and cases of a group's arms.
+    """Return a Markdown table: mean Dice (%) of a group's arms.
 
-    Means are over an arm's own trainings; each training's mean follows, in the order of folds and then seeds. The
-    difference from the baseline is paired by case, over the trainings that both have, with its interval over trainings
-    and cases where there are several, and then training by training; it gives the order. An arm that had more or fewer
-    steps in all than the baseline says so.
+    Every number is a mean of cells, as in `averages`: of the regions and subsets of all trainings, of each training (in
+    the order of folds and then seeds), of one region, or of one number of modalities. The difference from the baseline
+    is paired by case, region and subset, over the trainings that both have, with its interval over trainings and cases
+    where there are several, and then training by training; it gives the order. Where an arm lacks a region or subset
+    that others have, what it would be needed for is blank. An arm that had more or fewer steps in all than the baseline
+    says so.
 
     Args:
         rows: as of `read_runs`.
         steps: returns how many steps an arm had in all.
         patients: the patient of each case that is not its own.
+        modalities: of the data; by default those that subsets name.
     """
     rows = rows[rows["arm"].isin(group.arms)]
-    by_training = rows.groupby(["arm", "fold", "seed"])["dice"].mean().mul(100)
-    names = list(region_names(rows))
-    regions = rows.groupby(["arm", "region"])["dice"].mean().mul(100).unstack()[names]
-    counts = rows.groupby(["arm", "num_present"])["dice"].mean().mul(100).unstack()
-    head = ["arm", "mean", "each", *names, *(f"{count} of {max(counts)}" for count in counts)]
-    head += [f"minus {group.baseline}", "each"]
-    paired = {
-        arm: (by_training.loc[arm] - by_training.loc[group.baseline]).dropna()
-        for arm in by_training.index.unique("arm")
-    }
+    scores = {arm: scores_of(of_arm) for arm, of_arm in rows.groupby("arm")}
+    paired = {arm: differences(of_arm, scores[group.baseline]) for arm, of_arm in scores.items()}
+    found = {arm: interval(each, patients or {}) for arm, each in paired.items() if len(each)}
+    cells = pd.DataFrame({arm: cell_means(of_arm) for arm, of_arm in scores.items()})
+    of_region = cells.index.get_level_values("region")
+    of_count = cells.index.get_level_values("subset").map(rows.groupby("subset")["num_present"].first())
+    regions, counts = region_names(rows), sorted(set(of_count))
     body = []
-    for arm in sorted(paired, key=lambda arm: -paired[arm].mean()):
-        cells = [f"{value:.1f}" for value in [*regions.loc[arm], *counts.loc[arm]]]
-        body.append(
-            [
-                arm + _steps_differ(arm, group.baseline, steps),
-                f"{by_training.loc[arm].mean():.1f}",
-                ", ".join(f"{value:.1f}" for value in by_training.loc[arm]),
-                *cells,
-                *_difference(rows, arm, group.baseline, paired[arm], patients or {}),
-            ]
-        )
+    for arm in sorted(scores, key=lambda arm: -found[arm].mean if arm in found else inf):
+        of_arm = cells[arm]
+        columns = [*(of_arm[of_region == region] for region in regions), *(of_arm[of_count == n] for n in counts)]
+        mean, *means = map(_percent, (of_arm, *columns))
+        each = _each(scores[arm]) if mean else ""
+        is_compared = arm != group.baseline and arm in found
+        of_pair = (interval_text(found[arm], signed=True), _each(paired[arm], sign="+")) if is_compared else ("", "")
+        body.append([arm + _steps_differ(arm, group.baseline, steps), mean, each, *means, *of_pair])
+    most = len(names_of_subsets(rows, modalities)[0])
+    head = ["arm", "mean", "each", *regions, *(f"{n} of {most}" for n in counts), f"minus {group.baseline}", "each"]
     return markdown_table(head, ["---", "--:", "---", *["--:"] * (len(head) - 5), "---", "---"], body)
+
+
+def _percent(cells: pd.Series) -> str:
+    """Return the mean of cells in percent; nothing if one is not there."""
+    mean = cells.mean(skipna=False)
+    return "" if isnan(mean) else f"{100 * mean:.1f}"
+
+
+def _each(scores: pd.Series, sign: str = "") -> str:
+    """Return the mean of each training in percent."""
+    return ", ".join(f"{100 * mean:{sign}.1f}" for mean in training_means(scores)).replace("-", "\N{MINUS SIGN}")
 
 
 def _steps_differ(arm: str, baseline: str, steps: Callable[[str], int] | None) -> str:
@@ -139,33 +157,11 @@ def _steps_differ(arm: str, baseline: str, steps: Callable[[str], int] | None) -
     return f" ({steps(arm):,} steps)"
 
 
-def _difference(
-    rows: pd.DataFrame, arm: str, baseline: str, by_training: pd.Series, patients: Mapping[str, str]
-) -> tuple[str, str]:
-    if arm == baseline or by_training.empty:
-        return "", ""
-    found = interval(rows, arm, baseline, patients)
-    each = ", ".join(f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in by_training)
-    return interval_text(found, signed=True), each
-
-
-def interval(
-    rows: pd.DataFrame, arm: str, baseline: str | None = None, patients: Mapping[str, str] | None = None
-) -> Interval:
-    """Return an arm's mean Dice, or its difference from a baseline, with the interval over trainings and cases."""
-    patients = patients or {}
-    means = rows.groupby(["arm", "fold", "seed", "case"])["dice"].mean()
-    values = means.loc[arm] if baseline is None else (means.loc[arm] - means.loc[baseline]).dropna()
-    folds, seeds, cases = (sorted(values.index.unique(level)) for level in ("fold", "seed", "case"))
-    every = pd.MultiIndex.from_product([folds, seeds, cases])
-    array = values.reindex(every).to_numpy().reshape(len(folds), len(seeds), len(cases))
-    return over_trainings_and_cases(array, [patients.get(case, case) for case in cases])
-
-
-def by_subset(rows: pd.DataFrame, arms: Sequence[str]) -> str:
-    """Return a Markdown table of all subsets as rows."""
-    values = case_values(rows[rows["arm"].isin(arms)])
-    return to_markdown(table_of(values, subset_columns(values.modalities)), subsets_as_rows=True)
+def by_subset(rows: pd.DataFrame, arms: Sequence[str], modalities: Sequence[str] | None = None) -> str:
+    """Return a Markdown table of all subsets that have a score as rows."""
+    values = case_values(rows[rows["arm"].isin(arms)], modalities)
+    columns = subset_columns(values.modalities, scored=values.scored)
+    return to_markdown(table_of(values, columns), subsets_as_rows=True)
 
 
 def dedicated(rows: pd.DataFrame, arms: Sequence[str]) -> str:
@@ -200,8 +196,8 @@ def draw(study: Study, split: str, target: Path) -> None:
     counts = with_trainings(table_of(values, count_columns(names)), rows, pair)
     count_curve(counts, target / "benchmark_counts.png")
     heatmap(table_of(values, subset_columns(names)), target / "benchmark_subsets.png")
-    differences = with_trainings(table_of(values, subset_columns(names), differences=[pair]), rows, pair)
-    difference_plot(differences, target / "benchmark_differences.png")
+    of_pair = with_trainings(table_of(values, subset_columns(names), differences=[pair]), rows, pair)
+    difference_plot(of_pair, target / "benchmark_differences.png")
 
 
 def with_trainings(table: Table, rows: pd.DataFrame, pair: tuple[str, str]) -> Table:
@@ -213,20 +209,24 @@ def with_trainings(table: Table, rows: pd.DataFrame, pair: tuple[str, str]) -> T
         pair: an arm and what it is compared with.
     """
     name_of = names_of_subsets(rows)[1]
+    scores = {arm: scores_of(of_arm) for arm, of_arm in rows.groupby("arm")}
+    paired = differences(*(scores[arm] for arm in pair))
     found = []
     for row in table.rows:
-        of_region = rows[rows["region"] == row.region]
-        arm, baseline = pair if row.is_difference else (row.model, None)
-        intervals = tuple(
-            interval(of_region[of_region["subset"].isin([name_of[subset] for subset in column.subsets])], arm, baseline)
-            for column in table.columns
-        )
+        of_row = (paired if row.is_difference else scores[row.model]).xs(row.region, level="region", drop_level=False)
+        subsets = of_row.index.get_level_values("subset")
+        of_columns = (of_row[subsets.isin([name_of[subset] for subset in each.subsets])] for each in table.columns)
+        intervals = tuple(interval(of_column, {}) for of_column in of_columns)
         found.append(replace(row, intervals=intervals, marks=("",) * len(intervals)))
     return replace(table, rows=tuple(found))
 
 
 def tables_of(
-    study: Study, runs: Path, steps: Callable[[str], int], patients: Mapping[str, str] | None = None
+    study: Study,
+    runs: Path,
+    steps: Callable[[str], int],
+    patients: Mapping[str, str] | None = None,
+    modalities: Sequence[str] | None = None,
 ) -> dict[str, str]:
     """Return the tables of a study's groups, as far as their arms have been run in this folder of scores."""
     tables = {}
@@ -234,23 +234,30 @@ def tables_of(
         for split in ("test", "val"):
             rows = read_runs(runs, split)
             if len({*group.arms, group.baseline} & set(rows["arm"])) > 1 and group.baseline in set(rows["arm"]):
-                tables[f"{name}, {split}"] = summary(rows, group, steps=steps, patients=patients)
+                tables[f"{name}, {split}"] = summary(rows, group, steps=steps, patients=patients, modalities=modalities)
+    return tables
+
+
+def documented_tables(study: Study) -> dict[str, str]:
+    """Return the tables of a study's scores beside the scripts by name, as far as it has been run."""
+    tables: dict[str, str] = {}
+    for configuration, epoch_steps in DOCUMENTED_EPOCH_STEPS.items():
+        runs = HERE / "runs" / study.documented_runs(configuration)
+        if runs.is_dir():
+            found = tables_of(study, runs, partial(study.total_steps, epoch_steps=epoch_steps))
+            prefix = "" if configuration == "2d" else "3D "
+            tables |= {f"{prefix}{name}": table for name, table in found.items()}
     return tables
 
 
 def all_tables() -> dict[str, str]:
     """Return every table of docs/benchmark.md by name; of a study that has not been run there is none."""
-    tables: dict[str, str] = {}
-    for study in STUDIES.values():
-        for runs in sorted((HERE / "runs").glob(f"{study.name}*")):
-            prefix = "3D " if runs.name.endswith("_3d_fullres") else ""
-            tables |= {f"{prefix}{name}": table for name, table in tables_of(study, runs, study.total_steps).items()}
     first = STUDIES["methods"]
     rows = read_runs(HERE / "runs" / first.name, "test")
     real = read_runs(HERE / "runs" / "real_cases", "val")
     of_real = Group(tuple(real["arm"].unique()), "ModalityDropout")
     return {
-        **tables,
+        **{name: table for study in STUDIES.values() for name, table in documented_tables(study).items()},
         "dedicated, test": dedicated(rows, first.shown),
         "by subset, test": by_subset(rows, first.shown),
         "real cases": summary(real, of_real),

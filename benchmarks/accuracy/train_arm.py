@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from presence_forms import PRESENCE_FORMS
-from scoring import SCORES, Rows, cases_of, score, write_scores
+from score_files import SCORES, Rows, read_scores, write_scores
+from scoring import cases_of, score
 from settings import BLOCK, BY_AVERAGE, PLANS, Arm
 from steps import STEPS
 from studies import STUDIES
@@ -70,6 +70,9 @@ def block_of(folder: StudyFolder, training: Training) -> dict[str, Any]:
     block = BLOCK | {"num_epochs": folder.study.num_epochs} | dict(arm.block)
     block["num_iterations_per_epoch"] = folder.steps(block["num_iterations_per_epoch"])
     kind = getattr(import_module(CLASS_TABLE[arm.trainer]), arm.trainer)
+    without_effect = set(arm.block) - {key.name for key in kind.block_keys}
+    if without_effect:  # a plan's block may be of several trainers, an arm's is of one
+        raise ValueError(f"{training.arm}: {arm.trainer} does not use {', '.join(sorted(without_effect))}.")
     if block.get("optimizer_kind", getattr(kind, "optimizer_kind", None)) == "adam":  # which has none
         del block["momentum"]
     if getattr(kind, "modality_dropout", "none") != "none":
@@ -168,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         return [row for split, files in of_splits for row in score(folder, trainer, training, files, split)]
 
     if target.exists():
-        before = pd.read_csv(target)[list(SCORES)]
+        before = read_scores(target)[list(SCORES)]
         rows = [*before.itertuples(index=False), *scored(trained(folder, training), *left)]
         write_scores(target, training, rows)
         sys.stdout.write(f"{args.arm} {args.seed} {args.fold}: scored on {', '.join(left)}\n")

@@ -1,28 +1,26 @@
-"""The study of accuracy: its intervals, equal totals of steps, parts of a job array, and coarser copies of data."""
+"""The study of accuracy: equal totals of steps, folds, parts of a job array, and coarser copies of data."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import SimpleITK as sitk
 import torch
-from scipy.stats import t as students_t
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "accuracy"))
 
-import coverage
 import prepare
+import score_files
 import scoring
 import study
-import tables
-from intervals import over_trainings_and_cases
+import study_folder
 from resampling import resample_image, resample_labels
 from steps import HardSubsets
 from studies import STUDIES
@@ -33,99 +31,6 @@ from nnunet_missingmod import plans_block
 from nnunet_missingmod.host import CLASS_TABLE
 
 EQUAL = STUDIES["equal_budgets"]
-
-
-def test_interval_of_crossed_trainings_and_cases_is_students_with_satterthwaites_degrees_of_freedom():
-    # Means of trainings 1 and 3, of cases 1, 2, 3, nothing else: their variances are 2 / 2 and 1 / 3, no rest.
-    found = over_trainings_and_cases(np.array([[[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]]))
-    variance = 1 + 1 / 3
-    half = students_t.ppf(0.975, variance**2 / (1 / 1 + (1 / 9) / 2)) * variance**0.5
-    assert (found.mean, found.count) == (2.0, 3)
-    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half))
-
-
-def test_the_rest_is_in_the_spread_of_cases_and_of_trainings_and_counts_once():
-    values = np.random.default_rng(0).normal(size=(1, 4, 7))
-    v_trainings, v_cases = values[0].mean(1).var(ddof=1) / 4, values[0].mean(0).var(ddof=1) / 7
-    rest = values[0] - values[0].mean(1, keepdims=True) - values[0].mean(0) + values.mean()
-    v_rest = (rest**2).sum() / (3 * 6) / 28
-    variance = max(v_trainings + v_cases - v_rest, v_trainings, v_cases)
-    freedom = variance**2 / (v_trainings**2 / 3 + v_cases**2 / 6 + v_rest**2 / 18)
-    half = students_t.ppf(0.975, freedom) * variance**0.5
-    found = over_trainings_and_cases(values)
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
-
-
-def test_folds_with_cases_of_their_own_are_the_draws():
-    same = np.full((3, 2, 9), np.nan)
-    for fold in range(3):
-        same[fold, :, 3 * fold : 3 * fold + 3] = 0.5
-    alike = over_trainings_and_cases(same)
-    assert (alike.low, alike.high) == (0.5, 0.5)
-    found = over_trainings_and_cases(same + np.array([-1.0, 0.0, 1.0])[:, None, None])
-    half = students_t.ppf(0.975, 2) * (1 / 3) ** 0.5
-    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
-
-
-def test_folds_that_are_alike_by_chance_have_the_spread_of_their_trainings_and_cases():
-    alike = np.full((2, 2, 8), np.nan)
-    alike[0, :, :4] = alike[1, :, 4:] = [[-1.0, -1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 1.0]]
-    # In each fold two trainings of variance 2, of which half counts in a mean of two and a quarter in one of two folds.
-    half = students_t.ppf(0.975, 2) * 0.5**0.5
-    found = over_trainings_and_cases(alike)
-    assert (found.low, found.high) == pytest.approx((-half, half))
-    one = np.full((3, 1, 12), np.nan)
-    for fold in range(3):
-        one[fold, 0, 4 * fold : 4 * fold + 4] = [-1.0, 1.0, -1.0, 1.0]
-    # In each fold four cases of variance 4 / 3: a quarter in their mean, a ninth of that in the mean of three folds.
-    half = students_t.ppf(0.975, 9) * (1 / 9) ** 0.5
-    found = over_trainings_and_cases(one)
-    assert (found.low, found.high) == pytest.approx((-half, half))
-    assert np.isnan(over_trainings_and_cases(one[:2]).low)
-
-
-def test_one_training_and_one_case_have_no_interval():
-    for values in (np.arange(5.0)[None, None], np.arange(5.0)[None, :, None]):
-        found = over_trainings_and_cases(values)
-        assert found.mean == 2.0
-        assert np.isnan([found.low, found.high]).all()
-
-
-def test_cases_of_one_patient_count_as_one():
-    values = np.random.default_rng(0).normal(size=(1, 4, 12))
-    alone = over_trainings_and_cases(np.repeat(values, 3, axis=2), patients=[f"{i // 3:02d}" for i in range(36)])
-    once = over_trainings_and_cases(values)
-    assert (alone.low, alone.high) == pytest.approx((once.low, once.high))
-
-
-@pytest.mark.parametrize(
-    ("folds", "seeds", "cases", "own_cases"),
-    [(1, 2, 20, False), (1, 3, 12, False), (1, 5, 60, False), (5, 1, 60, True)],
-)
-@pytest.mark.parametrize("spread", coverage.SPREADS)
-def test_interval_holds_the_truth_as_often_as_it_says(folds, seeds, cases, own_cases, spread):
-    found = coverage.coverage(
-        folds, seeds, cases, coverage.SPREADS[spread], own_cases=own_cases, repetitions=500, seed=1
-    )
-    assert 0.88 <= found <= 0.99
-
-
-def test_trainings_that_have_not_been_run_are_left_out():
-    values = np.random.default_rng(0).normal(size=(2, 3, 8))
-    values[0, :, 4:], values[1, :, :4] = np.nan, np.nan
-    values[1, 2] = np.nan
-    found = over_trainings_and_cases(values)
-    assert found.mean == pytest.approx(np.nanmean(values))
-    assert found.low < found.mean < found.high
-    values[1] = np.nan
-    assert over_trainings_and_cases(values) == over_trainings_and_cases(values[:1])
-    with pytest.raises(ValueError, match="no value"):
-        over_trainings_and_cases(values[1:])
-
-
-def test_trainings_of_a_fold_with_other_cases_are_refused():
-    with pytest.raises(ValueError, match="same cases"):
-        over_trainings_and_cases(np.array([[[0.0, np.nan], [1.0, 1.0]]]))
 
 
 def test_arms_that_are_compared_have_the_same_steps_in_all():
@@ -189,35 +94,6 @@ def test_dedicated_networks_are_one_for_each_subset_of_the_data(folder):
     assert folder.total_steps("flagship") == 600
 
 
-def scores_of(arm, seed, fold, subsets=("A", "B", "A+B"), better=0.0):
-    cases = [f"case{fold}{number}" for number in range(3)]
-    return [
-        (arm, seed, fold, "val", case, subset, len(subset.split("+")), "R", 0.5 + 0.1 * number + better)
-        for number, case in enumerate(cases)
-        for subset in subsets
-    ]
-
-
-def test_the_table_pools_folds_and_seeds_and_takes_dedicated_networks_together(folder):
-    columns = ["arm", "seed", "fold", *scoring.SCORES]
-    for seed in (0, 1):
-        for fold in (0, 1):
-            found = scores_of("dropout", seed, fold) + scores_of("zero_fill", seed, fold, better=-0.1 * (1 + seed))
-            pd.DataFrame(found, columns=columns).to_csv(folder.runs / f"pair-{seed}-{fold}.csv", index=False)
-    own = [row for subset in ("A", "B", "A+B") for row in scores_of(f"dedicated_{subset}", 0, 1, (subset,), 0.2)]
-    own += scores_of("dedicated_A", 1, 1, ("A",), 0.2)  # not all subsets: no row of its own
-    pd.DataFrame(own, columns=columns).to_csv(folder.runs / "own.csv", index=False)
-    text = tables.tables_of(EQUAL, folder.runs, folder.total_steps)["equal budgets, val"]
-    rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines()}
-    assert rows["dropout"][1:3] == ["60.0", "60.0, 60.0, 60.0, 60.0"]
-    assert rows["zero\\_fill"][1] == "45.0"
-    assert rows["zero\\_fill"][-2:] == ["−15.0 (−30.2 to +0.2)", "−10.0, −20.0, −10.0, −20.0"]
-    assert rows["dedicated"][1:3] == ["80.0", "80.0"]
-    assert rows["dedicated"][-2:] == ["+20.0", "+20.0"]
-    by_subset = tables.by_subset(tables.read_runs(folder.runs, "val"), ["zero_fill", "dropout"])
-    assert "| ● | ● | 60.00 | 45.00 |" in by_subset
-
-
 def test_a_coarser_copy_keeps_borders_means_and_the_labels_of_the_largest_share(tmp_path):
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[:, :, 4:] = 2
@@ -253,6 +129,65 @@ def test_one_window_gives_each_voxel_the_logits_of_its_place(patch, size):
     )
     assert np.allclose(scoring.predict(trainer, values, (0,)), values[0] * 2 + 1, atol=1e-6)
     assert np.isnan(scoring.predict(trainer, values, (1,))).all()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "epoch_steps", "documented"),
+    [
+        ("2d", 150, "equal_budgets"),
+        ("2d", 50, None),
+        ("3d_fullres", 50, "equal_budgets_3d_fullres"),
+        ("3d_fullres", 150, None),
+    ],
+)
+def test_scores_of_other_epochs_than_the_documented_ones_stay_in_the_folder(
+    folder, configuration, epoch_steps, documented, monkeypatch
+):
+    monkeypatch.setattr(study_folder, "HERE", folder.root / "scripts")
+    runs = EQUAL.documented_runs(configuration)
+    folder.describe(replace(folder.data, configuration=configuration, runs=runs, epoch_steps=epoch_steps))
+    expected = folder.root / "runs" if documented is None else folder.root / "scripts" / "runs" / documented
+    assert StudyFolder(EQUAL, folder.root).runs == expected
+
+
+def test_steps_in_all_are_those_of_the_epochs():
+    assert EQUAL.total_steps("teacher_half", 50) == 500
+    assert EQUAL.total_steps("flagship", 50) == 1000
+    # 75 steps of an epoch of 150 are 3 where an epoch has 7.
+    assert STUDIES["methods"].total_steps("two_views_half_the_steps", 7) == 10 * (3 + 7)
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ([{"train": ["p1_a"], "val": ["p1_a", "p2_a"]}], "Fold 0 validates on 1 cases that it trains on: p1_a"),
+        ([{"train": ["p1_a"], "val": ["p2_a"]}, {"train": ["p1_a"], "val": ["p1_b"]}], "Fold 1 .* patients .*: p1"),
+        ([{"train": ["p1_a"], "val": []}], "Fold 0 validates no case"),
+        ([{"train": [], "val": ["p1_a"]}], "Fold 0 trains on no case"),
+        ([{"train": ["p1_a"], "val": ["p3_a"]}], "Fold 0 validates cases that the dataset has not: p3_a"),
+        ([], "There is no fold"),
+    ],
+)
+def test_splits_with_a_fault_are_refused_before_the_folder_is_claimed(tmp_path, splits, said):
+    raw = tmp_path / "Dataset600_X"
+    for part, ending in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        (raw / part).mkdir(parents=True)
+        for case in ("p1_a", "p1_b", "p2_a"):
+            (raw / part / f"{case}{ending}").touch()
+    description = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "L": 1}, "numTraining": 3}
+    (raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nii.gz"}))
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    chosen = {"splits": tmp_path / "splits.json", "patients": "(p[0-9]+)"}
+    with pytest.raises(ValueError, match=said):
+        prepare.prepare_raw(StudyFolder(EQUAL, tmp_path / "study"), raw, configuration="2d", epoch_steps=150, **chosen)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_network_for_a_subset_that_no_case_of_the_fold_can_give_is_done_with(folder):
+    training = Training("dedicated_0_1", 0, 1)
+    assert folder.splits_left(training) == ["val"]
+    score_files.write_scores(folder.scores(training), training, [])
+    assert folder.is_done(training)
 
 
 def test_a_folder_that_was_not_prepared_says_so(tmp_path):
@@ -304,26 +239,3 @@ def test_hard_subsets_are_drawn_for_any_modalities_and_never_of_what_a_case_lack
     drawn = sample(np.ones((400, modalities), dtype=bool))
     assert drawn.any(1).all()
     assert (trainer.drawn == 2).mean() > 0.85
-
-
-def test_an_unfinished_study_has_tables_of_what_has_been_run(folder):
-    columns = ["arm", "seed", "fold", *scoring.SCORES]
-    for seed, fold in ((0, 0), (0, 1), (1, 0)):
-        found = scores_of("dropout", seed, fold) + scores_of("zero_fill", seed, fold, better=-0.1)
-        pd.DataFrame(found, columns=columns).to_csv(folder.runs / f"pair-{seed}-{fold}.csv", index=False)
-    text = tables.tables_of(EQUAL, folder.runs, folder.total_steps)["equal budgets, val"]
-    assert "−10.0, −10.0, −10.0" in text
-
-
-def test_a_folder_of_scores_made_elsewhere_has_tables(tmp_path, capsys):
-    columns = ["arm", "seed", "fold", *scoring.SCORES]
-    rows = [*scores_of("ours", 0, 0, better=0.1), *scores_of("theirs", 0, 0)]
-    pd.DataFrame(rows, columns=columns).drop(columns=["seed", "fold", "split"]).to_csv(tmp_path / "x.csv", index=False)
-    assert study.main(["table", "equal_budgets", str(tmp_path), "--baseline", "theirs"]) == 0
-    printed = capsys.readouterr().out
-    assert f"{tmp_path.name}, val" in printed
-    assert f"{tmp_path.name}, test" not in printed
-    assert "+10.0" in printed
-    with pytest.raises(SystemExit):
-        study.main(["table", "equal_budgets", str(tmp_path)])
-    assert "has no arm 'dropout': give one of ours, theirs" in capsys.readouterr().err
