@@ -53,8 +53,8 @@ DROPOUT_KEYS: tuple[Key, ...] = (
         (lambda c: c["modality_dropout"] == OFF,
          'modality_dropout is "none" (they would take the place of "uniform")')),
     Key("modality_subset", "all", CHANNELS_OR_ALL,
-        "Train and predict on these modalities alone, whatever else a case has; nothing is dropped then. A teacher "
-        "still sees all.",
+        "Train and predict on these modalities alone, whatever else a case has; nothing is dropped then. Trainers of "
+        "teachers still see all; another model that teaches must be trained without this key, and an average cannot.",
         ((lambda c: c["modality_subset"] != "all" and c.get("teacher") == "average",
           'the average of a network that sees modality_subset alone cannot teach it more: set teacher to a model, or '
           'modality_subset to "all".'),

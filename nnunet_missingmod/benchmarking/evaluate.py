@@ -64,7 +64,7 @@ def evaluate(request: Request) -> Outcome:
     shared = _shared(request, task, subsets, progress)
     if request.parts > 1:
         progress.keep(share_of(shared.cases, request.part, request.parts))
-    choices = check_models(request, progress)
+    choices = check_models(request, subsets, progress)
     names = progress.names()
     with Workers(request.jobs) as workers:
         references = check_references(

@@ -18,21 +18,25 @@ from nnunet_missingmod.benchmarking.scoring import ToScore
 from nnunet_missingmod.benchmarking.store import FOLDER as PREDICTIONS
 from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.benchmarking.task import Task
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.errors import UsageError, listed
+from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import (
+    ModelFolder,
     check_plans_are_complete,
     load_predictor,
     open_model_folder,
     plans_errors_explained,
 )
-from nnunet_missingmod.modalities import Subset
+from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.workers import Workers
 
 PREVIOUS_STAGES = "predictions_of_previous_stages"
 
 
-def check_models(request: Request, progress: Progress) -> dict[str, Any]:
+def check_models(request: Request, subsets: Sequence[Subset], progress: Progress) -> dict[str, Any]:
     """Load every model once, so that what is damaged is known before anything is predicted or written.
+
+    A model of some modalities alone is no good for subsets that have none of them.
 
     Returns:
         The choices of the first model's plans on how files are read; without a model the defaults.
@@ -52,6 +56,7 @@ def check_models(request: Request, progress: Progress) -> dict[str, Any]:
                         load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
                     block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
                     choices = plans_block.resolve(block)
+                    _check_subsets(opened, subsets)
             except Exception as error:  # one model must not end the others, whatever is wrong with it
                 progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
             else:
@@ -62,6 +67,17 @@ def check_models(request: Request, progress: Progress) -> dict[str, Any]:
     if first is None and not progress.found and not progress.rows:
         raise UsageError("\n".join(progress.failures))
     return plans_block.resolve(None) if first is None else first
+
+
+def _check_subsets(model: ModelFolder, subsets: Sequence[Subset]) -> None:
+    only = model.trained_on
+    lacking = [subset for subset in subsets if only is not None and not set(subset) & set(only)]
+    if only is not None and lacking:
+        names = [subset_name(subset, model.modalities) for subset in (only, *lacking)]
+        raise ModelFolderError(
+            f'it was trained on {names[0]} alone ("modality_subset") and cannot predict {listed(names[1:])}: leave '
+            "these out by naming others (--subsets)."
+        )
 
 
 def predict_models(

@@ -14,7 +14,6 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from nnunet_missingmod import plans_block
 from nnunet_missingmod.audit.finding import EVALUATION, FAIL, NOT_APPLICABLE, PASS, Audit, Finding, Result, worst
 from nnunet_missingmod.audit.more_modalities import more_check
 from nnunet_missingmod.audit.network import CONVENTIONS, audit_probe
@@ -96,7 +95,7 @@ def _of_network(model: ModelFolder, network: torch.nn.Module, convention: str) -
             input_shape=shape,
             absent=convention,
             extra_channels=_extra_channels(model),
-            uses=_uses(model),
+            uses=None if model.trained_on is None else list(model.trained_on),
             names=model.modalities,
         )
         try:
@@ -121,13 +120,6 @@ def _smallest_patch(model: ModelFolder, patch: Sequence[int]) -> list[int]:
 def _extra_channels(model: ModelFolder) -> int:
     has_previous = model.configuration_manager.previous_stage_name is not None
     return len(model.label_manager.foreground_labels) if has_previous else 0
-
-
-def _uses(model: ModelFolder) -> list[int] | None:
-    """Return the channels that the model was trained on alone; None for all."""
-    block = model.configuration_manager.configuration.get(plans_block.BLOCK, {}) if model.is_ours else {}
-    subset = block.get("modality_subset", "all")
-    return None if subset == "all" else list(subset)
 
 
 def _order(predictor: Predictor, images: Path | None) -> Finding:

@@ -92,6 +92,13 @@ class ModelFolder:
         return f"{self.trainer} (stock nnU-Net{other}: zeros in place of absent modalities)"
 
     @property
+    def trained_on(self) -> tuple[int, ...] | None:
+        """The channels that it was trained on alone (``modality_subset``); None for all."""
+        block = self.configuration_manager.configuration.get(BLOCK, {}) if self.is_ours else {}
+        subset = block.get("modality_subset", "all")
+        return None if subset == "all" else tuple(subset)
+
+    @property
     def checkpoints(self) -> list[Path]:
         """The checkpoint of each fold."""
         return [self.folder / f"fold_{fold}" / self.checkpoint_name for fold in self.folds]

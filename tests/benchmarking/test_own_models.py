@@ -23,6 +23,21 @@ def evaluate(*arguments):
     return main(["evaluate", *map(str, arguments), "--device", "cpu", "--disable_tta"])
 
 
+def test_a_model_of_some_modalities_is_evaluated_on_subsets_that_have_one_of_them(
+    tiny, make_model, tmp_path, capsys, numbers_only
+):
+    names = list(tiny.dataset_json["channel_names"].values())
+    folder = make_model(tiny, "nnUNetTrainerHeMIS", folds=(0,), modality_subset=names[:1])
+    assert evaluate(folder, "-o", tmp_path / "all") == 2
+    said = capsys.readouterr().err
+    assert f'it was trained on {names[0]} alone ("modality_subset") and cannot predict {names[1]}:' in said
+    assert "leave these out by naming others (--subsets)" in said
+    assert not (tmp_path / "all").exists()
+    assert evaluate(folder, "-o", tmp_path / "some", "--subsets", names[0], "+".join(names[:2])) == 0
+    scores = (tmp_path / "some" / "scores.csv").read_text()
+    assert names[0] in scores
+
+
 def test_what_goes_wrong_later_in_a_model_ends_no_other(tiny, folder, make_model, tmp_path, capsys, numbers_only):
     stock = make_model(tiny, "nnUNetTrainer", folds=(0,))
     opened = module.open_model_folder
