@@ -94,6 +94,7 @@ def prepare_case(
         reader,
         file_ending=model.file_ending,
         geometry_tolerance_voxels=choices["geometry_tolerance_voxels"],
+        volumes_only=len(model.configuration_manager.patch_size) == 3,
         nifti_transform=choices["nifti_transform"],
         headers=choices["headers"],
     )

@@ -25,6 +25,7 @@ from nnunet_missingmod.cases.memory import MemoryImage
 logger = logging.getLogger(__name__)
 
 # Names by which datasets of colour pictures are known, one file of which holds all channels.
+_FLAT = "{} has two dimensions, but the model works on volumes. Give the whole volume."
 _COLOURS = ({"r", "g", "b"}, {"red", "green", "blue"})
 
 
@@ -111,6 +112,8 @@ def read_files(
         if found.decided:
             read.headers[name] = "; ".join(found.decided)
     if list(files) == [0] and len(read.images.get(0, ())) == len(names) and geometry.is_volume(read.properties[0]):
+        if volumes_only and geometry.is_flat(read.properties[0]):
+            read.problems.append(_FLAT.format(f"{printable(files[0].name)} ({', '.join(names)})"))
         return read
     if list(read.images) == [0] == list(files) and len(read.images[0]) == 1 and _is_grey_for_colours(files[0], names):
         read.problems.append(
@@ -132,9 +135,7 @@ def read_files(
             read.problems.append(f"{described} has more than three dimensions. Save its volume as a 3-D image.")
             continue
         if volumes_only and geometry.is_flat(read.properties[channel]):
-            read.problems.append(
-                f"{described} has two dimensions, but the model works on volumes. Give the whole volume."
-            )
+            read.problems.append(_FLAT.format(described))
         if first is None:
             first = channel
         one, other = ((read.images[c].shape[1:], read.properties[c]) for c in (first, channel))

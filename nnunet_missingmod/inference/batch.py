@@ -104,14 +104,15 @@ def predict_cases(
             run.record(case, {"status": "refused", "error": f"The case's name {problem}: rename its files."})
         else:
             remaining.append(case)
+    model = predictor.model
     check = partial(
         check_case,
         names=predictor.modalities,
         reader=predictor.reader,
-        file_ending=predictor.model.file_ending,
         choices=predictor.choices,
-        labels=predictor.model.label_manager.all_labels,
-        volumes_only=len(predictor.model.configuration_manager.patch_size) == 3,
+        file_ending=model.file_ending,
+        labels=model.label_manager.all_labels,
+        volumes_only=len(model.configuration_manager.patch_size) == 3,
     )
     with CheckAhead(remaining[preparing:] if check_ahead else (), check, report=report) as ahead:
         try:
@@ -160,6 +161,7 @@ class _Run:
         self.report = report
         self.tally: Counter[str] = Counter()
         self.written: dict[str, Row] = {}  # of each case whose prediction is written and has no row yet
+        self.read_from: dict[str, Row] = {}  # `made_from` as each case on its way is read
         model = predictor.model
         self.model = {
             "folder": str(model.folder.resolve()),
@@ -175,6 +177,7 @@ class _Run:
             CaseRefusedError: with all problems of its files.
         """
         started = time.perf_counter()
+        self.read_from[case.case] = self.made_from(case)
         problems = check(case).problems if ahead.take(case) or case.problems or not case.files else ()
         if not problems:
             try:
@@ -227,6 +230,7 @@ class _Run:
             self.report(f"The row of {case.case} cannot be written to {self.output / STATUS_FILE}: {error}")
             status = "failed"
         self.written.pop(case.case, None)
+        self.read_from.pop(case.case, None)
         self.tally[status] += 1
         self.report(f"[{self.tally.total()}/{self.total}] {case.case}: {self.described(row)}")
 
@@ -254,7 +258,7 @@ class _Run:
             "case": case.case,
             **row,
             "prediction": self.target(case).name if row["status"] in ("predicted", "kept") else None,
-            "made_from": self.made_from(case),
+            "made_from": self.read_from.get(case.case) or self.made_from(case),
         }
 
     def made_from(self, case: CaseFiles) -> Row:
@@ -268,16 +272,12 @@ class _Run:
             "files": files,
             "previous_stage": stage,
             **({} if spacing is None else {"spacing": _identity(spacing)}),
-            "choices": self.file_choices(),
+            "choices": {key.name: self.predictor.choices[key.name] for key in FILE_KEYS}
+            | {"overridden": sorted(self.predictor.overrides)},  # for this run
             "window": self.predictor.window,
             **({"uncertainty": True} if self.uncertainty else {}),
             "model": self.model,
         }
-
-    def file_choices(self) -> Row:
-        """How files are treated, and which of these choices were overridden for this run."""
-        chosen = {key.name: self.predictor.choices[key.name] for key in FILE_KEYS}
-        return {**chosen, "overridden": sorted(self.predictor.overrides)}
 
     def target(self, case: CaseFiles) -> Path:
         """Where the segmentation goes."""

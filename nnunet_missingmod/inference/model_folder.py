@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -97,6 +97,15 @@ class ModelFolder:
         block = self.configuration_manager.configuration.get(BLOCK, {}) if self.is_ours else {}
         subset = block.get("modality_subset", "all")
         return None if subset == "all" else tuple(subset)
+
+    def used_of(self, files: Mapping[int, Any]) -> dict[int, Any]:
+        """Return those of a case's {channel: file} that the model was trained on; a single file may hold all channels.
+
+        If none is one of these, all are returned: the preprocessor says what is wrong.
+        """
+        used = self.trained_on
+        kept = {channel: file for channel, file in files.items() if used is None or channel in used}
+        return kept if kept and len(files) > 1 else dict(files)
 
     @property
     def checkpoints(self) -> list[Path]:

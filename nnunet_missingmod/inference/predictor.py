@@ -251,19 +251,17 @@ class Predictor:
             CaseRefusedError: see `predict_files`.
         """
         self._check_previous_stage(case, previous_stage)
+        files = self.model.used_of(files)
         self._check_tiff_names(case, files)
+        model, stage = self.model, None if previous_stage is None else str(previous_stage)
+        labels = model.label_manager.all_labels
         data, seg, properties = self._preprocessor.run_assigned_case(
-            files,
-            str(previous_stage) if previous_stage is not None else None,
-            self.model.plans_manager,
-            self._configuration,
-            self.model.dataset_json,
-            case=case,
+            files, stage, model.plans_manager, self._configuration, model.dataset_json, case=case, labels=labels
         )
         if previous_stage is not None:
             labels = self.model.label_manager.foreground_labels
             data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
-        return PreparedCase(case, dict(files), torch.from_numpy(data), properties)
+        return PreparedCase(case, files, torch.from_numpy(data), properties)
 
     def infer(self, prepared: PreparedCase) -> InferredCase:
         """Let the network segment a case; one at a time.

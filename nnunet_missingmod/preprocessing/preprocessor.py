@@ -5,7 +5,7 @@ It turns the files of a case into the array of which training and prediction tak
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ class MissingModPreprocessor(DefaultPreprocessor):
         dataset = _loaded(dataset_json)
         file_ending, names = dataset["file_ending"], channel_names(dataset)
         listed = None
-        if seg_file is not None and "dataset" in dataset:
-            raw = Path(str(nnUNet_raw), plans_manager.dataset_name)
+        raw = Path(str(nnUNet_raw), plans_manager.dataset_name)
+        # A case with labels is one of training, or a previous stage's, where there may be no raw dataset.
+        if seg_file is not None and "dataset" in dataset and (raw / "dataset.json").exists():
             listed = find_listed_case(image_files, seg_file, raw)
         if listed is None:
             files = assign_channels(image_files, names, file_ending)
@@ -74,8 +75,12 @@ class MissingModPreprocessor(DefaultPreprocessor):
         dataset_json: dict[str, Any],
         *,
         case: str,
+        labels: Collection[int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Read and preprocess one case given as {channel: file or image in memory}; the files may have any name.
+
+        Args:
+            labels: the values that ``seg_file`` may hold; None accepts any whole number.
 
         Raises:
             CaseRefusedError: see ``read_case``, ``read_case_labels`` and ``judge_channels``.
@@ -97,7 +102,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         if seg_file is not None:
             try:
                 grid = Grid(raw.data.shape[1:], raw.properties)
-                seg = read_case_labels(Path(seg_file), reader, grid, choices=choices)
+                seg = read_case_labels(Path(seg_file), reader, grid, choices=choices, labels=labels)
             except ValueError as error:
                 raise CaseRefusedError(case, f"its segmentation {error}. Replace it.") from error
         raw.properties[plans_block.BLOCK] = {
@@ -142,6 +147,8 @@ class MissingModPreprocessor(DefaultPreprocessor):
                 f"each for {', '.join(names)}. Fill the channels of those that are absent with NaN.",
             )
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
+        if seg is None:  # a prediction's case
+            _hide_what_is_not_used(data, names, choices["modality_subset"], case=case)
         present, report = judge_channels(
             data,
             names,
@@ -176,6 +183,27 @@ def _choices(plans_manager: PlansManager, configuration_manager: ConfigurationMa
 def _loaded(dataset_json: dict[str, Any] | str) -> dict[str, Any]:
     loaded: dict[str, Any] = load_json(dataset_json) if isinstance(dataset_json, str) else dataset_json
     return loaded
+
+
+def _hide_what_is_not_used(
+    data: np.ndarray, names: Sequence[str], subset: Sequence[int | str] | str, *, case: str
+) -> None:
+    """Mark the channels that a model of some modalities alone was not trained on; a trained model's plans number them.
+
+    Raises:
+        CaseRefusedError: none is left.
+    """
+    used = [channel for channel in subset if isinstance(channel, int)]
+    if subset == "all" or not used:
+        return
+    if np.isnan(data[used]).all():
+        trained_on = ", ".join(names[channel] for channel in used)
+        raise CaseRefusedError(
+            case, f'the model was trained on {trained_on} alone ("modality_subset"). Give these, or take another model.'
+        )
+    kept = np.zeros(len(data), dtype=bool)
+    kept[used] = True
+    absence.mark_case(data, kept)
 
 
 def _check_colours(

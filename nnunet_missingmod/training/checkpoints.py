@@ -140,7 +140,8 @@ def _read_pickled(file: Path, *, mapped: bool) -> dict[str, Any]:
 def is_ours(checkpoint: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:
     """Return whether a trainer of this package, or one derived from it, wrote a checkpoint.
 
-    The name does not tell: other packages have trainers of the same names. These trainers write their choices.
+    A name of ours does not tell: other packages have trainers of the same names. These trainers write their choices,
+    and so does every other one that is trained with plans which hold some: of other names the class must have choices.
 
     Args:
         checkpoint: as ``read_checkpoint`` returns it.
@@ -148,7 +149,13 @@ def is_ours(checkpoint: Mapping[str, Any], configuration: Mapping[str, Any]) -> 
     """
     init_args = checkpoint["init_args"]
     saved = init_args.get("plans", {}).get("configurations", {}).get(init_args.get("configuration"), {})
-    return BLOCK in configuration or BLOCK in saved
+    name = checkpoint["trainer_name"]
+    if name == nnUNetTrainer.__name__ or not (BLOCK in configuration or BLOCK in saved):
+        return False
+    try:
+        return name in CLASS_TABLE or hasattr(find_trainer(name), "block_keys")
+    except CheckpointError:  # it is said where the network is built
+        return True
 
 
 PRETRAINED = "pretrained_encoder.pth"

@@ -166,6 +166,16 @@ def test_only_the_subsets_asked_for_are_prepared(tiny):
     assert prepared.present == ("FLAIR", "T1", "T1ce", "T2")
 
 
+def test_a_slice_refuses_the_case_of_a_model_of_volumes(tiny):
+    for channel in (1, 3):
+        file = tiny.image(tiny.cases[0], channel)
+        sitk.WriteImage(sitk.ReadImage(str(file))[:, :, 9], str(file))
+    files = {channel: tiny.image(tiny.cases[0], channel) for channel in (1, 3)}
+    assert prepare_case(model_of(tiny, "2d"), tiny.cases[0], files, [(1, 3)]).groups
+    with pytest.raises(CaseRefusedError, match="two dimensions, but the model works on volumes"):
+        prepare_case(model_of(tiny), tiny.cases[0], files, [(1, 3)])
+
+
 def test_a_damaged_file_refuses_the_case_by_name(tiny):
     file = tiny.image(tiny.cases[0], 2)
     file.write_bytes(file.read_bytes()[:200])

@@ -242,6 +242,15 @@ def test_slice_is_refused_by_a_model_of_volumes_and_taken_by_one_of_slices(make_
         run(tiny, files)
 
 
+def test_a_slice_is_refused_by_a_model_of_volumes_of_one_modality_too(make_tiny_dataset):
+    tiny = make_tiny_dataset(("CT",), num_cases=1)
+    file = tiny.image("case_000", 0)
+    sitk.WriteImage(sitk.ReadImage(str(file))[:, :, 9], str(file))
+    assert run(tiny, [file], configuration="2d")[0].shape[1] == 1
+    with pytest.raises(CaseRefusedError, match=r"_0000.nii.gz \(CT\) has two dimensions, but the model works on volumes"):
+        run(tiny, [file])
+
+
 def test_file_of_vectors_is_refused_with_their_length(make_tiny_dataset):
     tiny = make_tiny_dataset()
     volume = sitk.ReadImage(str(tiny.image("case_000", 1)))

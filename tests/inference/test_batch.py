@@ -6,6 +6,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import struct
 import time
 from threading import Event
@@ -17,7 +18,7 @@ import tifffile
 from known_card import write_known_card
 
 from nnunet_missingmod import Predictor
-from nnunet_missingmod.cases.files import find_cases
+from nnunet_missingmod.cases.files import CaseFiles, find_cases
 from nnunet_missingmod.inference import batch as module
 from nnunet_missingmod.inference.batch import predict_cases
 from nnunet_missingmod.inference.check_ahead import CheckAhead
@@ -254,6 +255,26 @@ def test_continuing_keeps_what_was_made_from_the_same_files_model_and_choices(pr
     assert predict(other, given, out, resume=True)[0] == {"predicted": 3}
     (out / "case_000.missingmod.json").write_text("{")
     assert predict(other, given, out, resume=True)[0] == {"kept": 2, "predicted": 1}
+
+
+def test_a_file_that_is_replaced_meanwhile_is_predicted_again(predictor, tiny, tmp_path, out, monkeypatch):
+    """The sidecar names the file as it was read, so that --continue_prediction does not keep what is of an older one."""
+    file = tmp_path / "case_0001.nii.gz"
+    shutil.copy(tiny.image("case_000", 1), file)
+    infer = predictor.infer
+
+    def replaced_meanwhile(prepared):
+        time.sleep(0.02)
+        shutil.copy(tiny.image("case_001", 1), file)
+        return infer(prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictor, "infer", replaced_meanwhile)
+        predict_cases(predictor, [CaseFiles("case", {1: file})], out)
+    tally = predict_cases(predictor, [CaseFiles("case", {1: file})], out, resume=True)
+    assert tally == {"predicted": 1}
+    made = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "case.nii.gz")))
+    np.testing.assert_array_equal(made, predictor.predict({"T1": file}).array)
 
 
 def test_earlier_prediction_of_a_case_that_is_now_refused_is_told(predictor, given, out):

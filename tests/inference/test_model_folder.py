@@ -154,6 +154,21 @@ def test_a_foreign_trainer_of_our_name_is_taken_for_stock_nnunet(make_tiny_datas
         assert torch.equal(network.eval()(data), expected.eval()(data))
 
 
+@pytest.mark.parametrize("block", [{"num_epochs": 5}, {"modality_subset": ["T1"]}])
+@pytest.mark.parametrize("name", ["nnUNetTrainer", "nnUNetTrainer_5epochs"])
+def test_stock_nnunet_trained_with_plans_that_hold_our_choices_is_stock(make_tiny_dataset, make_model, name, block):
+    tiny = make_tiny_dataset(num_cases=0)
+    tiny.plans["configurations"]["3d_fullres"]["missingmod"] = block
+    folder = make_model(tiny, "nnUNetTrainer")
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({**torch.load(file, weights_only=False), "trainer_name": name}, file)
+    model = open_model_folder(folder)
+    assert "missingmod" in model.configuration_manager.configuration
+    assert not model.is_ours
+    assert model.trained_on is None
+    assert model.taken_for == f"{name} (stock nnU-Net: zeros in place of absent modalities)"
+
+
 def test_our_trainers_are_known_by_their_choices_in_plans_or_checkpoint(make_tiny_dataset, make_model):
     tiny = make_tiny_dataset(num_cases=0)
     folder = make_model(tiny, "nnUNetTrainerModalityDropout")

@@ -108,6 +108,42 @@ def test_second_stage_of_a_cascade_equals_the_stock_command(make_tiny_dataset, m
         predictor.predict({"T1ce": tiny.image(case, 2)}, previous_stage=previous / f"{case}.nii.gz")
 
 
+def test_a_previous_stage_of_other_values_than_labels_is_refused(make_tiny_dataset, make_model, tmp_path):
+    tiny = make_tiny_dataset()
+    predictor = Predictor.from_model_folder(make_model(tiny, TRAINER, configuration="3d_cascade_fullres"), device="cpu")
+    label = sitk.ReadImage(str(tiny.label("case_000")))
+    sitk.WriteImage(sitk.Cast(label > 0, sitk.sitkUInt8) * 255, str(tmp_path / "white.nii.gz"))
+    with pytest.raises(CaseRefusedError, match="255"):
+        predictor.predict({"T1ce": tiny.image("case_000", 2)}, previous_stage=tmp_path / "white.nii.gz")
+
+
+def test_a_model_of_some_modalities_is_shown_no_others(make_tiny_dataset, make_model, tmp_path):
+    tiny = make_tiny_dataset()
+    folder = make_model(tiny, TRAINER, modality_subset=["T1"])
+    predictor = Predictor.from_model_folder(folder, device="cpu")
+    t1 = tiny.image("case_000", 1)
+    alone = predictor.predict({"T1": t1})
+    # Of other extent than T1: cropping and the mask of normalisation would follow it.
+    flair = sitk.ReadImage(str(tiny.image("case_000", 0)))
+    sitk.WriteImage(flair * 0 + sitk.Cast(flair, sitk.sitkFloat32) + 7, str(tmp_path / "flair.nii.gz"))
+    torn = tmp_path / "torn.nii.gz"
+    torn.write_bytes(tiny.image("case_000", 3).read_bytes()[:-50])
+    both = predictor.predict({"FLAIR": tmp_path / "flair.nii.gz", "T1": t1, "T2": torn})
+    assert both.present == ("T1",)
+    np.testing.assert_array_equal(both.array, alone.array)
+    with pytest.raises(CaseRefusedError, match=r'trained on T1 alone \("modality_subset"\). Give these'):
+        predictor.predict({"FLAIR": tmp_path / "flair.nii.gz"})
+    stock = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    stock.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
+    preprocessor = stock.configuration_manager.preprocessor_class(verbose=False)
+    for files in ([t1], [tiny.image("case_000", 0), t1]):
+        data, _, properties = preprocessor.run_case(
+            [str(file) for file in files], None, stock.plans_manager, stock.configuration_manager, stock.dataset_json
+        )
+        assert properties["missingmod"]["present"] == ["T1"]
+        assert np.isnan(data[[0, 2, 3]]).all()
+
+
 def test_a_previous_stage_that_the_model_does_not_have_is_refused(make_tiny_dataset, make_model):
     tiny = make_tiny_dataset(num_cases=1)
     predictor = Predictor.from_model_folder(make_model(tiny, TRAINER), device="cpu")

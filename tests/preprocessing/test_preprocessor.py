@@ -110,6 +110,17 @@ def test_segmentation_of_the_previous_stage_is_cropped_with_the_case(make_tiny_d
     assert (ours[1] == 3).any()
 
 
+def test_a_previous_stage_needs_no_raw_dataset_where_its_dataset_json_lists_files(make_tiny_dataset):
+    """As on a machine that predicts: the model's dataset.json is there, what it lists is not."""
+    tiny = make_tiny_dataset()
+    files, seg = tiny.images("case_000")[1:2], str(tiny.label("case_000"))
+    expected = run_files(tiny, files, seg=seg, configuration="3d_cascade_fullres")[0]
+    tiny.dataset_json["dataset"] = {"a": {"images": ["x.nii.gz"], "label": "y.nii.gz"}}
+    (tiny.raw / "dataset.json").unlink()
+    found = run_files(tiny, files, seg=seg, configuration="3d_cascade_fullres")[0]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_properties_say_what_was_present(make_tiny_dataset):
     tiny = make_tiny_dataset()
     report = run_files(tiny, tiny.images("case_000")[2:])[2]["missingmod"]
