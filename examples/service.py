@@ -10,15 +10,16 @@ header ``X-Prediction``.
 """
 
 import json
+import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
-from queue import Queue
-from threading import Thread
+from queue import SimpleQueue
+from threading import Lock, Semaphore, Thread
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -31,46 +32,73 @@ from nnunet_missingmod.inference.prediction import Prediction
 
 LARGEST_QUEUE = 16
 
+logger = logging.getLogger(__name__)
+
+
+class EndedError(Exception):
+    """No case is predicted any more."""
+
 
 class Queued:
     """Predicts what is put into a queue; the next case is read while one is in the network."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self._asked: Queue[tuple[dict[str, Path], Future[Prediction]] | None] = Queue(LARGEST_QUEUE)
-        self._answers: deque[Future[Prediction]] = deque()
+        self._room = Semaphore(LARGEST_QUEUE)
+        self._order = Lock()
+        self._asked: SimpleQueue[dict[str, Path] | None] = SimpleQueue()
+        self._answers: deque[Future[Prediction]] = deque()  # in the order of what was asked
+        self._ended: EndedError | None = None
         self._thread = Thread(target=self._answer, daemon=True)
         self._thread.start()
 
     def ask(self, images: dict[str, Path]) -> Prediction:
-        """Return the prediction, or raise what ended it; waits while the queue is full."""
+        """Return the prediction, or raise what ended it; waits while the queue is full.
+
+        Raises:
+            EndedError: something has ended the prediction of all cases, now or earlier.
+        """
         answer: Future[Prediction] = Future()
-        self._asked.put((images, answer))
-        return answer.result()
+        with self._room:
+            with self._order:
+                if self._ended is not None:
+                    raise self._ended
+                self._answers.append(answer)
+                self._asked.put(images)
+            return answer.result()
 
     def stop(self) -> None:
         """Predict what was asked for, and end."""
         self._asked.put(None)
         self._thread.join()
 
-    def _cases(self) -> Iterator[dict[str, Path]]:
-        while (asked := self._asked.get()) is not None:
-            images, answer = asked
-            self._answers.append(answer)
-            yield images
-
     def _answer(self) -> None:
-        for made in self.predictor.predict_many(self._cases()):
-            answer = self._answers.popleft()
-            if isinstance(made, Exception):
-                answer.set_exception(made)
-            else:
-                answer.set_result(made)
+        try:
+            for made in self.predictor.predict_many(iter(self._asked.get, None)):
+                answer = self._answers.popleft()
+                if isinstance(made, Exception):
+                    answer.set_exception(made)
+                else:
+                    answer.set_result(made)
+        except Exception as error:  # whatever it is, nobody must wait for ever
+            logger.exception("No case is predicted any more.")
+            with self._order:
+                self._ended = EndedError(
+                    f"No case is predicted any more ({type(error).__name__}: {error}). Start the service again."
+                )
+                for answer in self._answers:
+                    answer.set_exception(self._ended)
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.queued = Queued(Predictor.from_model_folder(os.environ["MODEL"], device=os.environ.get("DEVICE", "auto")))
+    predictor = Predictor.from_model_folder(os.environ["MODEL"], device=os.environ.get("DEVICE", "auto"))
+    if predictor.model.configuration_manager.previous_stage_name is not None:
+        raise ValueError(
+            f"{os.environ['MODEL']} is the second stage of a cascade ({predictor.model.configuration}) and needs the "
+            "first one's prediction of each case, which no request holds: serve the first stage, or another model."
+        )
+    app.state.queued = Queued(predictor)
     yield
     app.state.queued.stop()
 
@@ -114,6 +142,8 @@ def _segment(queued: Queued, contents: dict[str, tuple[str, bytes]]) -> Response
         except ValueError as error:  # a name that is none, a file that cannot be used
             message = error.problem if isinstance(error, CaseRefusedError) else str(error)
             raise HTTPException(422, message.replace(f"{folder}/", "")) from error
+        except EndedError as error:
+            raise HTTPException(503, str(error)) from error
         prediction.save(folder / f"segmentation{ending}")
         content = (folder / f"segmentation{ending}").read_bytes()
     described = {

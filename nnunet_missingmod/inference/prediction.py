@@ -27,7 +27,7 @@ from nnunet_missingmod.cases.geometry import is_flat, simpleitk_geometry
 from nnunet_missingmod.cases.integrity import check_name
 from nnunet_missingmod.cases.reorientation import Reorientation
 from nnunet_missingmod.evaluation.conventions import evaluated_regions
-from nnunet_missingmod.storage import file_fingerprint, moved_when_complete
+from nnunet_missingmod.storage import file_fingerprint, moved_when_complete, read_json_object
 
 SIDECAR_ENDING = ".missingmod.json"
 FINGERPRINTS = "sha256"  # the key of {file name: its fingerprint} in the sidecar
@@ -125,7 +125,8 @@ class Prediction:
 
         All files are written to a temporary folder first. The segmentation is read back and compared, and only then do
         the files get their final names: ``CASE.nii.gz``, and with probabilities ``CASE.npz`` and ``CASE.pkl`` for
-        ``nnUNetv2_ensemble``.
+        ``nnUNetv2_ensemble``. Without probabilities, those of the prediction that is replaced are removed, if its
+        ``CASE.missingmod.json`` lists them.
 
         Args:
             path: of the segmentation, with an ending that the model's writer supports.
@@ -177,10 +178,24 @@ def _all_or_nothing(path: Path, *, sidecar: Path) -> Iterator[Path]:
     try:
         with moved_when_complete(path.parent, last=[path.name, sidecar.name]) as folder:
             yield folder
+            # Before the sidecar, without which nobody would know any more that they are to be removed.
+            for file in _listed_probabilities(sidecar):
+                if not (folder / file.name).exists():
+                    file.unlink(missing_ok=True)
             # A kill from here on may leave a segmentation without its sidecar, but never with that of an older one.
             sidecar.unlink(missing_ok=True)
     except OSError as error:
         raise _with_free_space(error, path) from error
+
+
+def _listed_probabilities(sidecar: Path) -> list[Path]:
+    """Return the files of probabilities that a sidecar lists; none if there is no sidecar or it cannot be read."""
+    try:
+        listed = set(read_json_object(sidecar)[FINGERPRINTS])
+    except (ValueError, KeyError, TypeError):
+        return []
+    case = sidecar.name.removesuffix(SIDECAR_ENDING)
+    return [sidecar.with_name(name) for name in (f"{case}.npz", f"{case}.pkl") if name in listed]
 
 
 def _with_free_space(error: OSError, path: Path) -> OSError:

@@ -75,10 +75,9 @@ def page_of(
             "",
             f"# {name}",
             "",
-            f"A model of nnU-Net v2 that segments {_plain(', '.join(regions))} in cases that have any of the "
-            f"modalities {_plain(', '.join(model.modalities))}.",
+            f"A model of nnU-Net v2 that segments {_plain(', '.join(regions))} in {_plain(_cases_of(model))}",
             "",
-            f"- trainer: {model.trainer}",
+            f"- trainer: {_plain(model.taken_for)}",
             f"- dataset: {_plain(str(model.plans.get('dataset_name', 'unknown')))}",
             f"- configuration: {model.configuration}",
             f"- folds: {', '.join(map(str, model.folds))}",
@@ -102,6 +101,20 @@ def page_of(
             "",
         ]
     )
+
+
+def _cases_of(model: ModelFolder) -> str:
+    """Return for which cases the model was trained, as the end of a sentence and what is to be said after it."""
+    names = ", ".join(model.modalities)
+    if not model.is_ours:
+        return (
+            f"cases that have all of the modalities {names}. Zeros take the place of absent ones, which stock nnU-Net "
+            "does not train for."
+        )
+    if model.trained_on is None:
+        return f"cases that have any of the modalities {names}."
+    used = ", ".join(model.modalities[channel] for channel in sorted(model.trained_on))
+    return f"cases that have {used}. Of the modalities {names}, it was trained on {used} alone and uses no other."
 
 
 def _commands(model: ModelFolder, name: str, *, for_nnunet: bool) -> list[str]:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from nnunet_missingmod.viewer.segmenting import Opened, Segmented, Segmenter
-from nnunet_missingmod.viewer.volumes import given_of, guess_modality
+from nnunet_missingmod.viewer.volumes import given_of, guess_modality, place_problem
 
 if TYPE_CHECKING:
     import napari
@@ -85,6 +85,9 @@ class SegmentationPanel(QWidget):
                 if twice
                 else "Say which modality a layer is, for one at least."
             )
+            return
+        if problem := place_problem(list(chosen)):
+            self.said.setText(problem)
             return
         self._first = min(chosen, key=lambda layer: self.modalities.index(chosen[layer]))
         self.segmenter.segment(

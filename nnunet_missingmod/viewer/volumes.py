@@ -1,15 +1,18 @@
-"""Volumes as layers of the viewer, which modality a layer is by its name, and what the model is given of a layer."""
+"""Volumes as layers of the viewer: which modality one is by its name, what the model is given of it, where it lies."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
+from nnunet_missingmod import plans_block
 from nnunet_missingmod.sequence_names import SEQUENCE_OF, SPELLINGS
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -50,6 +53,37 @@ def given_of(data: Any, scale: Sequence[float], metadata: Mapping[str, Any]) -> 
     """Return what ``Predictor.predict`` is given of a layer: its file if it was read here, else array and spacing."""
     file = metadata.get(FILE_KEY)
     return Path(file) if file else (np.asarray(data), tuple(float(mm) for mm in scale))
+
+
+def place_problem(layers: Sequence[Any]) -> str | None:
+    """Return which layers the viewer shows at different places although they are of one case, or None if none are.
+
+    The distance is the largest over the corners of two layers, in voxels of the first. The places matter where a layer
+    is given as an array, which has none of its own. The model itself compares files, and shapes.
+
+    Args:
+        layers: of napari, one or more.
+    """
+    if all(FILE_KEY in layer.metadata for layer in layers):
+        return None
+    tolerance = plans_block.resolve(None)["geometry_tolerance_voxels"]
+    first, others = layers[0], [layer for layer in layers[1:] if layer.data.shape == layers[0].data.shape]
+    corners = np.array(list(product(*[(0, size - 1) for size in first.data.shape[: first.ndim]])))
+    edges = _world(first, np.eye(first.ndim)) - _world(first, np.zeros((1, first.ndim)))
+    voxel = np.linalg.norm(edges, axis=1).min()
+    for layer in others:
+        apart = np.linalg.norm(_world(first, corners) - _world(layer, corners), axis=1).max() / voxel
+        if apart > tolerance:
+            return (
+                f"The layers {first.name} and {layer.name} lie differently ({apart:.3g} voxels apart), and modalities "
+                "of one case lie on one grid: resample one onto the other, or put its place right if that is wrong."
+            )
+    return None
+
+
+def _world(layer: Any, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return where the viewer shows points (N, D), which are in voxels."""
+    return np.array([layer.data_to_world(point) for point in points], dtype=float)
 
 
 def guess_modality(name: str, modalities: Sequence[str]) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -29,13 +30,18 @@ def model(tiny, make_model):
     return make_model(tiny, "nnUNetTrainerModalityDropout")
 
 
-@contextmanager
-def serving(model):
+def load_service():
     spec = importlib.util.spec_from_file_location("service", FILE)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def serving(model):
+    module = load_service()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MODEL", str(model))
         patched.setenv("DEVICE", "cpu")
@@ -128,3 +134,44 @@ def test_requests_at_once_are_all_served(client, tiny):
     assert [answer.status_code for answer in answers] == [200] * 5 + [422] + [200] * 2
     present = [json.loads(answer.headers["X-Prediction"])["present"] for answer in answers if answer.status_code == 200]
     assert present == [[names[number % 4]] for number in range(8) if number != 5]
+
+
+def test_the_second_stage_of_a_cascade_is_refused_at_the_start(tiny, make_model):
+    model = make_model(tiny, "nnUNetTrainerModalityDropout", configuration="3d_cascade_fullres")
+    with pytest.raises(ValueError, match=r"is the second stage of a cascade \(3d_cascade_fullres\)"), serving(model):
+        pass
+
+
+def test_what_ends_all_predictions_answers_those_who_wait_and_those_who_ask_later():
+    begun, more = Event(), 20  # more than the queue takes
+
+    class Ends:
+        def predict_many(self, cases):
+            next(cases)
+            begun.wait(60)
+            raise RuntimeError("the driver is gone")
+
+    service = load_service()
+    queued = service.Queued(Ends())
+    pool = ThreadPoolExecutor(more)
+    asked = [pool.submit(queued.ask, {"T1": Path("t1.nii.gz")}) for _ in range(more)]
+    assert not wait(asked, 0.1).done
+    begun.set()
+    assert not wait(asked, 60).not_done
+    assert all(isinstance(answer.exception(), service.EndedError) for answer in asked)
+    pool.shutdown()
+    with pytest.raises(service.EndedError, match=r"any more \(RuntimeError: the driver is gone\)\. Start the service"):
+        queued.ask({"T1": Path("t1.nii.gz")})
+    queued.stop()
+
+
+def test_a_request_after_the_end_of_all_predictions_is_answered_with_words(model, tiny, monkeypatch):
+    def ends(self, cases):
+        raise RuntimeError("the driver is gone")
+
+    monkeypatch.setattr(Predictor, "predict_many", ends)
+    with serving(model) as client:
+        answers = [send(client, T1=tiny.image("case_000", 1).read_bytes()) for _ in range(2)]
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert "No case is predicted any more (RuntimeError: the driver is gone)" in answer.json()["detail"]

@@ -258,7 +258,7 @@ def test_continuing_keeps_what_was_made_from_the_same_files_model_and_choices(pr
 
 
 def test_a_file_that_is_replaced_meanwhile_is_predicted_again(predictor, tiny, tmp_path, out, monkeypatch):
-    """The sidecar names the file as it was read, so that --continue_prediction does not keep what is of an older one."""
+    """The sidecar names the file as it was read, so that resuming does not keep what is of an older one."""
     file = tmp_path / "case_0001.nii.gz"
     shutil.copy(tiny.image("case_000", 1), file)
     infer = predictor.infer

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,47 @@ def test_full_disk_leaves_the_previous_file_and_names_path_and_free_space(tmp_pa
     assert caught.value.errno == errno.ENOSPC
     assert target.read_text() == "previous"
     assert [file.name for file in tmp_path.iterdir()] == ["patient.nii.gz"]
+
+
+@pytest.mark.parametrize("sidecar", [None, {"made_from": "the files of now"}])
+def test_probabilities_of_the_prediction_that_is_replaced_do_not_stay(tmp_path, sidecar):
+    target = tmp_path / "patient.nii.gz"
+    make(probabilities=True).save(target, sidecar={})
+    (tmp_path / "other.npz").touch()
+    make().save(target, sidecar=sidecar)
+    left = {"patient.nii.gz", "other.npz"} | ({"patient.missingmod.json"} if sidecar else set())
+    assert {file.name for file in tmp_path.iterdir()} == left
+
+
+@pytest.mark.parametrize("known", ["", "[1]", "{}", '{"sha256": null}', '{"sha256": {"patient.nii.gz": "0"}}'])
+def test_files_that_no_sidecar_lists_are_not_removed(tmp_path, known):
+    others = [tmp_path / "patient.npz", tmp_path / "patient.pkl"]
+    for file in others:
+        file.write_text("somebody's")
+    if known:
+        (tmp_path / "patient.missingmod.json").write_text(known)
+    make().save(tmp_path / "patient.nii.gz", sidecar={})
+    assert [file.read_text() for file in others] == ["somebody's"] * 2
+
+
+def test_a_kill_while_probabilities_are_removed_leaves_the_sidecar_that_lists_them(tmp_path, monkeypatch):
+    target, sidecar = tmp_path / "patient.nii.gz", tmp_path / "patient.missingmod.json"
+    make(probabilities=True).save(target, sidecar={})
+    before = {file.name: file.read_bytes() for file in (target, sidecar)}
+    unlink = Path.unlink
+
+    def killed(self, missing_ok=False):
+        if self.name == "patient.pkl":
+            raise KeyboardInterrupt
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make().save(target, sidecar={})
+    assert {file.name: file.read_bytes() for file in (target, sidecar)} == before
+    monkeypatch.undo()
+    make().save(target, sidecar={})
+    assert {file.name for file in tmp_path.iterdir()} == set(before)
 
 
 @pytest.mark.parametrize("moved", range(4))

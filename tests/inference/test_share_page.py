@@ -89,6 +89,23 @@ def test_names_are_shown_as_they_are(model):
     assert r"modalities T1, a\|b\_\*." in page(model)
 
 
+def test_the_page_says_for_which_cases_the_model_was_trained(make_tiny_dataset, make_model):
+    tiny = make_tiny_dataset(num_cases=1)
+
+    def said_of(trainer, **block):
+        return page(open_model_folder(make_model(tiny, trainer, configuration="2d", **block)))
+
+    any_of = said_of("nnUNetTrainerModalityDropout")
+    assert "in cases that have any of the modalities FLAIR, T1, T1ce, T2.\n" in any_of
+    assert "\n- trainer: nnUNetTrainerModalityDropout\n" in any_of
+    stock = said_of("nnUNetTrainer")
+    assert "in cases that have all of the modalities FLAIR, T1, T1ce, T2. Zeros take the place of absent ones" in stock
+    assert "\n- trainer: nnUNetTrainer (stock nnU-Net: zeros in place of absent modalities)\n" in stock
+    some = said_of("nnUNetTrainerModalityDropout", modality_subset=["T2", "T1"])
+    assert "in cases that have T1, T2. Of the modalities FLAIR, T1, T1ce, T2, it was trained on T1, T2 alone" in some
+    assert all("any of" not in text for text in (stock, some))
+
+
 def test_the_table_has_the_numbers_of_the_card(model):
     text = page(model, accuracy=accuracy_of(("T1", "T2")))
     assert r"on 6 cases: test folder \<x\>." in text

@@ -120,6 +120,26 @@ def test_what_cannot_be_done_is_said(panel, model):
     np.testing.assert_array_equal(panel.viewer.layers[-1].scale, (2, 1, 1))
 
 
+def test_arrays_that_lie_differently_are_refused_and_named(panel, model):
+    _, folder = model
+    values = np.random.default_rng(0).normal(size=(18, 20, 22))
+    panel.viewer.add_image(values, name="t1", scale=(2, 1, 1))
+    t2 = panel.viewer.add_image(values + 1, name="t2", scale=(2, 1, 1), translate=(0, 7, 0))
+    panel.model.setText(str(folder))
+    panel.open_model()
+    wait(panel)
+    panel.segment()
+    assert panel.said.text().startswith("The layers t1 and t2 lie differently (7 voxels apart)")
+    t2.translate = (0, 0, 0)
+    t2.affine = np.diag([1, 1, -1, 1])
+    panel.segment()
+    assert panel.said.text().startswith("The layers t1 and t2 lie differently (42 voxels apart)")
+    t2.affine = np.eye(4)
+    panel.segment()
+    wait(panel)
+    assert panel.said.text().startswith("Segmented from T1, T2.")
+
+
 def test_labels_lie_on_the_layer_of_the_first_channel_whatever_the_reader_did(
     panel, make_tiny_dataset, make_model, tmp_path
 ):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
-from nnunet_missingmod.viewer.volumes import find_reader, given_of, guess_modality
+from nnunet_missingmod.viewer.volumes import FILE_KEY, find_reader, given_of, guess_modality, place_problem
 
 BRATS = ("FLAIR", "T1", "T1ce", "T2")
 
@@ -70,3 +73,40 @@ def test_a_file_is_a_layer_with_its_size_and_is_given_as_the_file(tmp_path: Path
     assert array is data
     assert spacing == (3.0, 2.0, 1.0)
     assert find_reader([str(file), "b.png"]) is None
+
+
+@dataclass
+class Layer:
+    """What ``place_problem`` takes of a layer of napari; ``test_panel`` has real ones."""
+
+    name: str
+    data: npt.NDArray[Any] = field(default_factory=lambda: np.zeros((3, 4, 5)))
+    scale: tuple[float, ...] = (3.0, 2.0, 1.0)
+    translate: tuple[float, ...] = (0.0, 0.0, 0.0)
+    turned: npt.NDArray[Any] = field(default_factory=lambda: np.eye(3))
+    metadata: dict[str, str] = field(default_factory=dict)
+    ndim: int = 3
+
+    def data_to_world(self, position: npt.NDArray[Any]) -> tuple[float, ...]:
+        return tuple(self.turned @ (position * np.array(self.scale)) + self.translate)
+
+
+def test_layers_that_are_shown_at_different_places_are_named() -> None:
+    t1, moved = Layer("t1"), Layer("t2", translate=(0.0, 30.0, 0.0))
+    assert place_problem([t1]) is None
+    assert place_problem([t1, Layer("t2")]) is None
+    assert place_problem([t1, Layer("t2", translate=(0.0, 0.0, 0.09))]) is None
+    problem = place_problem([t1, Layer("flair"), moved])
+    assert problem is not None
+    assert problem.startswith("The layers t1 and t2 lie differently (30 voxels apart), and modalities of one case lie")
+    assert place_problem([moved, Layer("t1", translate=(0.0, 30.0, 0.0))]) is None
+    for other in (Layer("t2", scale=(3.0, 2.0, 1.1)), Layer("t2", turned=np.diag([1, -1, 1]))):
+        assert "t1 and t2 lie differently" in str(place_problem([t1, other]))
+
+
+def test_of_files_and_of_other_shapes_the_model_tells() -> None:
+    files = [Layer(name, metadata={FILE_KEY: f"{name}.nii.gz"}) for name in ("t1", "t2")]
+    files[1].translate = (9.0, 9.0, 9.0)
+    assert place_problem(files) is None
+    assert "t2 and flair lie differently" in str(place_problem([files[1], Layer("flair")]))
+    assert place_problem([Layer("t1"), Layer("t2", data=np.zeros((4, 5)), ndim=2)]) is None
