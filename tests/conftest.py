@@ -22,6 +22,20 @@ WORKER = "PYTEST_XDIST_WORKER"
 WAS_ATTACHED = pytest.StashKey[bool]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs what is left out, for the sake of time."""
+    parser.addoption("--every", action="store_true", help="run what is marked so, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``every``, unless it is asked for."""
+    if config.getoption("--every"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("every")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("every")]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Note whether nnU-Net finds our classes already; give each of several processes one thread."""
     from nnunet_missingmod import host

@@ -42,6 +42,7 @@ def walk(root: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.every
 def test_the_walkthrough_works_and_touches_few_files(tmp_path):
     copy = tmp_path / "copy"
     hidden = [path.name for path in ROOT.glob(".*") if path.is_dir() and path.name != ".github"]

@@ -35,6 +35,7 @@ def test_the_fuzzer_writes_every_name_so_that_it_reads_the_same_names_again(monk
 
 
 @pytest.mark.slow
+@pytest.mark.every
 def test_a_round_of_the_fuzzer_finds_nothing():
     command = [sys.executable, str(FUZZ), "--cases", "80", "--plans", "60", "--datasets", "40", "--seed", "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -110,6 +110,7 @@ def list_files(raw, removed):
 
 
 @pytest.mark.slow
+@pytest.mark.every
 def test_a_dataset_that_lists_files_of_any_name_goes_from_raw_files_to_an_evaluation(call, tmp_path):
     call("nnunet_missingmod", "phantom", "--cases", 6, "--test-cases", 0, "--size", 28, 28, 28)
     raw = tmp_path / "nnUNet_raw" / DATASET

@@ -30,7 +30,7 @@ def call(*command, **variables):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["attached", "in memory"])
+@pytest.mark.parametrize("mode", [pytest.param("attached", marks=pytest.mark.every), "in memory"])
 def test_incomplete_training_cases_are_planned_and_preprocessed(mode, make_tiny_dataset, attached, untouched_host):
     # Two modalities: the host draws 10^8 voxels of each, however small the dataset.
     tiny = make_tiny_dataset(names=("T1", "T2"), num_cases=3)

@@ -13,24 +13,28 @@ from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.training.step import StepLoss
 
 # Beside the kinds, a family for each network that is made of other parts.
-OF_OTHER_PARTS = (
-    "nnUNetTrainerHeMIS",
+OF_OTHER_PARTS = ("nnUNetTrainerHeMIS", "nnUNetTrainerDeMoSeg", "nnUNetTrainerShaSpec")
+MORE_OF_OTHER_PARTS = (
     "nnUNetTrainerUHVED",
     "nnUNetTrainerRFNet",
     "nnUNetTrainerMMFormer",
     "nnUNetTrainerM3FeCon",
-    "nnUNetTrainerDeMoSeg",
     "nnUNetTrainerPMKLTeacher",
     "nnUNetTrainerACN",
-    "nnUNetTrainerShaSpec",
 )
+# They differ from "early" by parts that other tests of the compiled step have.
+MORE_KINDS = ("early_learned", "early_separate")
+# The network of enumerate_teacher is that of enumerate.
+COMPILED = [name for name in KINDS if name not in ("enumerate_teacher", *MORE_KINDS)] + [*OF_OTHER_PARTS]
 
 
 @pytest.mark.slow
 # Dynamo looks at what a hook keeps, which is no leaf.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-# The network of enumerate_teacher is that of enumerate.
-@pytest.mark.parametrize("name", [*(name for name in KINDS if name != "enumerate_teacher"), *OF_OTHER_PARTS])
+@pytest.mark.parametrize(
+    "name",
+    [*COMPILED, *(pytest.param(name, marks=pytest.mark.every) for name in (*MORE_KINDS, *MORE_OF_OTHER_PARTS))],
+)
 # Past its limit torch would run the plain network, and only its log would say so.
 @torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)
 def test_a_compiled_network_takes_the_step_of_the_plain_one_and_recompiles_a_bounded_number_of_times(name):
