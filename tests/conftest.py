@@ -31,9 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what is marked ``every``, unless it is asked for."""
     if config.getoption("--every"):
         return
-    left_out = [item for item in items if item.get_closest_marker("every")]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        (left_out if item.get_closest_marker("every") else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker("every")]
+    items[:] = kept
 
 
 def pytest_configure(config: pytest.Config) -> None:

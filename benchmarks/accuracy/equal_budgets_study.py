@@ -124,13 +124,14 @@ CANDIDATES = _to_choose_from(
         "medmap_presence_consistency": replace(_medmap(two_subsets=True), step="consistency"),
     }
 )
-# Parts of other papers' systems on top of what was chosen, and on top of a slim network.
+# What nnUNetTrainerHolderMISelf is taught by its average.
 AVERAGE = {
     "teacher": "average",
     "divergence": "holder_proper",
     "divergence_target": "teacher",
     "mutual_information": "teacher",
 }
+# Parts of other papers' systems on top of what was chosen, and on top of a slim network.
 SUBSTITUTING = {"channel_encoder": "substituting", "channel_divergence": True, "alignment_anchor": "none"}
 PARTS = _to_choose_from(
     {

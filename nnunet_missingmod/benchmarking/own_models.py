@@ -71,11 +71,13 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
 
 def _check_subsets(model: ModelFolder, subsets: Sequence[Subset]) -> None:
     only = model.trained_on
-    lacking = [subset for subset in subsets if only is not None and not set(subset) & set(only)]
-    if only is not None and lacking:
-        names = [subset_name(subset, model.modalities) for subset in (only, *lacking)]
+    if only is None:
+        return
+    lacking = [subset for subset in subsets if set(subset).isdisjoint(only)]
+    if lacking:
+        trained_on, *others = (subset_name(subset, model.modalities) for subset in (only, *lacking))
         raise ModelFolderError(
-            f'it was trained on {names[0]} alone ("modality_subset") and cannot predict {listed(names[1:])}: leave '
+            f'it was trained on {trained_on} alone ("modality_subset") and cannot predict {listed(others)}: leave '
             "these out by naming others (--subsets)."
         )
 

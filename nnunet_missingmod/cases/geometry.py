@@ -110,6 +110,11 @@ def corners_mm(shape: Sequence[int], properties: Mapping[str, Any]) -> npt.NDArr
     return corners
 
 
+def corner_indices(shape: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return the indices (2^D, D) of the corner voxels of an array."""
+    return np.array(list(product(*[(0, size - 1) for size in shape])), dtype=float)
+
+
 def simpleitk_geometry(properties: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return spacing, origin and direction as SimpleITK has them; None for a format without position in space."""
     if "sitk_stuff" in properties:
@@ -151,6 +156,4 @@ def _corners_mm(shape: Sequence[int], properties: Mapping[str, Any]) -> npt.NDAr
     else:
         affine = _affine(properties)
         matrix, origin = affine[:3, :3], affine[:3, 3]
-    extent = list(shape)[::-1][: len(origin)]
-    corners = np.array(list(product(*[(0, n - 1) for n in extent])), dtype=float)
-    return corners @ matrix.T + origin
+    return corner_indices(list(shape)[::-1][: len(origin)]) @ matrix.T + origin

@@ -24,8 +24,8 @@ from nnunet_missingmod.cases.memory import MemoryImage
 
 logger = logging.getLogger(__name__)
 
-# Names by which datasets of colour pictures are known, one file of which holds all channels.
 _FLAT = "{} has two dimensions, but the model works on volumes. Give the whole volume."
+# Names by which datasets of colour pictures are known, one file of which holds all channels.
 _COLOURS = ({"r", "g", "b"}, {"red", "green", "blue"})
 
 

@@ -135,11 +135,10 @@ class Bootstrap:
                     if distinct.setdefault(column.tobytes(), len(columns)) == len(columns):
                         columns.append(column)
                 totals = self._resampled(np.stack(columns, axis=1))
-                numbers = {position: _fewest(counts) for position, _, counts in group}
                 for position, *parts in group:
                     sums, counts = ([distinct[column.tobytes()] for column in part.T] for part in parts)
                     with np.errstate(invalid="ignore"):
-                        yield position, numbers[position], (totals[sums] / totals[counts]).mean(axis=0)
+                        yield position, _fewest(parts[1]), (totals[sums] / totals[counts]).mean(axis=0)
 
     def percentiles(self, resampled: NDArray[np.float64], patients: int) -> tuple[float, float]:
         """Return the limits of the expanded percentile interval; NaN is left out."""

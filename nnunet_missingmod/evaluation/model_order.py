@@ -146,22 +146,22 @@ def orders(
                 one, two = (values.of(model, members, column.subsets) for model in (first, second))
                 both = ~np.isnan(one) & ~np.isnan(two)
                 (one, fewest), (two, _) = (linearised(np.where(both, each, np.nan), owners) for each in (one, two))
-                better, other = (second, first) if sign * (one - two).sum() < 0 else (first, second)
-                scores = (two, one) if better == second else (one, two)
-                found.append(_order(better, other, region, column.heading, *scores, fewest=fewest))
+                pair = [(first, one), (second, two)]
+                if sign * (one - two).sum() < 0:
+                    pair.reverse()
+                found.append(_order(pair[0], pair[1], region, column.heading, fewest=fewest))
     return found
 
 
 def _order(
-    better: str,
-    other: str,
+    first: tuple[str, NDArray[np.float64]],
+    second: tuple[str, NDArray[np.float64]],
     region: str,
     heading: str,
-    one: NDArray[np.float64],
-    two: NDArray[np.float64],
     *,
     fewest: int,
 ) -> Order:
+    (better, one), (other, two) = first, second
     number = len(one)
     if number < 2:
         difference = float((one - two).mean()) if number else nan

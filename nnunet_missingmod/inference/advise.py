@@ -94,8 +94,6 @@ def _most(measured: Sequence[Advice], *, are_all: bool) -> str:
     if gain.low <= 0:
         return f"{modality} would gain most on average, but its interval does not exclude 0."
     alike = [each.modality for each in others if not each.gain.high < gain.low]
-    return (
-        f"{modality} would gain most on average; {listed(alike)} may gain as much."
-        if alike
-        else (f"{modality} would gain most.")
-    )
+    if alike:
+        return f"{modality} would gain most on average; {listed(alike)} may gain as much."
+    return f"{modality} would gain most."

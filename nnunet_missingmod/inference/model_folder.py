@@ -35,7 +35,7 @@ from nnunet_missingmod.inference.model_files import (
 from nnunet_missingmod.inference.plans_check import check_imported_names, check_mirroring_axes, check_values
 from nnunet_missingmod.modalities import channel_names
 from nnunet_missingmod.networks.backbone import fill_absent_channels
-from nnunet_missingmod.plans_block import BLOCK
+from nnunet_missingmod.plans_block import BLOCK, subset_channels
 from nnunet_missingmod.sharing.local import local_folder
 from nnunet_missingmod.storage import fingerprint
 from nnunet_missingmod.training.checkpoints import (
@@ -95,8 +95,8 @@ class ModelFolder:
     def trained_on(self) -> tuple[int, ...] | None:
         """The channels that it was trained on alone (``modality_subset``); None for all."""
         block = self.configuration_manager.configuration.get(BLOCK, {}) if self.is_ours else {}
-        subset = block.get("modality_subset", "all")
-        return None if subset == "all" else tuple(subset)
+        subset = subset_channels({"modality_subset": block.get("modality_subset", "all")}, self.modalities)
+        return None if subset == "all" else tuple(map(int, subset))
 
     def used_of(self, files: Mapping[int, Any]) -> dict[int, Any]:
         """Return those of a case's {channel: file} that the model was trained on; a single file may hold all channels.

@@ -253,14 +253,13 @@ class Predictor:
         self._check_previous_stage(case, previous_stage)
         files = self.model.used_of(files)
         self._check_tiff_names(case, files)
-        model, stage = self.model, None if previous_stage is None else str(previous_stage)
-        labels = model.label_manager.all_labels
+        model, labels = self.model, self.model.label_manager
+        stage, may_hold = None if previous_stage is None else str(previous_stage), labels.all_labels
         data, seg, properties = self._preprocessor.run_assigned_case(
-            files, stage, model.plans_manager, self._configuration, model.dataset_json, case=case, labels=labels
+            files, stage, model.plans_manager, self._configuration, model.dataset_json, case=case, labels=may_hold
         )
         if previous_stage is not None:
-            labels = self.model.label_manager.foreground_labels
-            data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels, data.dtype)))
+            data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels.foreground_labels, data.dtype)))
         return PreparedCase(case, files, torch.from_numpy(data), properties)
 
     def infer(self, prepared: PreparedCase) -> InferredCase:

@@ -196,20 +196,20 @@ class MethodTrainer(TermTrainer):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Let the teacher see the batch before dropout, then take the step; perhaps show half of the cases twice."""
-        views = 2 if self.choices["two_subsets"] else 1
-        size = len(self._present(batch))
-        if views == 2:
-            shown = rotating_samples(self._steps, size, 0.5)
-            batch = twice(batch, self._present(batch), device=self.device, samples=shown)
-        if self.frozen_teacher is not None:
+        present, share, step = self._present(batch), self.choices["taught_share"], self._steps
+        if self.choices["two_subsets"]:
+            size, shown = len(present), rotating_samples(step, len(present), 0.5)
+            batch = twice(batch, present, device=self.device, samples=shown)
             present = self._present(batch)
+            # Both views of a case are taught; in each round of the cases that are shown, others of them.
+            turn = rotating_samples(step // size, len(shown), share)
+            turn += [case + len(shown) for case in turn]
+        else:
+            turn = rotating_samples(step, len(present), share)
+        if self.frozen_teacher is not None:
             taught, samples = self.samples_taught
             counted = int(self.frozen_teacher.counts(present).sum())
             self.samples_taught = (taught + counted, samples + len(present))
-            # All views of a case are taught; in each round of the cases that are shown, others of them.
-            cases = len(present) // views
-            turn = rotating_samples(self._steps // (1 if views == 1 else size), cases, self.choices["taught_share"])
-            turn = [case + view * cases for view in range(views) for case in turn]
             batch["data"] = batch["data"].to(self.device, non_blocking=True)
             with self._autocast():
                 self.loss.teacher_output = self.frozen_teacher(batch["data"], present, turn)

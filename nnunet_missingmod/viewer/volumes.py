@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from nnunet_missingmod import plans_block
+from nnunet_missingmod.cases import geometry
 from nnunet_missingmod.sequence_names import SEQUENCE_OF, SPELLINGS
 
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -68,7 +68,7 @@ def place_problem(layers: Sequence[Any]) -> str | None:
         return None
     tolerance = plans_block.resolve(None)["geometry_tolerance_voxels"]
     first, others = layers[0], [layer for layer in layers[1:] if layer.data.shape == layers[0].data.shape]
-    corners = np.array(list(product(*[(0, size - 1) for size in first.data.shape[: first.ndim]])))
+    corners = geometry.corner_indices(first.data.shape[: first.ndim])
     edges = _world(first, np.eye(first.ndim)) - _world(first, np.zeros((1, first.ndim)))
     voxel = np.linalg.norm(edges, axis=1).min()
     for layer in others:

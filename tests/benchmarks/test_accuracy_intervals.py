@@ -15,6 +15,11 @@ import coverage
 from intervals import over_trainings_and_cases
 
 
+def assert_half_width(found, half):
+    """The interval is symmetric about 0."""
+    assert (found.low, found.high) == pytest.approx((-half, half))
+
+
 def test_interval_of_crossed_trainings_and_cases_is_students_with_satterthwaites_degrees_of_freedom():
     # Means of trainings 1 and 3, of cases 1, 2, 3, nothing else: their variances are 2 / 2 and 1 / 3, no rest.
     found = over_trainings_and_cases(np.array([[[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]]))
@@ -53,14 +58,14 @@ def test_folds_that_are_alike_by_chance_have_the_spread_of_their_trainings_and_c
     # In each fold two trainings of variance 2, of which half counts in a mean of two and a quarter in one of two folds.
     half = students_t.ppf(0.975, 2) * 0.5**0.5
     found = over_trainings_and_cases(alike)
-    assert (found.low, found.high) == pytest.approx((-half, half))
+    assert_half_width(found, half)
     one = np.full((3, 1, 12), np.nan)
     for fold in range(3):
         one[fold, 0, 4 * fold : 4 * fold + 4] = [-1.0, 1.0, -1.0, 1.0]
     # In each fold four cases of variance 4 / 3: a quarter in their mean, a ninth of that in the mean of three folds.
     half = students_t.ppf(0.975, 9) * (1 / 9) ** 0.5
     found = over_trainings_and_cases(one)
-    assert (found.low, found.high) == pytest.approx((-half, half))
+    assert_half_width(found, half)
     assert np.isnan(over_trainings_and_cases(one[:2]).low)
 
 
@@ -101,13 +106,13 @@ def test_folds_that_share_patients_have_at_least_the_spread_of_patients():
     # Eight cases of variance 8 / 7, each once; the folds are alike.
     half = students_t.ppf(0.975, 7) * (1 / 7) ** 0.5
     found = over_trainings_and_cases(values)
-    assert (found.low, found.high) == pytest.approx((-half, half))
+    assert_half_width(found, half)
     # Folds have other cases, but visits of the same four patients.
     visits = np.full((2, 2, 8), np.nan)
     visits[0, :, :4] = visits[1, :, 4:] = [-1.0, 1.0, -1.0, 1.0]
     half = students_t.ppf(0.975, 3) * (1 / 3) ** 0.5
     found = over_trainings_and_cases(visits, patients=list("abcdabcd"))
-    assert (found.low, found.high) == pytest.approx((-half, half))
+    assert_half_width(found, half)
 
 
 def test_trainings_that_have_not_been_run_are_left_out():

@@ -11,14 +11,17 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
 from nnunet_missingmod.training.teacher_folder import TeacherError
 
-NAMES = ["FLAIR", "T1"]
+
+@pytest.fixture
+def tiny(make_tiny_dataset, preprocess):
+    dataset = make_tiny_dataset()
+    preprocess(dataset, "2d")
+    return dataset
 
 
 @pytest.mark.usefixtures("attached")
 @pytest.mark.parametrize("name", ["nnUNetTrainerZeroFill", "nnUNetTrainerModalityDropout", "nnUNetTrainerHeMIS"])
-def test_it_trains_validates_and_predicts_from_the_subset(make_tiny_dataset, preprocess, make_method, name):
-    tiny = make_tiny_dataset()
-    preprocess(tiny, "2d")
+def test_it_trains_validates_and_predicts_from_the_subset(tiny, make_method, name):
     channels = list(tiny.dataset_json["channel_names"].values())
     trainer = make_method(name, tiny, configuration="2d", modality_subset=channels[:2])
     assert trainer.choices["modality_subset"] == [0, 1]
@@ -51,9 +54,7 @@ def test_it_trains_validates_and_predicts_from_the_subset(make_tiny_dataset, pre
 
 
 @pytest.mark.usefixtures("attached")
-def test_a_training_case_without_any_of_it_is_refused(make_tiny_dataset, preprocess, make_method):
-    tiny = make_tiny_dataset()
-    preprocess(tiny, "2d")
+def test_a_training_case_without_any_of_it_is_refused(tiny, make_method):
     first = next(iter(tiny.dataset_json["channel_names"].values()))
     trainer = make_method("nnUNetTrainerModalityDropout", tiny, configuration="2d", modality_subset=[first])
     with pytest.raises(ValueError, match=f"none of {first}, which is all"):
@@ -70,9 +71,7 @@ def test_unknown_channels_and_an_average_that_should_teach_more_are_refused(make
 
 
 @pytest.mark.usefixtures("attached")
-def test_a_teacher_sees_all_though_its_students_plans_name_a_subset(make_tiny_dataset, preprocess, make_method):
-    tiny = make_tiny_dataset()
-    preprocess(tiny, "2d")
+def test_a_teacher_sees_all_though_its_students_plans_name_a_subset(tiny, make_method):
     first = next(iter(tiny.dataset_json["channel_names"].values()))
     teacher = make_method("nnUNetTrainerPMKLTeacher", tiny, configuration="2d", modality_subset=[first])
     assert teacher.choices["modality_subset"] == "all"
