@@ -53,10 +53,11 @@ class MissingModPreprocessor(DefaultPreprocessor):
         dataset = _loaded(dataset_json)
         file_ending, names = dataset["file_ending"], channel_names(dataset)
         listed = None
-        raw = Path(str(nnUNet_raw), plans_manager.dataset_name)
         # A case with labels is one of training, or a previous stage's, where there may be no raw dataset.
-        if seg_file is not None and "dataset" in dataset and (raw / "dataset.json").exists():
-            listed = find_listed_case(image_files, seg_file, raw)
+        if seg_file is not None and "dataset" in dataset and nnUNet_raw.is_set():
+            raw = Path(nnUNet_raw, plans_manager.dataset_name)
+            if (raw / "dataset.json").exists():
+                listed = find_listed_case(image_files, seg_file, raw)
         if listed is None:
             files = assign_channels(image_files, names, file_ending)
             listed = CaseFiles(case_name(image_files[0], file_ending), files)

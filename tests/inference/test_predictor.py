@@ -54,13 +54,24 @@ def place_oddly(tiny, case):
         sitk.WriteImage(image, str(tiny.image(case, channel)))
 
 
+@pytest.fixture
+def without_variables(monkeypatch):
+    """Unset the folders of nnU-Net, which prediction from a model's folder does not need."""
+
+    def unset():
+        for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            monkeypatch.delenv(variable, raising=False)
+
+    return unset
+
+
 @pytest.mark.usefixtures("attached")
 @pytest.mark.parametrize(
     ("configuration", "channels", "regions"),
     [("3d_fullres", (1, 3), False), ("2d", (0, 1, 2, 3), False), ("3d_lowres", (2,), True)],
 )
 def test_prediction_equals_the_stock_commands_bit_for_bit(
-    make_tiny_dataset, make_model, tmp_path, configuration, channels, regions
+    make_tiny_dataset, make_model, tmp_path, without_variables, configuration, channels, regions
 ):
     labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3} if regions else None
     tiny = make_tiny_dataset(num_cases=1, labels=labels, regions_class_order=[1, 2, 3] if regions else None)
@@ -69,6 +80,7 @@ def test_prediction_equals_the_stock_commands_bit_for_bit(
     folder = make_model(tiny, TRAINER, configuration=configuration, folds=(0, 1))
     allow_mirroring(folder, (0, 1) if configuration == "2d" else (0, 1, 2))
     files = {channel: tiny.image(case, channel) for channel in channels}
+    without_variables()
     expected = stock(folder, files.values(), tmp_path / "stock")
 
     predictor = Predictor.from_model_folder(folder, device="cpu")
@@ -89,13 +101,14 @@ def test_prediction_equals_the_stock_commands_bit_for_bit(
 
 
 @pytest.mark.usefixtures("attached")
-def test_second_stage_of_a_cascade_equals_the_stock_command(make_tiny_dataset, make_model, tmp_path):
+def test_second_stage_of_a_cascade_equals_the_stock_command(make_tiny_dataset, make_model, tmp_path, without_variables):
     tiny = make_tiny_dataset(num_cases=1)
     case = tiny.cases[0]
     folder = make_model(tiny, TRAINER, configuration="3d_cascade_fullres")
     previous = tmp_path / "previous"
     previous.mkdir()
     (previous / f"{case}.nii.gz").write_bytes(tiny.label(case).read_bytes())
+    without_variables()
     expected = stock(folder, [tiny.image(case, 2)], tmp_path / "stock", previous=previous)
     predictor = Predictor.from_model_folder(folder, device="cpu")
     made = predictor.predict({"T1ce": tiny.image(case, 2)}, previous_stage=previous / f"{case}.nii.gz")
