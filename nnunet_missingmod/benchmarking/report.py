@@ -152,6 +152,7 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
         provenance=provenance,
         failures=failures,
         margin=options.margin,
+        margin_is_late=options.margin_is_late,
     )
     if len(shared.subsets) < 2 ** len(task.modalities) - 1:
         logger.info("No model card: it needs all subsets.")

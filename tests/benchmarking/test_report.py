@@ -127,4 +127,7 @@ def test_the_report_says_when_the_margin_was_given(tmp_path, caplog, is_late, wh
     assert f"5 points of Dice, {when}" in (tmp_path / "report.html").read_text()
     assert ("--margin 5 is given after the scores existed" in caplog.text) is is_late
     for file in ("report.html", "report.md"):
-        assert "beforehand" not in (tmp_path / file).read_text()
+        text = (tmp_path / file).read_text()
+        assert "beforehand" not in text
+        assert ("so that the verdicts are no proof" in text) is is_late
+        assert ("given before there were scores as far as is known" in text) is not is_late

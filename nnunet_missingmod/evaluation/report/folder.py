@@ -64,6 +64,7 @@ def write_report(
     provenance: Mapping[str, Any] | None = None,
     failures: Sequence[str] = (),
     margin: float | None = None,
+    margin_is_late: bool = False,
 ) -> Path:
     """Write ``tables/``, ``figures/``, ``report.md`` and ``report.html`` into a folder and return the page.
 
@@ -85,7 +86,8 @@ def write_report(
         sections: on further questions, shown after the others; their figures lie in the folder already.
         provenance: names and values that say where the numbers come from: command, versions, models.
         failures: a line on everything that could not be scored.
-        margin: of non-inferiority on complete cases, in points of Dice, if one was given beforehand.
+        margin: of non-inferiority on complete cases, in points of Dice, if one was given.
+        margin_is_late: whether there were scores before it was given.
 
     Raises:
         ValueError: the margin is not between 0 and 100, or as `pool`, `table_of`, `with_least_size` and `latent_plot`.
@@ -163,6 +165,7 @@ def write_report(
         bootstrap=bootstrap,
         patients=patients,
         margin=margin,
+        margin_is_late=margin_is_late,
     )
     answered += sections
     write_text(folder / SECTIONS, sections_to_markdown(TITLE, answered))

@@ -187,12 +187,15 @@ def _rank_text(each: Rank) -> str:
     return rank if isnan(each.rank.low) else f"{rank} ({each.rank.low:g} to {each.rank.high:g})"
 
 
-def noninferiority_section(found: Sequence[NonInferiority], *, margin: float | None) -> Section | None:
+def noninferiority_section(
+    found: Sequence[NonInferiority], *, margin: float | None, is_late: bool = False
+) -> Section | None:
     """Return whether models are no worse than the baseline on complete cases, or None without a margin.
 
     Args:
         found: the verdicts.
         margin: in points of Dice.
+        is_late: whether there were scores before the margin was given.
     """
     if margin is None:
         return None
@@ -201,12 +204,16 @@ def noninferiority_section(found: Sequence[NonInferiority], *, margin: float | N
         why = "No answer: it needs two models and the scores of the subset of all modalities."
         return Section("non-inferiority", title, why)
     left_out = sum(each.left_out for each in found)
+    when = (
+        "which was given after there were scores and may have been chosen by them, so that the verdicts are no proof"
+        if is_late
+        else "given before there were scores as far as is known"
+    )
     text = (
-        f"On cases with all modalities, with a margin of {margin:g} points of Dice (--margin); whether it was given "
-        "before there were scores, the page says under Provenance. A model is non-inferior if the lower limit of the "
-        "interval of its paired difference is above minus the margin, inferior if the upper limit is below it; else "
-        f"neither is shown, as with fewer than {SHOWN_FROM} patients, who have no interval."
-        + (f" {left_out} scores without a partner are left out." if left_out else "")
+        f"On cases with all modalities, with a margin of {margin:g} points of Dice (--margin), {when}. A model is "
+        "non-inferior if the lower limit of the interval of its paired difference is above minus the margin, inferior "
+        f"if the upper limit is below it; else neither is shown, as with fewer than {SHOWN_FROM} patients, who have no "
+        "interval." + (f" {left_out} scores without a partner are left out." if left_out else "")
     )
     body = tuple(
         (

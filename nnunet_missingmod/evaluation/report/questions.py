@@ -42,6 +42,7 @@ def answer_questions(
     bootstrap: Bootstrap,
     patients: Mapping[str, str] | None = None,
     margin: float | None = None,
+    margin_is_late: bool = False,
 ) -> list[Section]:
     """Write ``tables/*.csv`` and ``figures/modality_gain*.png`` of every question; return its sections.
 
@@ -58,7 +59,8 @@ def answer_questions(
         regions: groups of regions, as in `compare`.
         bootstrap: of the intervals.
         patients: the patient of a case where that is not the case itself.
-        margin: of non-inferiority, in points of Dice; None if no margin was given beforehand.
+        margin: of non-inferiority, in points of Dice; None if none was given.
+        margin_is_late: whether there were scores before it was given.
     """
     power = resolutions(values, pairs, columns=columns, regions=regions, patients=patients)
     order = orders(values, columns=columns, regions=regions, patients=patients)
@@ -106,7 +108,7 @@ def answer_questions(
             order,
             shown_subsets=complete_and_all,
         ),
-        noninferiority_section(no_worse, margin=margin),
+        noninferiority_section(no_worse, margin=margin, is_late=margin_is_late),
         monotonicity_section(worse),
         gain_section(gains, [path.relative_to(folder).as_posix() for _, path in drawn]),
         volume_section(volumes, shown_subsets=shown_subsets),
