@@ -144,6 +144,9 @@ def _segment(queued: Queued, contents: dict[str, tuple[str, bytes]]) -> Response
             raise HTTPException(422, message.replace(f"{folder}/", "")) from error
         except EndedError as error:
             raise HTTPException(503, str(error)) from error
+        except Exception as error:  # out of memory, say: the next case may still work
+            logger.exception("A case failed.")
+            raise HTTPException(500, f"This case failed, others may not ({type(error).__name__}: {error}).") from error
         prediction.save(folder / f"segmentation{ending}")
         content = (folder / f"segmentation{ending}").read_bytes()
     described = {

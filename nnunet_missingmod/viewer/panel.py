@@ -90,9 +90,7 @@ class SegmentationPanel(QWidget):
             self.said.setText(problem)
             return
         self._first = min(chosen, key=lambda layer: self.modalities.index(chosen[layer]))
-        self.segmenter.segment(
-            {name: given_of(layer.data, layer.scale, layer.metadata) for layer, name in chosen.items()}
-        )
+        self.segmenter.segment({name: given_of(layer) for layer, name in chosen.items()})
         self.said.setText(f"Segmenting from {', '.join(chosen.values())} ...")
         self._show_what_can_be_done()
 

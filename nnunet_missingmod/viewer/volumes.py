@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,17 @@ def _read(file: Path) -> LayerData:
     return sitk.GetArrayFromImage(image), described, "image"
 
 
-def given_of(data: Any, scale: Sequence[float], metadata: Mapping[str, Any]) -> Path | tuple[Any, tuple[float, ...]]:
-    """Return what ``Predictor.predict`` is given of a layer: its file if it was read here, else array and spacing."""
-    file = metadata.get(FILE_KEY)
-    return Path(file) if file else (np.asarray(data), tuple(float(mm) for mm in scale))
+def given_of(layer: Any) -> Path | tuple[Any, tuple[float, ...]]:
+    """Return what ``Predictor.predict`` is given of a layer: its file if it was read here, else array and spacing.
+
+    The spacing is how far the viewer shows neighbouring voxels apart, by whatever says so: other readers keep the size
+    of a voxel in ``affine`` and leave ``scale`` at 1.
+
+    Args:
+        layer: of napari.
+    """
+    file = layer.metadata.get(FILE_KEY)
+    return Path(file) if file else (np.asarray(layer.data), tuple(float(mm) for mm in _spacing_mm(layer)))
 
 
 def place_problem(layers: Sequence[Any]) -> str | None:
@@ -69,8 +76,7 @@ def place_problem(layers: Sequence[Any]) -> str | None:
     tolerance = plans_block.resolve(None)["geometry_tolerance_voxels"]
     first, others = layers[0], [layer for layer in layers[1:] if layer.data.shape == layers[0].data.shape]
     corners = geometry.corner_indices(first.data.shape[: first.ndim])
-    edges = _world(first, np.eye(first.ndim)) - _world(first, np.zeros((1, first.ndim)))
-    voxel = np.linalg.norm(edges, axis=1).min()
+    voxel = _spacing_mm(first).min()
     for layer in others:
         apart = np.linalg.norm(_world(first, corners) - _world(layer, corners), axis=1).max() / voxel
         if apart > tolerance:
@@ -79,6 +85,13 @@ def place_problem(layers: Sequence[Any]) -> str | None:
                 "of one case lie on one grid: resample one onto the other, or put its place right if that is wrong."
             )
     return None
+
+
+def _spacing_mm(layer: Any) -> npt.NDArray[np.float64]:
+    """Return the length of a voxel along each axis of the array, where the viewer shows it."""
+    edges = _world(layer, np.eye(layer.ndim)) - _world(layer, np.zeros((1, layer.ndim)))
+    lengths: npt.NDArray[np.float64] = np.linalg.norm(edges, axis=1)
+    return lengths
 
 
 def _world(layer: Any, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

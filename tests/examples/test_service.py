@@ -12,6 +12,7 @@ from threading import Event
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from fastapi.testclient import TestClient
 from skimage import io as pictures
 
@@ -163,6 +164,22 @@ def test_what_ends_all_predictions_answers_those_who_wait_and_those_who_ask_late
     with pytest.raises(service.EndedError, match=r"any more \(RuntimeError: the driver is gone\)\. Start the service"):
         queued.ask({"T1": Path("t1.nii.gz")})
     queued.stop()
+
+
+def test_a_case_that_fails_is_answered_with_words_and_the_next_is_served(model, tiny, monkeypatch):
+    infer, fails = Predictor.infer, iter([True])
+
+    def fails_once(self, prepared):
+        if next(fails, False):
+            raise torch.OutOfMemoryError("Tried to allocate 9 GiB")
+        return infer(self, prepared)
+
+    monkeypatch.setattr(Predictor, "infer", fails_once)
+    with serving(model) as client:
+        answers = [send(client, T1=tiny.image("case_000", 1).read_bytes()) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [500, 200]
+    said = "This case failed, others may not (OutOfMemoryError: Tried to allocate 9 GiB)."
+    assert answers[0].json()["detail"] == said
 
 
 def test_a_request_after_the_end_of_all_predictions_is_answered_with_words(model, tiny, monkeypatch):

@@ -68,10 +68,7 @@ def test_a_file_is_a_layer_with_its_size_and_is_given_as_the_file(tmp_path: Path
     assert read is not None
     ((data, described, kind),) = read(str(file))
     assert (data.shape, described["name"], described["scale"], kind) == ((3, 4, 5), "p.1_T1", (3.0, 2.0, 1.0), "image")
-    assert given_of(data, described["scale"], described["metadata"]) == file
-    array, spacing = given_of(data, (3, 2, 1), {})
-    assert array is data
-    assert spacing == (3.0, 2.0, 1.0)
+    assert given_of(Layer("t1", data, described["scale"], metadata=described["metadata"])) == file
     assert find_reader([str(file), "b.png"]) is None
 
 
@@ -89,6 +86,18 @@ class Layer:
 
     def data_to_world(self, position: npt.NDArray[Any]) -> tuple[float, ...]:
         return tuple(self.turned @ (position * np.array(self.scale)) + self.translate)
+
+
+def test_an_array_is_given_with_the_spacing_that_is_shown() -> None:
+    given = given_of(layer := Layer("t1", translate=(5.0, 6.0, 7.0)))
+    assert isinstance(given, tuple)
+    assert given[0] is layer.data
+    assert given[1] == pytest.approx((3, 2, 1))
+    # As other readers have it: the size of a voxel, its axes and a turn in the affine, no scale.
+    turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, -1]])
+    given = given_of(Layer("t1", scale=(1, 1, 1), turned=turn @ np.diag([3.0, 2.0, 0.5])))
+    assert isinstance(given, tuple)
+    assert given[1] == pytest.approx((3, 2, 0.5))
 
 
 def test_layers_that_are_shown_at_different_places_are_named() -> None:
