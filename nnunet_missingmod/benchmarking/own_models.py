@@ -19,6 +19,7 @@ from nnunet_missingmod.benchmarking.store import FOLDER as PREDICTIONS
 from nnunet_missingmod.benchmarking.store import PredictionStore
 from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.errors import UsageError, listed
+from nnunet_missingmod.evaluation.model_card import weights_key
 from nnunet_missingmod.inference.model_files import ModelFolderError
 from nnunet_missingmod.inference.model_folder import (
     ModelFolder,
@@ -101,6 +102,7 @@ def predict_models(
         for model in request.models:
             store = PredictionStore(request.output / PREDICTIONS / model.name, task.modalities, task.file_ending)
             for each in progress.sets.get(model.name, ()):
+                stages: list[ModelFolder] = []
                 bar.set_postfix_str(f"{model.name}, fold {each.fold_name}")
                 try:
                     opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
@@ -111,13 +113,17 @@ def predict_models(
                         store,
                         predict=predict,
                         stages_folder=request.output / PREVIOUS_STAGES / model.name,
-                        on_more=partial(_expect_more, bar),
+                        on_stage=partial(_note_stage, stages, bar),
                     )
                 except Exception as error:  # as before: want of memory, or files that have changed since
                     progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
                     bar.update(len(subsets) * len(each.cases))
                     continue
-                progress.weights.setdefault(model.name, {}).update(opened.fold_fingerprints)
+                weights = progress.weights.setdefault(model.name, {})
+                weights.update(opened.fold_fingerprints)
+                for stage in stages:
+                    fingerprints = stage.fold_fingerprints.items()
+                    weights.update({weights_key(fold, stage.configuration): key for fold, key in fingerprints})
                 progress.failures += [f"{model.name}, case {case}: {why}" for case, why in predicted.failed.items()]
                 for case in sorted(case.case for case in each.cases):
                     for subset in subsets:
@@ -128,6 +134,7 @@ def predict_models(
                                 progress.fold_agreement[found] = predicted.fold_agreement[case, subset]
 
 
-def _expect_more(bar: tqdm[Any], predictions: int) -> None:
+def _note_stage(stages: list[ModelFolder], bar: tqdm[Any], stage: ModelFolder, predictions: int) -> None:
+    stages.append(stage)
     bar.total += predictions
     bar.refresh()

@@ -100,7 +100,7 @@ class Part:
         cases: of this part.
         files: {case: (an image, its reference)} of the cases of this part that could be scored.
         predictions: {model from outside: {case: {subset name: file}}}.
-        weights: {model: {fold: fingerprint}}.
+        weights: {model: {`weights_key` of a fold and stage: fingerprint}}.
         folds_together: {model: how many folds predicted a case together}, in ascending order if that differs.
         seen: {model: cases of this part that it may have been trained on}.
         failures: a line on everything that failed.

@@ -275,14 +275,14 @@ def predict_stages(
     *,
     predict: PredictSet,
     stages_folder: Path,
-    on_more: Callable[[int], object],
+    on_stage: Callable[[ModelFolder, int], object],
 ) -> Predicted:
     """Predict the cases with the earlier stages of the model's cascade, if it has any, then with the model.
 
     Args:
         model, cases, subsets, store, predict: see ``predict_set``.
         stages_folder: gets a folder with the predictions of each earlier stage.
-        on_more: called with the number of predictions that an earlier stage adds.
+        on_stage: called with each earlier stage's model and the number of predictions that it adds.
 
     Raises:
         ModelFolderError: an earlier stage has no model of the same trainer, plans and folds next to this one.
@@ -290,15 +290,16 @@ def predict_stages(
     stage = model.configuration_manager.previous_stage_name
     if stage is None:
         return predict(model, cases, subsets, store)
-    on_more(len(cases.cases) * len(subsets))
+    earlier = _open_stage(model, stage)
+    on_stage(earlier, len(cases.cases) * len(subsets))
     previous = predict_stages(
-        _open_stage(model, stage),
+        earlier,
         cases,
         subsets,
         PredictionStore(stages_folder / stage, store.names, store.file_ending),
         predict=predict,
         stages_folder=stages_folder,
-        on_more=on_more,
+        on_stage=on_stage,
     )
     return predict(model, cases, subsets, store, previous=previous)
 

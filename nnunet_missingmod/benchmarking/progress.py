@@ -51,7 +51,7 @@ class Progress:
         references: that were checked.
         predictions: that are to be scored.
         fold_agreement: of these, where several folds predicted together.
-        weights: {model: {fold: fingerprint}}.
+        weights: {model: {`weights_key` of a fold and stage: fingerprint}}.
         failures: a line on everything that failed.
     """
 

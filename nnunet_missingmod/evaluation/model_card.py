@@ -32,6 +32,14 @@ VERSION = 1
 _MOST_WITH_GAPS = 8
 
 
+def weights_key(fold: int | str, stage: str | None = None) -> str:
+    """Return the key of a fold's weights in a card's ``provenance["weights"]``: ``"0"``.
+
+    Of an earlier stage of a cascade, with its configuration: ``"0, 3d_lowres"``.
+    """
+    return str(fold) if stage is None else f"{fold}, {stage}"
+
+
 @dataclass(frozen=True)
 class Expected:
     """The accuracy measured with one subset: mean Dice over cases, in 0..1, of each region and of their average."""

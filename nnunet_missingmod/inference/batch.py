@@ -212,6 +212,7 @@ class _Run:
             "headers": dict(prediction.report["headers"]),
             "copies": dict(prediction.report["copies"]),
             "expected_dice": prediction.expected_dice,
+            "unmeasured": prediction.report.get("unmeasured"),
             "seconds": round(timed.seconds + time.perf_counter() - started, 3),
         }
         prediction.save(self.target(case), sidecar=self.completed(case, row))
@@ -242,12 +243,13 @@ class _Run:
             return f"{row['status'].upper()}. {row['error']}"
         without = f" (without {', '.join(row['absent'])})" if row["absent"] else ""
         expected = self.predictor.expected
-        dice = f" {expected.text(row['present'])}." if expected else ""
+        dice = f" {expected.text(row['present'])}." if expected and row["expected_dice"] else ""
         this_case = (row["expected_dice"] or {}).get("this_case", {})
         own = f" {said}" if (said := describe(this_case)) else ""
         doubts = warnings_of(this_case)
         doubts += [f"{name} holds the same voxels as {other}" for name, other in row["copies"].items()]
         doubts += [f"{name}: {decided}" for name, decided in row["headers"].items()]
+        doubts += [f"no Dice to expect: {row['unmeasured']}"] if row["unmeasured"] else []
         warning = f" WARNING: {'. '.join(doubts)}." if doubts else ""
         return f"predicted from {'+'.join(row['present'])}{without} in {row['seconds']:.1f} s.{dice}{own}{warning}"
 
@@ -263,14 +265,12 @@ class _Run:
 
     def made_from(self, case: CaseFiles) -> Row:
         """What a prediction depends on."""
-        names = self.predictor.modalities
-        files = {names[channel]: _identity(file) for channel, file in case.files.items()}
+        files = {self.predictor.modalities[channel]: _identity(file) for channel, file in case.files.items()}
         first = next(iter(case.files.values()), None)
         spacing = None if first is None else spacing_file(first, self.predictor.model.file_ending)
-        stage = _identity(case.previous_stage) if case.previous_stage is not None else None
         return {
             "files": files,
-            "previous_stage": stage,
+            "previous_stage": None if case.previous_stage is None else _identity(case.previous_stage),
             **({} if spacing is None else {"spacing": _identity(spacing)}),
             "choices": {key.name: self.predictor.choices[key.name] for key in FILE_KEYS}
             | {"overridden": sorted(self.predictor.overrides)},  # for this run

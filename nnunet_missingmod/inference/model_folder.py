@@ -144,7 +144,12 @@ class ModelFolder:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that determines the predictions of the folds together."""
-        return hashlib.sha256(json.dumps(self.fold_fingerprints).encode()).hexdigest()
+        return fingerprint_of_folds(self.fold_fingerprints)
+
+
+def fingerprint_of_folds(fold_fingerprints: Mapping[str, str]) -> str:
+    """Return the SHA-256 of several folds' fingerprints, {fold: fingerprint}, in the order in which they are used."""
+    return hashlib.sha256(json.dumps(dict(fold_fingerprints)).encode()).hexdigest()
 
 
 def open_model_folder(

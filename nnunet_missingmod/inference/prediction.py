@@ -59,7 +59,8 @@ class Prediction:
         probabilities: (classes or regions, Z, Y, X), or None if they were not requested.
         present: names of the modalities from which it was predicted.
         report: how the files were treated: ``present``, ``blank``, ``nonfinite_zeroed``, ``grid_distance_voxels``,
-            ``headers`` (what was decided about them) and ``copies`` (modalities of the same voxels).
+            ``headers`` (what was decided about them) and ``copies`` (modalities of the same voxels); in a cascade
+            ``unmeasured``, why the card does not tell what to expect, if it does not.
         expected_dice: the Dice that the model's card gives for these modalities, under ``this_case`` what the agreement
             of predictions tells of this case; None if the model has no card.
         properties: of the first file, as nnU-Net's reader returned them.

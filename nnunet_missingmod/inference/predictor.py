@@ -40,6 +40,7 @@ from nnunet_missingmod.inference.model_folder import (
 from nnunet_missingmod.inference.named_images import NamedImage, assign_names, common_name
 from nnunet_missingmod.inference.overlap import overlapped
 from nnunet_missingmod.inference.prediction import Prediction, check_finite
+from nnunet_missingmod.inference.previous_stage import check_previous_stage, why_unmeasured
 from nnunet_missingmod.inference.stages import InferredCase, PreparedCase
 from nnunet_missingmod.inference.uncertainty import CaseUncertainty
 from nnunet_missingmod.preprocessing.preprocessor import MissingModPreprocessor
@@ -250,7 +251,7 @@ class Predictor:
         Raises:
             CaseRefusedError: see `predict_files`.
         """
-        self._check_previous_stage(case, previous_stage)
+        check_previous_stage(self.model, case, previous_stage)
         files = self.model.used_of(files)
         self._check_tiff_names(case, files)
         model, labels = self.model, self.model.label_manager
@@ -260,6 +261,9 @@ class Predictor:
         )
         if previous_stage is not None:
             data = np.vstack((data, convert_labelmap_to_one_hot(seg[0], labels.foreground_labels, data.dtype)))
+            report = properties[plans_block.BLOCK]
+            if self.expected and (why := why_unmeasured(self.expected.card, model, previous_stage, report["present"])):
+                report["unmeasured"] = why
         return PreparedCase(case, files, torch.from_numpy(data), properties)
 
     def infer(self, prepared: PreparedCase) -> InferredCase:
@@ -281,7 +285,7 @@ class Predictor:
         report = properties[plans_block.BLOCK]
         present = tuple(report["present"])
         expected = None
-        if self.expected and self.uncertainty:
+        if self.expected and self.uncertainty and "unmeasured" not in report:
             this_case = self.uncertainty.of_case(
                 array,
                 {self.modalities[channel]: file for channel, file in inferred.files.items()},
@@ -331,16 +335,3 @@ class Predictor:
                     f"{file} ({self.modalities[channel]}) must be called CASE_{channel:04d}{file.suffix}: the spacing "
                     "of 3-D TIFF files is looked up in CASE.json.",
                 )
-
-    def _check_previous_stage(self, case: str, previous_stage: Path | None) -> None:
-        stage = self.model.configuration_manager.previous_stage_name
-        if stage is not None and previous_stage is None:
-            raise CaseRefusedError(
-                case,
-                f"{self.model.configuration} is the second stage of a cascade and needs the prediction of {stage} "
-                "(previous_stage, or -prev_stage_predictions FOLDER).",
-            )
-        if stage is None and previous_stage is not None:
-            raise CaseRefusedError(
-                case, f"{self.model.configuration} has no previous stage; leave {previous_stage} out."
-            )

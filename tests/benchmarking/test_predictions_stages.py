@@ -11,7 +11,9 @@ from nnunet_missingmod.benchmarking.evaluate import evaluate
 from nnunet_missingmod.benchmarking.request import request_of
 from nnunet_missingmod.commands.evaluate import add_arguments
 from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.evaluation.scores import read_scores
+from nnunet_missingmod.inference.model_folder import open_model_folder
 from nnunet_missingmod.inference.predictor import Predictor
 
 
@@ -36,7 +38,7 @@ def test_a_cascade_goes_on_from_its_first_stage_under_the_same_subset(
     two_fold_dataset, make_model, tmp_path, numbers_only
 ):
     tiny = two_fold_dataset
-    make_model(tiny, "nnUNetTrainer", configuration="3d_lowres", folds=(0,), seed=1)
+    lowres = make_model(tiny, "nnUNetTrainer", configuration="3d_lowres", folds=(0,), seed=1)
     folder = make_model(tiny, "nnUNetTrainer", configuration="3d_cascade_fullres", folds=(0,))
     outcome = run(folder, tmp_path / "out")
     assert outcome.failures == []
@@ -47,6 +49,10 @@ def test_a_cascade_goes_on_from_its_first_stage_under_the_same_subset(
     alone = predictor.predict({"T2": tiny.image(case, 1)}, previous_stage=first / "T2" / f"{case}.nii.gz")
     written = tmp_path / "out" / "predictions" / "nnUNetTrainer" / "T2" / f"{case}.nii.gz"
     assert (sitk.GetArrayFromImage(sitk.ReadImage(str(written))) != alone.array).sum() <= 3
+    fingerprints = {"0": open_model_folder(folder), "0, 3d_lowres": open_model_folder(lowres)}
+    assert read_card(folder / FILE_NAME).provenance["weights"] == {
+        key: model.fold_fingerprints["0"] for key, model in fingerprints.items()
+    }
 
 
 def test_a_first_stage_that_lacks_the_fold_is_named(two_fold_dataset, make_model, tmp_path, numbers_only):
