@@ -50,28 +50,34 @@ def synchronised(run: Callable[[], object], device: torch.device) -> Callable[[]
 def compare(
     reference: Callable[[], float], others: Mapping[str, Callable[[], float]], *, pairs: int, warmup: int = 1
 ) -> dict[str, Ratio]:
-    """Return {name: ratio of each to the reference}.
+    """Return {name: ratio of each to the reference}; see ``in_rounds``."""
+    rounds = in_rounds({"": reference, **others}, number=pairs, warmup=warmup)
+    return {name: ratio(rounds, name, "") for name in others}
 
-    Every round takes the reference and each of the others once, in an order that turns round by round, so that a drift
-    of the machine's speed favours none.
+
+Rounds = Sequence[Mapping[str, float]]
+
+
+def in_rounds(runs: Mapping[str, Callable[[], float]], *, number: int, warmup: int = 1) -> Rounds:
+    """Return the seconds of each run by round.
+
+    Every round takes each once, in an order that turns round by round, so that a drift of the machine's speed favours
+    none.
     """
-    names = ["", *others]
-    runs = {"": reference, **others}
+    names = list(runs)
     rounds: list[dict[str, float]] = []
-    for number in range(warmup + pairs):
-        turn = number % len(names)
+    for count in range(warmup + number):
+        turn = count % len(names)
         values = {name: runs[name]() for name in names[turn:] + names[:turn]}
-        if number >= warmup:
+        if count >= warmup:
             rounds.append(values)
-    return {
-        name: _ratio([values[name] / values[""] for values in rounds], [values[""] for values in rounds])
-        for name in others
-    }
+    return rounds
 
 
-def _ratio(ratios: Sequence[float], references: Sequence[float]) -> Ratio:
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return Ratio(low, median, high, statistics.median(references), len(ratios))
+def ratio(rounds: Rounds, name: str, reference: str) -> Ratio:
+    """Return the ratio of one run to another within each round."""
+    low, median, high = statistics.quantiles([values[name] / values[reference] for values in rounds], n=4)
+    return Ratio(low, median, high, statistics.median(values[reference] for values in rounds), len(rounds))
 
 
 class Budget:

@@ -35,7 +35,7 @@ class Script(NamedTuple):
 ON_CPU = ("--device", "cpu")
 SCRIPTS = (
     Script("step_time", 10, (*ON_CPU, "--pairs", "16")),
-    Script("prediction_time", 8, (*ON_CPU, "--pairs", "3")),
+    Script("prediction_time", 10, (*ON_CPU, "--pairs", "5")),
     Script("all_subset_time", 8, (*ON_CPU, "--rounds", "2")),
     Script("memory", 2, ON_CPU),
     Script("step_memory", 5),
