@@ -131,6 +131,8 @@ AVERAGE = {
     "divergence_target": "teacher",
     "mutual_information": "teacher",
 }
+# RFNet without its decoder for each modality, where the trainer is HeMIS's.
+REGION_AWARE = {"feature_fusion": "region_aware", "modality_dropout": "uniform"}
 # Parts of other papers' systems on top of what was chosen, and on top of a slim network.
 SUBSTITUTING = {"channel_encoder": "substituting", "channel_divergence": True, "alignment_anchor": "none"}
 PARTS = _to_choose_from(
@@ -142,9 +144,11 @@ PARTS = _to_choose_from(
         # A decoder that segments from each modality alone, with the average, and what RFNet has without it
         "average_slim_unimodal": _average(**NO_ENCODER, **SLIM, auxiliary="unimodal"),
         "rfnet_average": Arm("nnUNetTrainerRFNet", AVERAGE),
-        "rfnet_auxiliary_none": Arm(
-            "nnUNetTrainerHeMIS", {"feature_fusion": "region_aware", "modality_dropout": "uniform"}
-        ),
+        "rfnet_auxiliary_none": Arm("nnUNetTrainerHeMIS", REGION_AWARE),
+        # Its fusion with encoders that cost less
+        "shared_region_aware": Arm("nnUNetTrainerHeMIS", {"encoders": "shared", **REGION_AWARE}),
+        "slim_region_aware": Arm("nnUNetTrainerHeMIS", {"encoders": "slim", **REGION_AWARE}),
+        "average_slim_region_aware": _average(**NO_ENCODER, **(SLIM | {"feature_fusion": "region_aware"})),
     }
 )
 SCORED_BY_AVERAGE = tuple(
