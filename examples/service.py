@@ -69,7 +69,9 @@ class Queued:
 
     def stop(self) -> None:
         """Predict what was asked for, and end."""
-        self._asked.put(None)
+        with self._order:
+            self._ended = self._ended or EndedError("The service has ended.")
+            self._asked.put(None)
         self._thread.join()
 
     def _answer(self) -> None:

@@ -126,8 +126,12 @@ def _shared(request: Request, task: Task, subsets: Sequence[Subset], progress: P
         for model in request.models
         if model.name in progress.sets
     }
-    contents = {}
+    contents: dict[str, tuple[str, str]] = {}
+    scores: dict[str, str] = {}
     if request.parts > 1:
+        for model in request.outside:
+            with contextlib.suppress(OSError):  # whoever reads them says so
+                scores |= {model.name: model.fingerprint()} if model.scores else {}
         for name, case in progress.cases().items():
             with contextlib.suppress(OSError):  # the part whose case it is says so
                 contents[name] = case.contents()
@@ -144,6 +148,7 @@ def _shared(request: Request, task: Task, subsets: Sequence[Subset], progress: P
         folds=folds,
         checkpoint=request.checkpoint_name if request.models else None,
         contents=contents,
+        scores=scores,
     )
 
 

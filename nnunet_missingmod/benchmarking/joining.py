@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _SHOWN = 10
 # What only one of two parts may know; the others have to be equal.
-_COMPARED_WHERE_KNOWN = ("folds", "checkpoint", "contents")
+_COMPARED_WHERE_KNOWN = ("folds", "checkpoint", "contents", "scores")
 # Options of the report that decide what is counted or shown, and are not to be chosen among unseen.
 _DECISIVE = ("patients", "margin")
 
@@ -130,6 +130,7 @@ def _differences(one: Shared, other: Shared) -> list[str]:
             found.append(f"folds of {model} ({'+'.join(folds)} against {'+'.join(others)})")
     if None not in (one.checkpoint, other.checkpoint) and one.checkpoint != other.checkpoint:
         found.append(f"checkpoint ({one.checkpoint} against {other.checkpoint})")
+    found += [f"scores of {name}" for name, key in one.scores.items() if other.scores.get(name, key) != key]
     for position, what in enumerate(("images", "references")):
         cases = [
             case

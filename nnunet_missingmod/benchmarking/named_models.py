@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_missingmod.sharing.local import local_folder
-from nnunet_missingmod.storage import file_fingerprint, name_problem
+from nnunet_missingmod.storage import file_fingerprint, fingerprint, name_problem
 
 if TYPE_CHECKING:
     from nnunet_missingmod.inference.model_files import Fold
@@ -53,15 +53,19 @@ class OutsideModel:
 
     @property
     def source(self) -> str:
-        """Where its scores come from, in words; of files of scores with the start of their SHA-256.
+        """Where its scores come from, in words."""
+        if self.predictions is not None:
+            return f"predictions that lie in {self.predictions.absolute()}; how they were made is not known here"
+        files = ", ".join(str(file.absolute()) for file in self.scores)
+        return f"scores in {files}; how they were made is not known here"
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of its files of scores.
 
         Raises:
             OSError: one of them cannot be read.
         """
-        if self.predictions is not None:
-            return f"predictions that lie in {self.predictions.absolute()}; how they were made is not known here"
-        files = ", ".join(f"{file.absolute()} (SHA-256 {file_fingerprint(file)[:12]}..)" for file in self.scores)
-        return f"scores in {files}; how they were made is not known here"
+        return fingerprint([file_fingerprint(file) for file in self.scores])
 
 
 def name_models(given: Sequence[str | Path], folds: Sequence[Fold] | None) -> list[NamedModel]:

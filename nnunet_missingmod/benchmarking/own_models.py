@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -32,12 +33,13 @@ from nnunet_missingmod.modalities import Subset, subset_name
 from nnunet_missingmod.workers import Workers
 
 PREVIOUS_STAGES = "predictions_of_previous_stages"
+logger = logging.getLogger(__name__)
 
 
 def check_models(request: Request, subsets: Sequence[Subset], progress: Progress) -> dict[str, Any]:
     """Load every model once, so that what is damaged is known before anything is predicted or written.
 
-    A model of some modalities alone is no good for subsets that have none of them.
+    A model of some modalities alone has no scores with subsets that have none of them; a line is logged on these.
 
     Returns:
         The choices of the first model's plans on how files are read; without a model the defaults.
@@ -57,7 +59,7 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
                         load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
                     block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
                     choices = plans_block.resolve(block)
-                    _check_subsets(opened, subsets)
+                    _note_what_is_left_out(model.name, opened, subsets)
             except Exception as error:  # one model must not end the others, whatever is wrong with it
                 progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
             else:
@@ -70,16 +72,35 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
     return plans_block.resolve(None) if first is None else first
 
 
-def _check_subsets(model: ModelFolder, subsets: Sequence[Subset]) -> None:
+def _predictable(model: ModelFolder, subsets: Sequence[Subset]) -> list[Subset]:
+    """Return the subsets that have a modality which the model was trained on.
+
+    Raises:
+        ModelFolderError: none has.
+    """
     only = model.trained_on
-    if only is None:
-        return
-    lacking = [subset for subset in subsets if set(subset).isdisjoint(only)]
-    if lacking:
-        trained_on, *others = (subset_name(subset, model.modalities) for subset in (only, *lacking))
+    found = [subset for subset in subsets if only is None or not set(subset).isdisjoint(only)]
+    if only is not None and not found:
         raise ModelFolderError(
-            f'it was trained on {trained_on} alone ("modality_subset") and cannot predict {listed(others)}: leave '
-            "these out by naming others (--subsets)."
+            f'it was trained on {subset_name(only, model.modalities)} alone ("modality_subset"), which none of the '
+            "subsets has."
+        )
+    return found
+
+
+def _note_what_is_left_out(name: str, model: ModelFolder, subsets: Sequence[Subset]) -> None:
+    """Log which subsets a model of some modalities alone cannot be evaluated with.
+
+    Raises:
+        ModelFolderError: see ``_predictable``.
+    """
+    left_out = set(subsets) - set(_predictable(model, subsets))
+    if left_out and model.trained_on is not None:
+        logger.warning(
+            "%s was trained on %s alone and has no scores with %s.",
+            name,
+            subset_name(model.trained_on, model.modalities),
+            listed([subset_name(subset, model.modalities) for subset in subsets if subset in left_out]),
         )
 
 
@@ -106,10 +127,12 @@ def predict_models(
                 bar.set_postfix_str(f"{model.name}, fold {each.fold_name}")
                 try:
                     opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
+                    own = _predictable(opened, subsets)
+                    bar.update((len(subsets) - len(own)) * len(each.cases))
                     predicted = predict_stages(
                         opened,
                         each,
-                        subsets,
+                        own,
                         store,
                         predict=predict,
                         stages_folder=request.output / PREVIOUS_STAGES / model.name,

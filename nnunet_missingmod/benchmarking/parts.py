@@ -55,8 +55,8 @@ class ReportOptions:
 class Shared:
     """What all parts of one evaluation have in common.
 
-    Parts of earlier versions know no folds, checkpoint and contents, and a part knows none of a model or file that it
-    could not read.
+    Parts of earlier versions know no folds, checkpoint, contents and scores, and a part knows none of a model or file
+    that it could not read.
 
     Attributes:
         task: modalities, regions and labels.
@@ -71,6 +71,7 @@ class Shared:
         folds: {model: its folds that predict, in ascending order} of nnU-Net's models.
         checkpoint: name of the file in each fold's folder; None without a model of nnU-Net's.
         contents: {case: (fingerprint of its images, of its reference)}, of samples: see ``EvaluationCase``.
+        scores: {model: fingerprint of its files of scores} of the others of which there are scores alone.
     """
 
     task: Task
@@ -85,6 +86,7 @@ class Shared:
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     checkpoint: str | None = None
     contents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    scores: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,13 @@ def write_part(part: Part, output: Path, rows: Rows | None = None) -> None:
     write_text(stem.with_suffix(".json"), json.dumps({"format": _FORMAT, **content}, indent=1))
 
 
-def margin_is_late(output: Path, margin: float) -> bool:
+def margin_is_late(output: Path, margin: float, *, takes_scores: bool = False) -> bool:
     """Return whether an evaluation's folder had scores already when this margin was first given for it.
 
     A margin that one of its parts was called with in time stays in time. Scores in another folder are not known here.
+
+    Args:
+        takes_scores: whether the evaluation is given files of scores, which are there before it.
     """
     with_it = []
     folder = output / FOLDER
@@ -165,7 +170,7 @@ def margin_is_late(output: Path, margin: float) -> bool:
                 with_it.append(bool(options.get("margin_is_late")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn: `read_parts` says so
             continue
-    return all(with_it) if with_it else any(folder.glob("part_*.csv"))
+    return all(with_it) if with_it else takes_scores or any(folder.glob("part_*.csv"))
 
 
 def _agreement_file(of_part: Path) -> Path:

@@ -23,7 +23,8 @@ from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.files import CaseRefusedError
 from nnunet_missingmod.cases.image_file import Image
-from nnunet_missingmod.cases.labels import Grid, read_label_file
+from nnunet_missingmod.cases.labels import Grid
+from nnunet_missingmod.cases.preflight import read_case_labels
 from nnunet_missingmod.cases.reading import judge_channels, read_files
 from nnunet_missingmod.inference.model_folder import ModelFolder
 from nnunet_missingmod.modalities import Subset
@@ -80,7 +81,8 @@ def prepare_case(
         model: the model whose plans are used.
         case: its name, for messages.
         files: {channel: file} of the modalities that it has.
-        subsets: the requested ones; those that the case does not have are left out.
+        subsets: the requested ones, each of a modality or more that the model was trained on; those that the case does
+            not have are left out.
         previous: in a cascade, the previous stage's prediction of each subset.
 
     Raises:
@@ -114,15 +116,18 @@ def prepare_case(
     # its first present file. Channels of one header are named by the first of them.
     first_of: dict[tuple[str, ...], int] = {}
     same_header = {c: first_of.setdefault(_header(properties), c) for c, properties in read.properties.items()}
-    owner = {subset: same_header.get(min(subset), min(same_header)) for subset in available}
+    # A model of some modalities is shown no others.
+    used = set(range(len(data)) if model.trained_on is None else model.trained_on)
+    shown = {subset: tuple(channel for channel in subset if channel in used) for subset in available}
+    owner = {subset: same_header.get(min(shown[subset]), min(same_header)) for subset in available}
     if previous is None:
-        together = _group_by_mask(data, available, owner)
+        together = _group_by_mask(data, shown, owner)
     else:
         together = [(owner[subset], [subset]) for subset in available]
     groups = []
     for channel, members in together:
         union = np.zeros(len(data), dtype=bool)
-        union[[c for subset in members for c in subset]] = True
+        union[[c for subset in members for c in shown[subset]]] = True
         masked = data.copy()
         absence.mark_case(masked, union)
         properties = deepcopy(read.properties[channel])
@@ -130,7 +135,9 @@ def prepare_case(
         seg = None
         if previous is not None:
             grid = Grid(data.shape[1:], properties)
-            seg = read_label_file(previous[members[0]], reader, grid, headers=choices["headers"])
+            seg = read_case_labels(
+                previous[members[0]], reader, grid, choices=choices, labels=model.label_manager.all_labels
+            )
         preprocessed, seg, properties = MissingModPreprocessor(verbose=False).run_case_npy(
             masked, seg, properties, model.plans_manager, model.configuration_manager, model.dataset_json
         )
@@ -151,13 +158,19 @@ def _stack(images: Mapping[int, Image], num_modalities: int) -> Image:
 
 
 def _group_by_mask(
-    data: Image, subsets: Sequence[Subset], owner: Mapping[Subset, int]
+    data: Image, shown: Mapping[Subset, Subset], owner: Mapping[Subset, int]
 ) -> list[tuple[int, list[Subset]]]:
-    """Return (channel whose header is used, subsets) for each mask that nnU-Net would find, in the order of subsets."""
+    """Return (channel whose header is used, subsets) for each mask that nnU-Net would find, in the order of subsets.
+
+    Args:
+        data: (J, *spatial).
+        shown: {subset: the channels of it that the network is shown}.
+        owner: {subset: channel whose header is used}.
+    """
     groups: defaultdict[tuple[int, bytes], list[Subset]] = defaultdict(list)
     filled: dict[bytes, bytes] = {}
-    for subset in subsets:
-        union = (data[list(subset)] != 0).any(axis=0)
+    for subset, channels in shown.items():
+        union = (data[list(channels)] != 0).any(axis=0)
         key = _digest(union)
         if key not in filled:
             # Filling holes is slow, and most subsets have the mask of an earlier one.

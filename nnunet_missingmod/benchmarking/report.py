@@ -203,28 +203,32 @@ def _write_cards(
     for model, folder in evaluation.shared.models.items():
         seen = set(evaluation.seen.get(model, ()))
         of_model = [row for row in rows if row.model == model and row.case not in seen]
-        if seen and not of_model:
+        if not of_model and any(row.model == model for row in rows):
             logger.warning("No model card of %s: every case has the name of one that it was trained on.", model)
         if not of_model:
             continue
         left_out = {"cases": f"{provenance['cases']}, without those of training cases' names"} if seen else {}
-        card = make_card(
-            of_model,
-            modalities=evaluation.shared.task.modalities,
-            convention=convention,
-            patients=patients,
-            provenance={
-                **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
-                **left_out,
-                "weights": dict(evaluation.weights[model]),
-            },
-            uncertainty=calibrated(
-                uncertainty[model],
-                evaluation.folds_together.get(model, ()),
-                PredictionSettings(**evaluation.shared.settings),
-                regions=list(evaluation.shared.task.regions),
-            ),
-        )
+        try:
+            card = make_card(
+                of_model,
+                modalities=evaluation.shared.task.modalities,
+                convention=convention,
+                patients=patients,
+                provenance={
+                    **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
+                    **left_out,
+                    "weights": dict(evaluation.weights[model]),
+                },
+                uncertainty=calibrated(
+                    uncertainty[model],
+                    evaluation.folds_together.get(model, ()),
+                    PredictionSettings(**evaluation.shared.settings),
+                    regions=list(evaluation.shared.task.regions),
+                ),
+            )
+        except ValueError as error:  # of a model of some modalities, with more subsets than a card fills up
+            problems.append(f"{model}: no card. {error}")
+            continue
         path = Path(folder) / FILE_NAME
         try:
             write_card(card, path)

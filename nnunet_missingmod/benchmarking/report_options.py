@@ -71,7 +71,10 @@ def options_of(request: Request, task: Task, subsets: Sequence[Subset], cases: S
             patients=None if request.patient_pattern is None else request.patient_pattern.pattern,
             prevalence=prevalence,
             margin=request.margin,
-            margin_is_late=request.margin is not None and margin_is_late(request.output, request.margin),
+            margin_is_late=request.margin is not None
+            and margin_is_late(
+                request.output, request.margin, takes_scores=any(model.scores for model in request.outside)
+            ),
         )
         check_options(options, task, subsets, cases)
     except ValueError as error:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from nnunet_missingmod.errors import listed
+
+Content = TypeVar("Content")
 
 _CHANNEL_SUFFIX = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})", re.DOTALL)
 
@@ -116,6 +119,16 @@ class CaseFiles:
     files: Mapping[int, Path]
     problems: tuple[str, ...] = ()
     previous_stage: Path | None = None
+
+
+def used_files(files: Mapping[int, Content], used: Collection[int] | None) -> dict[int, Content]:
+    """Return those of a case's {channel: file} that a model uses: all if ``used`` is None.
+
+    A single file may hold all channels. If none is one that is used, all are returned: the preprocessor says what is
+    wrong.
+    """
+    kept = {channel: file for channel, file in files.items() if used is None or channel in used}
+    return kept if kept and len(files) > 1 else dict(files)
 
 
 def find_cases(folder: Path, names: Sequence[str], file_ending: str) -> list[CaseFiles]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from nnunet_missingmod.cases.files import CaseFiles
+from nnunet_missingmod.cases.files import CaseFiles, used_files
 from nnunet_missingmod.cases.image_file import Image, ImageReader
 from nnunet_missingmod.cases.labels import Grid, LabelReader, read_label_file
 from nnunet_missingmod.cases.reading import judge_channel, read_files
@@ -62,6 +62,7 @@ def check_case(
     choices: Mapping[str, Any],
     labels: Collection[int] | None = None,
     volumes_only: bool = False,
+    used: Collection[int] | None = None,
 ) -> CaseCheck:
     """Read a case and collect all problems with it; it raises nothing.
 
@@ -70,12 +71,13 @@ def check_case(
         choices: the ``choices.FILE_KEYS`` of the ``"missingmod"`` block.
         labels: the accepted values of a previous stage's prediction; None accepts any whole number.
         volumes_only: whether images of two dimensions are refused.
+        used: the channels that a model uses, if not all: of a case that has one of them, others are not read.
     """
     problems = list(case.problems)
     if not case.files:
         return CaseCheck(case, problems=tuple(problems))
     read = read_files(
-        case.files,
+        used_files(case.files, used),
         names,
         reader,
         file_ending=file_ending,

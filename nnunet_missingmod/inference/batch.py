@@ -16,9 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError
 from nnunet_missingmod.cases.image_file import spacing_file
-from nnunet_missingmod.cases.preflight import check_case
 from nnunet_missingmod.choices import FILE_KEYS
-from nnunet_missingmod.inference.check_ahead import Check, CheckAhead
+from nnunet_missingmod.inference.check_ahead import Check, CheckAhead, check_of
 from nnunet_missingmod.inference.overlap import overlapped
 from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING, Prediction
 from nnunet_missingmod.inference.predictor import Predictor
@@ -104,16 +103,7 @@ def predict_cases(
             run.record(case, {"status": "refused", "error": f"The case's name {problem}: rename its files."})
         else:
             remaining.append(case)
-    model = predictor.model
-    check = partial(
-        check_case,
-        names=predictor.modalities,
-        reader=predictor.reader,
-        choices=predictor.choices,
-        file_ending=model.file_ending,
-        labels=model.label_manager.all_labels,
-        volumes_only=len(model.configuration_manager.patch_size) == 3,
-    )
+    check = check_of(predictor)
     with CheckAhead(remaining[preparing:] if check_ahead else (), check, report=report) as ahead:
         try:
             for case, row in overlapped(

@@ -10,13 +10,15 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import get_context
 from threading import Lock, Thread
 from types import TracebackType
 from typing import TypeAlias
 
 from nnunet_missingmod.cases.files import CaseFiles
-from nnunet_missingmod.cases.preflight import CaseCheck
+from nnunet_missingmod.cases.preflight import CaseCheck, check_case
+from nnunet_missingmod.inference.predictor import Predictor
 from nnunet_missingmod.workers import use_one_thread
 
 logger = logging.getLogger(__name__)
@@ -97,6 +99,21 @@ class CheckAhead:
                 return
             self._suspected.add(case.case)
         self._report(f"{case.case}, whose turn comes later, cannot be used. {' '.join(problems)}")
+
+
+def check_of(predictor: Predictor) -> Check:
+    """Return the check of the cases that a model predicts; it can be pickled and holds no weights."""
+    model = predictor.model
+    return partial(
+        check_case,
+        names=predictor.modalities,
+        reader=predictor.reader,
+        choices=predictor.choices,
+        file_ending=model.file_ending,
+        labels=model.label_manager.all_labels,
+        volumes_only=len(model.configuration_manager.patch_size) == 3,
+        used=model.trained_on,
+    )
 
 
 def _yield_to_others() -> None:

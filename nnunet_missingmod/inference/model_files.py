@@ -68,7 +68,7 @@ def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: st
 
 def _checkpoints_there(folder: Path) -> str:
     """Return, for a message, which checkpoints the folds have, as ``-chk`` takes them; nothing if they have none."""
-    files = [file for file in folder.glob("fold_*/*") if file.suffix in (".pth", WEIGHTS) and file.is_file()]
+    files = [file for file in folder.glob("fold_*/checkpoint_*") if file.suffix in (".pth", WEIGHTS) and file.is_file()]
     names = sorted({file.with_suffix(".pth").name for file in files})
     return f"{' and '.join(names)} (-chk {names[0]})" if names else ""
 

@@ -23,6 +23,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_missingmod.cases.files import used_files
 from nnunet_missingmod.host import CLASS_TABLE, HOST_PREPROCESSOR, PREPROCESSOR
 from nnunet_missingmod.inference.model_files import (
     FINAL,
@@ -99,13 +100,8 @@ class ModelFolder:
         return None if subset == "all" else tuple(map(int, subset))
 
     def used_of(self, files: Mapping[int, Any]) -> dict[int, Any]:
-        """Return those of a case's {channel: file} that the model was trained on; a single file may hold all channels.
-
-        If none is one of these, all are returned: the preprocessor says what is wrong.
-        """
-        used = self.trained_on
-        kept = {channel: file for channel, file in files.items() if used is None or channel in used}
-        return kept if kept and len(files) > 1 else dict(files)
+        """Return those of a case's {channel: file} that the model was trained on; see `used_files`."""
+        return used_files(files, self.trained_on)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -197,6 +193,9 @@ def open_model_folder(
     if len(heads) > 1:
         raise ModelFolderError(f"The folds of {folder} were trained differently: {sorted(heads)}.")
     ((trainer, configuration, ours),) = heads
+    block = plans["configurations"][configuration].get(BLOCK)
+    if not ours and isinstance(block, dict) and "modality_subset" in block:
+        block["modality_subset"] = "all"  # nobody else's trainer knows the key
     try:
         modalities = channel_names(dataset_json)
     except ValueError as error:

@@ -44,6 +44,11 @@ def why_unmeasured(card: ModelCard, model: ModelFolder, previous_stage: Path, pr
     """
     stage = model.configuration_manager.previous_stage_name
     weights = card.provenance["weights"]
+    if all(weights_key(fold, stage) not in weights for fold in model.folds):
+        return (
+            f"the model's card is of an earlier version, which does not say by which weights of {stage} it was "
+            "measured: evaluate the model again"
+        )
     case = previous_stage.name.removesuffix(model.file_ending)
     try:
         sidecar = read_json_object(previous_stage.with_name(f"{case}{SIDECAR_ENDING}"))

@@ -21,10 +21,10 @@ Fold = dict[str, list[str]]
 
 _DATE = r"(?:19|20)\d\d[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])"
 # What may follow a patient in the name of a case, most telling first. A date may be followed by a time or a number, the
-# number of a visit by a letter. Only t, m and d need a separator before them: 3T1 is no visit.
+# number of a visit by a letter. Only t, m and d need a separator before them: 3T1 is no visit. D001 is none either.
 _VISITS = (
     rf"[-_]{_DATE}(?:[-_T]\d{{1,6}})?",
-    r"(?:[-_](?i:[tmd])|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day|week|wk|month|mo|year|yr"
+    r"(?:[-_](?i:[tm])|[-_]d|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day|week|wk|month|mo|year|yr"
     r"|fu|followup))[-_]?\d+[A-Za-z]?",
     r"[-_](?i:baseline|bl|followup|fu|pre|post|preop|postop)",
     r"(?<=\d\d)[-_]\d{1,3}",
@@ -54,7 +54,7 @@ def find_visits(cases: Sequence[str]) -> Visits | None:
 
     Names tell if they end as visits are called (a date, ``v2``, ``ses-01``, ``followup``, a short number after a longer
     one; what all names end with may follow), if several agree in what is before it, and if no patient would have more
-    than 12 visits. The most telling ending that several agree before decides.
+    than 12 visits. The most telling ending by which that is so decides.
     """
     # Of each name the first character is left out: something has to be before its end.
     end = os.path.commonprefix([case[:0:-1] for case in cases])[::-1]  # noqa: RUF071 - letter by letter is meant
@@ -67,9 +67,10 @@ def find_visits(cases: Sequence[str]) -> Visits | None:
             found = re.match(pattern, case)
             of_patient.setdefault(found[1] if found else case, []).append(case)
         several = {patient: visits for patient, visits in of_patient.items() if len(visits) > 1}
-        if several:
-            are_visits = max(map(len, several.values())) <= _MOST_VISITS and len(of_patient) > 1
-            return Visits(pattern, several) if are_visits else None
+        if several and len(of_patient) == 1:
+            return None  # whatever tells less would tell visits of one patient apart
+        if several and max(map(len, several.values())) <= _MOST_VISITS:
+            return Visits(pattern, several)
     return None
 
 

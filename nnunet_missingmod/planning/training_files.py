@@ -46,7 +46,8 @@ def planned_without_absence(number: int, plans_name: str, configurations: Sequen
 def lack_files(cases: Mapping[str, Mapping[str, Sequence[str]]], dataset_json: Mapping[str, Any]) -> bool:
     """Return whether nnU-Net's list of training cases lacks files; one file of all channels (RGB) is whole.
 
-    Such a file has the suffix of the first channel; where dataset.json lists it, any name without another's suffix.
+    Such a file has the suffix of the first channel; where dataset.json lists it, any name, unless all names end as
+    those of channels do.
 
     Args:
         cases: {case: {"images": files}}, as nnU-Net's ``get_filenames_of_train_images_and_targets`` returns.
@@ -61,6 +62,9 @@ def lack_files(cases: Mapping[str, Mapping[str, Sequence[str]]], dataset_json: M
     if not all(len(of_case) == 1 for of_case in files):
         return True
     alone = [of_case[0] for of_case in files]
-    if is_listed:
-        return any(file.name.endswith(tuple(others)) or not file.is_file() for file in alone)
+    if is_listed:  # where all end as channels do, they are channels, if not all the first
+        are_channels = all(file.name.endswith((first, *others)) for file in alone)
+        return (are_channels and not all(file.name.endswith(first) for file in alone)) or not all(
+            map(Path.is_file, alone)
+        )
     return not all(file.name.endswith(first) for file in alone)

@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.dataset import find_listed_case
-from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, case_name
+from nnunet_missingmod.cases.files import CaseFiles, CaseRefusedError, assign_channels, case_name, used_files
 from nnunet_missingmod.cases.labels import Grid
 from nnunet_missingmod.cases.memory import MemoryImage
 from nnunet_missingmod.cases.preflight import read_case_labels
@@ -34,7 +34,17 @@ class MissingModPreprocessor(DefaultPreprocessor):
     A file's channel comes from its ``_XXXX`` suffix, or from the ``"dataset"`` entry of dataset.json. nnU-Net crops the
     case by its present channels, normalises each of them with its own scheme and resamples it. Then the absent channels
     are marked.
+
+    In prediction a model of some modalities (``modality_subset``) is shown no others. ``run_case_save``, which training
+    data is preprocessed by, shows all, which trainers of any subset share.
     """
+
+    is_training = False
+
+    def run_case_save(self, *args: Any, **kwargs: Any) -> None:
+        """Preprocess and save a case of training, as nnU-Net does."""
+        self.is_training = True
+        super().run_case_save(*args, **kwargs)
 
     def run_case(
         self,
@@ -86,7 +96,9 @@ class MissingModPreprocessor(DefaultPreprocessor):
         Raises:
             CaseRefusedError: see ``read_case``, ``read_case_labels`` and ``judge_channels``.
         """
-        choices = _choices(plans_manager, configuration_manager)
+        choices = self._choices(plans_manager, configuration_manager)
+        if not self.is_training:
+            files = used_files(files, _used(choices))
         reader = plans_manager.image_reader_writer_class()
         raw = read_case(
             files,
@@ -137,7 +149,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
                 modalities; or a channel is not finite after normalisation.
         """
         dataset = _loaded(dataset_json)
-        choices = _choices(plans_manager, configuration_manager)
+        choices = self._choices(plans_manager, configuration_manager)
         read = properties.get(plans_block.BLOCK, {"case": _NAMELESS_CASE})
         case = read["case"]
         names = channel_names(dataset)
@@ -148,8 +160,8 @@ class MissingModPreprocessor(DefaultPreprocessor):
                 f"each for {', '.join(names)}. Fill the channels of those that are absent with NaN.",
             )
         data = data.astype(np.float32)  # a copy: the caller's array is not marked
-        if seg is None:  # a prediction's case
-            _hide_what_is_not_used(data, names, choices["modality_subset"], case=case)
+        if not self.is_training:
+            _hide_what_is_not_used(data, names, _used(choices), case=case)
         present, report = judge_channels(
             data,
             names,
@@ -175,10 +187,21 @@ class MissingModPreprocessor(DefaultPreprocessor):
         absence.mark_case(data, present)
         return data, seg, properties
 
+    def _choices(self, plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> dict[str, Any]:
+        """Return the choices of a configuration; a block where nothing reads it is refused in training.
 
-def _choices(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> dict[str, Any]:
-    block = plans_block.block_of(plans_manager.plans, configuration_manager.configuration)
-    return plans_block.resolve(block)
+        A trained model is what it was trained to be, whatever lies in its plans.
+        """
+        configuration = configuration_manager.configuration
+        if self.is_training:
+            return plans_block.resolve(plans_block.block_of(plans_manager.plans, configuration))
+        return plans_block.resolve(configuration.get(plans_block.BLOCK))
+
+
+def _used(choices: Mapping[str, Any]) -> list[int] | None:
+    """Return the channels that a trained model uses, whose plans number them; None for all."""
+    used = [channel for channel in choices["modality_subset"] if isinstance(channel, int)]
+    return used or None
 
 
 def _loaded(dataset_json: dict[str, Any] | str) -> dict[str, Any]:
@@ -186,16 +209,13 @@ def _loaded(dataset_json: dict[str, Any] | str) -> dict[str, Any]:
     return loaded
 
 
-def _hide_what_is_not_used(
-    data: np.ndarray, names: Sequence[str], subset: Sequence[int | str] | str, *, case: str
-) -> None:
-    """Mark the channels that a model of some modalities alone was not trained on; a trained model's plans number them.
+def _hide_what_is_not_used(data: np.ndarray, names: Sequence[str], used: list[int] | None, *, case: str) -> None:
+    """Mark the channels that a model of some modalities alone was not trained on.
 
     Raises:
         CaseRefusedError: none is left.
     """
-    used = [channel for channel in subset if isinstance(channel, int)]
-    if subset == "all" or not used:
+    if used is None:
         return
     if np.isnan(data[used]).all():
         trained_on = ", ".join(names[channel] for channel in used)

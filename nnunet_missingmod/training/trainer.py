@@ -26,6 +26,7 @@ from nnunet_missingmod.networks.backbone import fill_absent_channels
 from nnunet_missingmod.preprocessing.configuration import bring_preprocessor
 from nnunet_missingmod.training.building import of_its_subset
 from nnunet_missingmod.training.checkpoints import CheckpointTrainer
+from nnunet_missingmod.training.earlier_choices import as_written_now, check_saw_all
 from nnunet_missingmod.training.patterns import PatternCycle, known_pattern, report_pattern
 from nnunet_missingmod.training.presence import (
     CASCADE_WARNING,
@@ -202,14 +203,15 @@ class MissingModTrainer(CheckpointTrainer):
 
     def _check_choices(self, checkpoint: dict[str, Any], file: Path) -> None:
         then = checkpoint["init_args"]["plans"]["configurations"][self.configuration_name].get(plans_block.BLOCK)
-        then = {"modality_subsets": OFF, **then} if then else {}  # older models have no such key
+        then = as_written_now(then, self.modality_names) if then else {}
+        if type(self).__name__ in TEACHERS:
+            check_saw_all(then, self.modality_names, file)
         began = then.get("modality_subsets")
         if self.prevalence_file is not None and isinstance(began, Mapping):
             if (notice := self.prevalence_file.notice(began)) is not None:
                 self.print_to_log_file(notice)
             self._choose_subsets(began)
-        changed = plans_block.differences(then, self.choices)
-        if changed:
+        if changed := plans_block.differences(then, self.choices):
             raise ValueError(
                 f"{file} was trained with other choices: {'; '.join(changed)}. Set them back in "
                 f'the "{plans_block.BLOCK}" block of the plans, or train anew without --c.'
@@ -261,7 +263,8 @@ class MissingModTrainer(CheckpointTrainer):
             write_split(self._fold_folder, **self.my_init_kwargs[_SPLIT])
         assert self.training_presence is not None
         lines = [*self.training_presence.report(), *self.training_presence.report_teaching(self.taught)]
-        if self.is_cascaded and (self.dropout is not None or self.subset_cycle is not None):
+        drops = self.choices["modality_subset"] == "all" and self.dropout is not None
+        if self.is_cascaded and (drops or self.subset_cycle is not None):
             lines.append(CASCADE_WARNING)
         if self.pattern is not None:
             lines += report_pattern(self.pattern, self.modality_names, self.training_presence.present)

@@ -39,6 +39,7 @@ class SegmentationPanel(QWidget):
         self.viewer = napari_viewer
         self.segmenter = Segmenter()
         self.modalities: tuple[str, ...] = ()
+        self.used: tuple[str, ...] = ()
         self.choices: dict[Any, QComboBox] = {}
         self._first: Any = None
 
@@ -86,10 +87,11 @@ class SegmentationPanel(QWidget):
                 else "Say which modality a layer is, for one at least."
             )
             return
-        if problem := place_problem(list(chosen)):
+        used = [layer for layer in chosen if chosen[layer] in self.used] or list(chosen)
+        if problem := place_problem(used):
             self.said.setText(problem)
             return
-        self._first = min(chosen, key=lambda layer: self.modalities.index(chosen[layer]))
+        self._first = min(used, key=lambda layer: self.modalities.index(chosen[layer]))
         self.segmenter.segment({name: given_of(layer) for layer, name in chosen.items()})
         self.said.setText(f"Segmenting from {', '.join(chosen.values())} ...")
         self._show_what_can_be_done()
@@ -127,9 +129,9 @@ class SegmentationPanel(QWidget):
         if answer is None:
             return
         if isinstance(answer, Opened):
-            self.modalities = answer.modalities
+            self.modalities, self.used = answer
             self._list_layers()
-            self.said.setText(f"The model takes {', '.join(self.modalities)}, or any of them.")
+            self.said.setText(f"The model takes {', '.join(self.used)}, or any of them.")
         elif isinstance(answer, Segmented):
             self.said.setText(self._add(answer))
         else:

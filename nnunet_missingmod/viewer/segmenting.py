@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A model has been loaded; these are the modalities that it takes."""
+    """A model has been loaded.
+
+    Attributes:
+        modalities: that it takes, in channel order.
+        used: those of them that it uses; others change nothing.
+    """
 
     modalities: tuple[str, ...]
+    used: tuple[str, ...]
 
 
 class Segmented(NamedTuple):
@@ -120,7 +126,8 @@ def serve(connection: Connection, device: str) -> None:
 
                 predictor = None  # two models may not fit into memory
                 predictor = Predictor.from_model_folder(content, device=device)
-                answer = Opened(predictor.modalities)
+                used = predictor.model.used_of(dict(enumerate(predictor.modalities)))
+                answer = Opened(predictor.modalities, tuple(used.values()))
             elif predictor is None:
                 answer = Failed("Open a model first.")
             else:

@@ -79,9 +79,9 @@ def test_models_from_outside_are_marked_and_runs_of_one_name_are_one_model(tmp_p
     assert found[3].scores == tuple(files)
     assert "how they were made is not known here" in found[0].source
     assert str(files[1]) in found[3].source
-    before = found[3].source
+    before = found[3].fingerprint()
     files[1].write_text("subject,modalities")  # by which parts of an evaluation tell that they read other scores
-    assert found[3].source != before
+    assert found[3].fingerprint() != before
 
 
 def test_what_is_not_there_or_called_as_another_is_refused(tmp_path):

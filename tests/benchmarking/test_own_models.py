@@ -7,6 +7,8 @@ import torch
 
 from nnunet_missingmod.benchmarking import own_models as module
 from nnunet_missingmod.cli import main
+from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
+from nnunet_missingmod.evaluation.scores import read_scores
 
 
 @pytest.fixture
@@ -28,14 +30,17 @@ def test_a_model_of_some_modalities_is_evaluated_on_subsets_that_have_one_of_the
 ):
     names = list(tiny.dataset_json["channel_names"].values())
     folder = make_model(tiny, "nnUNetTrainerHeMIS", folds=(0,), modality_subset=names[:1])
-    assert evaluate(folder, "-o", tmp_path / "all") == 2
+    assert evaluate(folder, "-o", tmp_path / "all") == 0
+    assert f"was trained on {names[0]} alone and has no scores with {names[1]}." in capsys.readouterr().err
+    rows = read_scores(tmp_path / "all" / "scores.csv")
+    assert {names[0] in row.subset.split("+") for row in rows} == {True}
+    card = read_card(folder / FILE_NAME)
+    assert card.expected(names[:1]).mean.count
+    assert not card.expected(names[1:]).mean.count
+    assert evaluate(folder, "-o", tmp_path / "none", "--subsets", names[1]) == 2
     said = capsys.readouterr().err
-    assert f'it was trained on {names[0]} alone ("modality_subset") and cannot predict {names[1]}:' in said
-    assert "leave these out by naming others (--subsets)" in said
-    assert not (tmp_path / "all").exists()
-    assert evaluate(folder, "-o", tmp_path / "some", "--subsets", names[0], "+".join(names[:2])) == 0
-    scores = (tmp_path / "some" / "scores.csv").read_text()
-    assert names[0] in scores
+    assert f'it was trained on {names[0]} alone ("modality_subset"), which none of the subsets has' in said
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_goes_wrong_later_in_a_model_ends_no_other(tiny, folder, make_model, tmp_path, capsys, numbers_only):

@@ -22,7 +22,7 @@ def tiny(make_tiny_dataset):
     return make_tiny_dataset(num_cases=1, schemes=SCHEMES)
 
 
-def model_of(tiny, configuration="3d_fullres", **block):
+def model_of(tiny, configuration="3d_fullres", trained_on=None, **block):
     """What prepare_case needs of a model folder; no network is involved."""
     tiny.plans["configurations"][configuration]["missingmod"] = block
     plans_manager = PlansManager(tiny.plans)
@@ -32,6 +32,7 @@ def model_of(tiny, configuration="3d_fullres", **block):
         dataset_json=tiny.dataset_json,
         modalities=tuple(tiny.dataset_json["channel_names"].values()),
         file_ending=tiny.dataset_json["file_ending"],
+        trained_on=trained_on,
     )
 
 
@@ -90,6 +91,21 @@ def test_each_further_mask_means_one_more(tiny):
     assert [group.subsets for group in prepared.groups if (1,) in group.subsets] == [[(1,)]]
     assert len(prepared.groups) == 2
     assert sorted(check_all(tiny, model, prepared)) == sorted(all_subsets(4))
+
+
+def test_a_model_of_some_modalities_is_grouped_by_these(tiny):
+    """FLAIR is larger than all others, and hides nothing of how the others differ from a model that does not see it."""
+
+    def cut(array):
+        array[:, :, :9] = 0
+
+    for channel in (1, 2, 3):
+        change(tiny.image(tiny.cases[0], channel), cut if channel == 3 else lambda array: array[:, :, :4].fill(0))
+    model = model_of(tiny, trained_on=(1, 3), modality_subset=[1, 3])
+    subsets = [subset for subset in all_subsets(4) if set(subset) & {1, 3}]
+    prepared = prepare_case(model, "c", files_of(tiny), subsets)
+    assert sorted(check_all(tiny, model, prepared)) == sorted(subsets)
+    assert {frozenset(group.images) for group in prepared.groups} == {frozenset({1, 3}), frozenset({3})}
 
 
 def test_holes_inside_the_head_make_no_difference(tiny):

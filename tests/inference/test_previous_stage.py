@@ -94,4 +94,4 @@ def test_in_python_and_with_a_card_of_the_second_stage_alone(tiny, lowres, casca
     put_card(cascade, open_model_folder(cascade).fold_fingerprints)
     made = Predictor.from_model_folder(cascade, device="cpu", mirroring=False).predict(images, previous_stage=stage)
     assert made.expected_dice is None
-    assert "other weights of 3d_lowres" in made.report["unmeasured"]
+    assert "is of an earlier version, which does not say by which weights of 3d_lowres" in made.report["unmeasured"]

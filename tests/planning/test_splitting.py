@@ -192,6 +192,13 @@ def test_names_tell_visits_and_the_pattern_finds_the_same_patients(cases, patien
     assert {owners[case] for case in found.of_patient[patients[0]]} == set(patients)
 
 
+def test_what_one_ending_tells_too_much_of_another_may_tell():
+    controls = [f"ctr_t{number}" for number in range(20)]
+    found = find_visits([*controls, "P01_01", "P01_02"])
+    assert found is not None
+    assert found.of_patient == {"P01": ["P01_01", "P01_02"]}
+
+
 @pytest.mark.parametrize(
     "cases",
     [
@@ -207,6 +214,7 @@ def test_names_tell_visits_and_the_pattern_finds_the_same_patients(cases, patien
         ["case_0001", "case_0002"],
         ["site_19000001", "site_19000002", "other_19000003"],
         ["siteA3T1", "siteA3T2", "siteB3T1"],
+        ["siteA_D001", "siteA_D002", "siteB_D001"],
         ["p01_left", "p01_right", "p02_left"],
         ["MR", "P1MR", "_MR"],
         # Visits of one patient, whose months are no patients.

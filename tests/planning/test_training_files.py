@@ -43,6 +43,7 @@ def test_by_list(tmp_path):
         (["a_0000.png", "b_0001.png", "c_0002.png"], True),  # each case has another modality
         (["a_0000.png", "b_0000.png"], False),  # one file with all channels
         (["any name.png", "scan_2019.png", "x_0003.png"], False),
+        (["image_0001.png", "image_0002.png", "image_0003.png", "image_0004.png"], False),  # pictures that are counted
     ],
 )
 def test_single_files_of_a_list_are_told_by_their_suffix(tmp_path, files, lacks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import chain
 from pathlib import Path
 
@@ -170,11 +171,44 @@ def test_unknown_key_of_the_block_is_refused(make_tiny_dataset):
         run_files(tiny, tiny.images("case_000"), block={"nonfinit": "zero"})
 
 
-def test_a_block_where_nothing_reads_it_is_refused(make_tiny_dataset):
+def test_a_block_where_nothing_reads_it_is_refused_in_training_alone(make_tiny_dataset, tmp_path):
     tiny = make_tiny_dataset()
+    files, manager = tiny.images("case_000"), PlansManager(tiny.plans)
+    expected = run_files(tiny, files)[0]
     tiny.plans["missingmod"] = {"nonfinite": "zero"}
+    tiny.plans["configurations"]["3d_fullres"]["num_epochs"] = 5  # in the plans of a finished model
+    np.testing.assert_array_equal(run_files(tiny, files)[0], expected)
+    arguments = (manager, manager.get_configuration("3d_fullres"), tiny.dataset_json)
     with pytest.raises(ValueError, match='"missingmod" at their top, where nothing reads it. Move it'):
-        run_files(tiny, tiny.images("case_000"))
+        MissingModPreprocessor(verbose=False).run_case_save(
+            str(tmp_path / "case"), files, str(tiny.label("case_000")), *arguments
+        )
+
+
+def test_a_model_of_some_modalities_is_shown_no_others_in_a_cascade_too(make_tiny_dataset):
+    tiny = make_tiny_dataset()
+    seg, block = str(tiny.label("case_000")), {"modality_subset": [1, 2]}
+    files = tiny.images("case_000")
+    expected = run_files(tiny, files[1:3], seg=seg, configuration="3d_cascade_fullres")[0]
+    Path(files[0]).write_bytes(b"torn")  # not even read
+    found = run_files(tiny, files, seg=seg, configuration="3d_cascade_fullres", block=block)
+    np.testing.assert_array_equal(found[0], expected)
+    assert found[2]["missingmod"]["present"] == ["T1", "T1ce"]
+    with pytest.raises(CaseRefusedError, match="trained on T1, T1ce alone"):
+        run_files(tiny, files[3:], seg=seg, configuration="3d_cascade_fullres", block=block)
+
+
+def test_training_data_has_all_modalities_whatever_subset_is_trained_on(make_tiny_dataset, tmp_path):
+    tiny = make_tiny_dataset()
+    tiny.plans["configurations"]["3d_fullres"]["missingmod"] = {"modality_subset": [1]}
+    manager = PlansManager(tiny.plans)
+    preprocessor = MissingModPreprocessor(verbose=False)
+    files, label = tiny.images("case_000"), str(tiny.label("case_000"))
+    preprocessor.run_case_save(
+        str(tmp_path / "case"), files, label, manager, manager.get_configuration("3d_fullres"), tiny.dataset_json
+    )
+    properties = pickle.loads((tmp_path / "case.pkl").read_bytes())
+    assert properties["missingmod"]["present"] == ["FLAIR", "T1", "T1ce", "T2"]
 
 
 def test_dataset_json_may_be_given_as_a_path(make_tiny_dataset):

@@ -45,7 +45,7 @@ def test_it_opens_a_model_segments_and_says_why_it_cannot(segmenter, make_tiny_d
     segmenter.open(model.parent / "none")
     assert "none" in wait(segmenter).why
     segmenter.open(model)
-    assert wait(segmenter) == Opened(("FLAIR", "T1", "T1ce", "T2"))
+    assert wait(segmenter) == Opened(("FLAIR", "T1", "T1ce", "T2"), ("FLAIR", "T1", "T1ce", "T2"))
     files = {"T1": tiny.image("case_000", 1), "T2": tiny.image("case_000", 3)}
     segmenter.segment(files)
     assert segmenter.is_busy
