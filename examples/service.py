@@ -94,6 +94,8 @@ class Queued:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    if "MODEL" not in os.environ:
+        raise ValueError("Set MODEL to the model's folder, or its zip: MODEL=path/to/model uvicorn service:app")
     predictor = Predictor.from_model_folder(os.environ["MODEL"], device=os.environ.get("DEVICE", "auto"))
     if predictor.model.configuration_manager.previous_stage_name is not None:
         raise ValueError(

@@ -54,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 2
         _complain(arguments, str(error), verbose=verbose)
     except (FailedError, OSError) as error:
-        code = 1
-        _complain(arguments, str(error), verbose=verbose)
+        code, said = 1, str(error)
+        if isinstance(error, FileNotFoundError) and "temporary directory" in said:
+            said += " Set TMPDIR to a folder that can be written to."
+        _complain(arguments, said, verbose=verbose)
     except Exception as error:
         code = 1
         _complain(arguments, f"{type(error).__name__}: {error}", verbose=verbose)

@@ -195,7 +195,7 @@ def _started(
 
 def _describe_cases(request: Request, progress: Progress) -> str:
     if request.images is not None:
-        return f"test folder {request.images}"
+        return f"test folder {request.images.absolute().name}"
     folds = sorted({each.fold_name for sets in progress.sets.values() for each in sets if each.folds})
     if not folds:
         return "those that the files of scores name"

@@ -322,7 +322,8 @@ def _open_stage(model: ModelFolder, stage: str) -> ModelFolder:
         raise ModelFolderError(
             f"{model.configuration} needs the predictions of {stage}, and there is no model of it in {folder}: train "
             f"it (nnUNetv2_train {model.plans['dataset_name']} {stage} {model.folds[0]} -tr {model.trainer} "
-            f"-p {model.plans['plans_name']}), or put it there."
+            f"-p {model.plans['plans_name']}), or put it there. If the model is shared as a zip, unzip those of all "
+            "stages side by side, into folders of such names, and evaluate that of the last."
         )
     try:
         return open_model_folder(folder, folds=model.folds, checkpoint_name=model.checkpoint_name)

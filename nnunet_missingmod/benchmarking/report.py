@@ -6,33 +6,32 @@ It is the last step of ``evaluate``, and all of ``evaluate --report``: no model 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_missingmod import __version__
+from nnunet_missingmod.benchmarking.cards import write_cards
 from nnunet_missingmod.benchmarking.joining import check_shared, join
 from nnunet_missingmod.benchmarking.network_store import saved_costs, saved_latents
 from nnunet_missingmod.benchmarking.parts import FOLDER as PARTS
 from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, read_parts
 from nnunet_missingmod.benchmarking.pictures import draw_cases
-from nnunet_missingmod.benchmarking.store import PredictionSettings
-from nnunet_missingmod.benchmarking.uncertainty import calibrated, measure
+from nnunet_missingmod.benchmarking.uncertainty import measure
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.agreement import write_agreement
-from nnunet_missingmod.evaluation.conventions import Convention, choose_convention
-from nnunet_missingmod.evaluation.model_card import FILE_NAME, make_card, write_card
+from nnunet_missingmod.evaluation.conventions import choose_convention
 from nnunet_missingmod.evaluation.per_subject import write_per_subject
 from nnunet_missingmod.evaluation.prevalence import prevalence_column
 from nnunet_missingmod.evaluation.report.cost_section import cost_section
 from nnunet_missingmod.evaluation.report.folder import write_report
 from nnunet_missingmod.evaluation.report.model_questions import in_short
-from nnunet_missingmod.evaluation.report.reliability import Measured, reliability_section
+from nnunet_missingmod.evaluation.report.reliability import reliability_section
 from nnunet_missingmod.evaluation.report.tables import table_of
 from nnunet_missingmod.evaluation.report.text import to_markdown
-from nnunet_missingmod.evaluation.scores import ScoreRow, write_scores
+from nnunet_missingmod.evaluation.scores import write_scores
 from nnunet_missingmod.modalities import compile_pattern, name_patients, subset_name
 from nnunet_missingmod.storage import check_output
 
@@ -154,10 +153,12 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
         margin=options.margin,
         margin_is_late=options.margin_is_late,
     )
+    cards: list[str] = []
     if len(shared.subsets) < 2 ** len(task.modalities) - 1:
         logger.info("No model card: it needs all subsets.")
     elif evaluation.finished:
-        failures += _write_cards(evaluation, rows, provenance, patients, convention, uncertainty)
+        cards, problems = write_cards(evaluation, rows, provenance, patients, convention, uncertainty)
+        failures += problems
     else:
         logger.info("No model card: it needs all parts.")
     values = pool(rows, modalities=task.modalities, convention=convention)
@@ -166,7 +167,8 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
     )
     weighted = (prevalence_column(options.prevalence, task.modalities),) if options.prevalence else ()
     shown = table_of(values, (*columns, *weighted), differences=pairs, patients=patients)
-    return [*to_markdown(shown).splitlines(), "", *in_short(values, columns[-1], patients=patients), f"Report: {page}"]
+    short = in_short(values, columns[-1], patients=patients)
+    return [*to_markdown(shown).splitlines(), "", *short, *cards, f"Report: {page}"]
 
 
 def _prevalence(evaluation: Part) -> dict[str, str]:
@@ -185,53 +187,3 @@ def _margin(evaluation: Part) -> dict[str, str]:
         logger.warning("--margin %g is given after the scores existed, and the report says so.", margin)
     when = "given after the scores existed" if is_late else "given with the first call, before there were scores"
     return {"margin of non-inferiority": f"{margin:g} points of Dice, {when}"}
-
-
-def _write_cards(
-    evaluation: Part,
-    rows: Sequence[ScoreRow],
-    provenance: Mapping[str, str],
-    patients: Mapping[str, str] | None,
-    convention: Convention,
-    uncertainty: Mapping[str, Mapping[str, Measured]],
-) -> list[str]:
-    """Write a card into each model's folder; return one message for each that could not be written.
-
-    Cases that a model may have been trained on are left out: what to expect of further patients is not seen on them.
-    """
-    problems = []
-    for model, folder in evaluation.shared.models.items():
-        seen = set(evaluation.seen.get(model, ()))
-        of_model = [row for row in rows if row.model == model and row.case not in seen]
-        if not of_model and any(row.model == model for row in rows):
-            logger.warning("No model card of %s: every case has the name of one that it was trained on.", model)
-        if not of_model:
-            continue
-        left_out = {"cases": f"{provenance['cases']}, without those of training cases' names"} if seen else {}
-        try:
-            card = make_card(
-                of_model,
-                modalities=evaluation.shared.task.modalities,
-                convention=convention,
-                patients=patients,
-                provenance={
-                    **{key: value for key, value in provenance.items() if not key.startswith("weights of")},
-                    **left_out,
-                    "weights": dict(evaluation.weights[model]),
-                },
-                uncertainty=calibrated(
-                    uncertainty[model],
-                    evaluation.folds_together.get(model, ()),
-                    PredictionSettings(**evaluation.shared.settings),
-                    regions=list(evaluation.shared.task.regions),
-                ),
-            )
-        except ValueError as error:  # of a model of some modalities, with more subsets than a card fills up
-            problems.append(f"{model}: no card. {error}")
-            continue
-        path = Path(folder) / FILE_NAME
-        try:
-            write_card(card, path)
-        except OSError as error:
-            problems.append(f"{model}: its card cannot be written to {path}: {error}")
-    return problems

@@ -50,6 +50,11 @@ def find_dataset(dataset: str) -> Path:
     if os.sep in dataset or Path(dataset).name != dataset or (Path(dataset) / "dataset.json").is_file():
         return Path(dataset)
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - the host's name
+    if not raw and Path(dataset).is_dir():
+        raise DatasetError(
+            f"{dataset} is a folder without dataset.json, and so no raw dataset. To look at a folder of images, name "
+            f"the dataset or a model's folder, too: nnunet_missingmod inspect FOLDER -i {dataset}."
+        )
     if not raw:
         raise DatasetError(
             f"nnUNet_raw is not set, so {dataset} cannot be found: set it, or give the dataset's folder."

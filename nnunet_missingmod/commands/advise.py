@@ -52,5 +52,6 @@ def run(args: argparse.Namespace) -> int:
     for each in advice:
         print_line(f"  {each.modality:{width}}  {interval_text(each.gain, signed=True)}")
     print_line(conclusion(advice))
-    print_line(f"Measured on {len(card.cases)} cases: {card.provenance.get('cases', 'unknown')}.")
+    number = len(card.cases)
+    print_line(f"Measured on {number} case{'s' * (number != 1)}: {card.provenance.get('cases', 'unknown')}.")
     return 0

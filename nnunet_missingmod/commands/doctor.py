@@ -108,7 +108,9 @@ def check_mode() -> Iterator[Finding]:
         partly = len(missing) < len(host.SCANNED_FOLDERS)
         attach = "run nnunet_missingmod attach again, or: " if partly else ""
         yield Finding(
-            "partly attached, or by another version" if partly else "nnU-Net does not find this package",
+            "partly attached, or by another version"
+            if partly
+            else "nnU-Net does not find this package, which its own commands need, and predict does not",
             f"{attach}{host.export_line()}",
         )
     for named in host.external_folders():
@@ -127,7 +129,11 @@ def check_class_search() -> Iterator[Finding]:
     It runs in a fresh process outside of any checkout, as nnU-Net's workers do: Python imports from the folder in which
     it was started before anything that is installed.
     """
-    searched = _search()
+    try:
+        searched = _search()
+    except FileNotFoundError as error:
+        yield Finding(f"there is no folder for temporary files: {error}", "export TMPDIR=/a/folder/of/yours")
+        return
     installed = searched.stdout.partition("\n")[0]
     if installed and Path(installed) != _PACKAGE_FOLDER.resolve():
         yield Finding(
@@ -167,6 +173,13 @@ def _search(variable: str | None = None) -> subprocess.CompletedProcess[str]:
 
 def check_folders() -> Iterator[Finding]:
     """nnU-Net's environment variables, the folders that they name, write access and free space."""
+    names = [variable for variable, _ in NNUNET_FOLDERS]
+    if not any(os.environ.get(variable) for variable in names):
+        yield Finding(
+            f"{', '.join(names)} are not set: training and -d need them (export {names[0]}=/a/folder/of/yours), "
+            "predict -m does not"
+        )
+        return
     for variable, is_written in NNUNET_FOLDERS:
         folder = os.environ.get(variable)
         if not folder:

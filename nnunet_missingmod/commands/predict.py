@@ -259,8 +259,10 @@ def _collect(args: argparse.Namespace, predictor: Predictor) -> list[CaseFiles]:
         except OSError as error:
             raise UsageError(f"Cannot read the folder {args.input}: {error}.") from error
     if not cases:
+        folders = any(each.is_dir() for each in args.input.iterdir())
         raise UsageError(
             f"There is no case in {args.input}. Expected per case one or more of: {describe_channels(names, ending)}."
+            + (" Folders in it are not looked into: predict each, or one case by --image." if folders else "")
         )
     stage = predictor.model.configuration_manager.previous_stage_name
     if (stage is None) != (args.prev_stage_predictions is None):

@@ -18,17 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 class ExpectedAccuracy:
-    """The measured Dice of one model for each subset of modalities that a case may have."""
+    """The measured Dice of one model for each subset of modalities that a case may have.
 
-    def __init__(self, card: ModelCard) -> None:
+    ``made_otherwise`` says how the measured predictions were made, if those here are made by another number of folds or
+    another sliding window; else it is None.
+    """
+
+    def __init__(self, card: ModelCard, *, made_otherwise: str | None = None) -> None:
         self.card = card
+        self.made_otherwise = made_otherwise
 
     @classmethod
-    def of_model(cls, model: ModelFolder) -> ExpectedAccuracy | None:
+    def of_model(cls, model: ModelFolder, *, window: Mapping[str, Any] | None = None) -> ExpectedAccuracy | None:
         """Return the accuracy in the card of the model's folder, or None if there is no valid card.
 
         A card is not valid if it was measured with other weights (the model was trained again) or other modalities, or
         cannot be read. Then a warning is logged, because a prediction is useful without an expected accuracy.
+
+        Args:
+            model: opened with the folds that predict.
+            window: ``tile_step_size`` and ``mirroring`` of the predictions; None if none is made.
         """
         file = Path(model.folder) / FILE_NAME
         if not os.path.lexists(file):
@@ -49,17 +58,20 @@ class ExpectedAccuracy:
                 ", ".join(map(str, model.folds)),
             )
             return None
-        return cls(card)
+        return cls(card, made_otherwise=None if window is None else _made_otherwise(card, len(model.folds), window))
 
     def text(self, present: Sequence[str]) -> str:
         """Return one line, ``"FLAIR+T2: expected Dice WT 87.3 (85.1 to 89.0), ET .."``, in percent.
+
+        What differs from the measured predictions is said behind.
 
         Args:
             present: names of the modalities that the case has, one or more.
         """
         expected = self.card.expected(present)
         of_regions = ", ".join(f"{name} {interval_text(interval)}" for name, interval in expected.regions.items())
-        return f"{expected.subset}: expected Dice {of_regions}"
+        otherwise = "" if self.made_otherwise is None else f" ({self.made_otherwise})"
+        return f"{expected.subset}: expected Dice {of_regions}{otherwise}"
 
     def as_json(self, present: Sequence[str]) -> dict[str, Any]:
         """Return the same Dice in 0..1 and how it was measured, for the JSON file that goes with a prediction."""
@@ -68,7 +80,24 @@ class ExpectedAccuracy:
             "confidence": self.card.confidence,
             "convention": self.card.convention_text,
             "measured_on": {"cases": len(self.card.cases), "which": self.card.provenance.get("cases")},
+            "made_otherwise": self.made_otherwise,
         }
+
+
+def _made_otherwise(card: ModelCard, folds: int, window: Mapping[str, Any]) -> str | None:
+    made = card.provenance.get("predicted")
+    if not isinstance(made, Mapping):  # of an earlier version, which did not keep it
+        return None
+    together = made.get("folds_together")
+    parts = []
+    if together != [folds]:
+        number = listed(together if isinstance(together, list) else [])
+        parts.append(f"by {number} fold{'s' * (number != '1')} together, not {folds}")
+    if made.get("tile_step_size") != window["tile_step_size"]:
+        parts.append(f"with a step of {made.get('tile_step_size')}, not {window['tile_step_size']:g}")
+    if made.get("mirroring") != window["mirroring"]:
+        parts.append(f"{'with' if made.get('mirroring') else 'without'} mirroring")
+    return f"measured on predictions {' and '.join(parts)}" if parts else None
 
 
 def conclusion(advice: Sequence[Advice]) -> str:

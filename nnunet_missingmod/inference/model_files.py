@@ -32,7 +32,10 @@ def find_model_folder(dataset: str | int, configuration: str, trainer: str, plan
     try:
         return Path(get_output_folder(dataset, trainer, plans, configuration))
     except (RuntimeError, AssertionError, TypeError, OSError) as error:
-        raise ModelFolderError(f"Cannot find dataset {dataset}: {error}") from error
+        raise ModelFolderError(
+            f"Cannot find the model of dataset {dataset}: {error} Or give the model's folder, or its zip, by -m, which "
+            "needs no variable."
+        ) from error
 
 
 def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: str = FINAL) -> tuple[Fold, ...]:
@@ -54,7 +57,8 @@ def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: st
             there = _checkpoints_there(folder)
             fix = f"it has {there}" if there else "train one to its end (nnUNetv2_train)"
             raise ModelFolderError(
-                f"No fold of {folder} has {checkpoint_name}: {fix}, or continue a training that was cut off with --c."
+                f"No fold of {folder} has {checkpoint_name}: {fix}, or continue a training that was cut off with --c. "
+                "If somebody gave you the model, ask for the whole of it."
             )
         return numbered or ("all",)
     missing = [str(fold) for fold in folds if fold not in found]

@@ -82,7 +82,7 @@ class Predictor:
         self._configuration = ConfigurationManager({**configuration, plans_block.BLOCK: self.choices})
         self._preprocessor = MissingModPreprocessor(verbose=False)
         self.reader = model.plans_manager.image_reader_writer_class()
-        self.expected = ExpectedAccuracy.of_model(model)
+        self.expected = ExpectedAccuracy.of_model(model, window=self.window)
         self.uncertainty = CaseUncertainty(self.expected.card, model, **self.window) if self.expected else None
         host.notes_folds = self.uncertainty is not None and FOLDS in self.uncertainty.usable
 

@@ -97,6 +97,7 @@ def page_of(
             *_commands(model, name, for_nnunet=for_nnunet),
             "```",
             "",
+            *_stage_lines(model),
             _FOR_NNUNET if for_nnunet else _CHECKED,
             "",
         ]
@@ -117,9 +118,22 @@ def _cases_of(model: ModelFolder) -> str:
     return f"cases that have {used}. Of the modalities {names}, it was trained on {used} alone and uses no other."
 
 
+def _stage_lines(model: ModelFolder) -> list[str]:
+    stage = model.configuration_manager.previous_stage_name
+    if stage is None:
+        return []
+    return [
+        f"This is the second stage of a cascade: FOLDER holds what its first stage ({stage}) predicted of the same "
+        "cases. The first stage is a model of its own, and is not in here.",
+        "",
+    ]
+
+
 def _commands(model: ModelFolder, name: str, *, for_nnunet: bool) -> list[str]:
     """Return the commands that predict with the model; they name its checkpoint if it is another than they look for."""
     more = ["-i", "INPUT", "-o", "OUTPUT"]
+    if model.configuration_manager.previous_stage_name is not None:
+        more += ["-prev_stage_predictions", "FOLDER"]
     if model.checkpoint_name != FINAL:
         more = ["-chk", model.checkpoint_name, *more]
     if not for_nnunet:

@@ -179,9 +179,10 @@ def _why_not(
         fix = together if here > 1 else "evaluate it again"
         return f"the model's card knows nothing of the agreement of {'folds' if kind == FOLDS else 'subsets'}: {fix}"
     if calibrated.folds != here:
+        fix = f"{together}, or " if calibrated.folds == 1 else ""
         return (
             f"the card is of predictions by {calibrated.folds} fold{'s' * (calibrated.folds > 1)}, here {here} "
-            f"predict{'s' * (here == 1)}: {together}, or predict with as many folds (-f)"
+            f"predict{'s' * (here == 1)}: {fix}predict with as many folds (-f)"
         )
     if (calibrated.tile_step_size, calibrated.mirroring) != (tile_step_size, mirroring):
         return (

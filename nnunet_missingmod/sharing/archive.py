@@ -68,8 +68,8 @@ def unpack_manifest(file: Path) -> Manifest:
     with _opened(file) as archive:
         if MANIFEST not in archive.namelist():
             raise SharedModelError(
-                f"{file} has no {MANIFEST}, so it is no model that nnunet_missingmod share wrote. A zip of nnU-Net is "
-                "installed by nnUNetv2_install_pretrained_model_from_zip."
+                f"{file} has no {MANIFEST}, so it is no model that nnunet_missingmod share wrote. Unzip it, and give "
+                "the folder in it that holds plans.json and dataset.json."
             )
         entries = _checked_entries(archive, file)
         if entries[MANIFEST].file_size > MOST_BYTES:

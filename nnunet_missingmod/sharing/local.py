@@ -100,7 +100,11 @@ def _kept(manifest: Manifest, fill: Callable[[Path], None]) -> Path:
     except OSError as error:
         place = Path(tempfile.mkdtemp(prefix="nnunet_missingmod-"))
         atexit.register(shutil.rmtree, place, ignore_errors=True)
-        logger.info("%s; the model is unpacked for this run alone.", error)
+        logger.info(
+            "%s; the model is unpacked for this run alone, and what is written into it, as a card by evaluate, is "
+            "lost. Set XDG_CACHE_HOME to a folder that can be written to.",
+            error,
+        )
         _temporary[manifest.digest] = place
         (place / manifest.model).mkdir()
         fill(place / manifest.model)

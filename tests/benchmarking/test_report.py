@@ -6,37 +6,13 @@ from dataclasses import replace
 from math import nan
 
 import pytest
+from benchmarking.some_evaluation import evaluation, write
 from benchmarking.some_rows import EVERY, TASK, some_rows
 
-from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, Shared
+from nnunet_missingmod.benchmarking.parts import ReportOptions, Rows
 from nnunet_missingmod.benchmarking.report import write_evaluation
 from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
 from nnunet_missingmod.modalities import subset_name
-
-
-def evaluation(tmp_path, subsets, *models, options=None, **more):
-    """An evaluation that is whole, its models' folders made."""
-    for model in models:
-        (tmp_path / model).mkdir(exist_ok=True)
-    shared = Shared(
-        task=TASK,
-        subsets=tuple(subsets),
-        models={model: str(tmp_path / model) for model in models},
-        outside=more.pop("outside", {}),
-        tolerance_mm=1.0,
-        label_map={},
-        settings={},
-        cases=tuple(f"case{index}" for index in range(5)),
-    )
-    weights = {model: {"0": f"weights of {model}"} for model in models}
-    whole = Part(0, 1, shared, options or ReportOptions(), "the command", "some cases", {}, shared.cases)
-    return replace(whole, weights=weights, finished=True, **more)
-
-
-def write(tmp_path, rows, subsets, *models, **more):
-    failures = []
-    whole = evaluation(tmp_path, subsets, *models, **more)
-    return write_evaluation(whole, Rows(rows, []), tmp_path, failures), failures
 
 
 def test_each_model_gets_its_own_card(tmp_path, numbers_only):
@@ -46,28 +22,13 @@ def test_each_model_gets_its_own_card(tmp_path, numbers_only):
         card = read_card(tmp_path / model / FILE_NAME)
         assert card.model == model
         assert card.provenance["weights"] == {"0": f"weights of {model}"}
-        assert card.provenance["command"] == "the command"
+        assert "command" not in card.provenance  # which may name paths of this machine
         assert card.expected(["T3"]).regions["tumour"].mean == pytest.approx(0.28)
     assert numbers_only[0]["pairs"] == [("b", "a")]
     assert numbers_only[0]["margin"] is None
     assert any(line.startswith("Warning: 5 cases of 5 patients are fewer than 50") for line in lines)
     assert any(line.endswith("probability that this order is chance: 0.500") for line in lines)
     assert any("1 of 3" in line for line in lines)
-
-
-def test_a_card_leaves_out_what_the_model_may_have_been_trained_on(tmp_path, numbers_only, caplog):
-    rows = [replace(each, dice=1.0) if each.case == "case0" else each for each in some_rows("a")]
-    write(tmp_path, rows, EVERY, "a", seen={"a": ("case0",)})
-    card = read_card(tmp_path / "a" / FILE_NAME)
-    assert "case0" not in card.cases
-    assert len(card.cases) == 4
-    assert card.provenance["cases"] == "some cases, without those of training cases' names"
-    assert card.expected(["T3"]).regions["tumour"].mean < 0.5
-    (tmp_path / "a" / FILE_NAME).unlink()
-    _, failures = write(tmp_path, rows, EVERY, "a", seen={"a": tuple(f"case{index}" for index in range(5))})
-    assert failures == []
-    assert not (tmp_path / "a" / FILE_NAME).exists()
-    assert "No model card of a: every case has the name of one that it was trained on." in caplog.text
 
 
 def test_some_subsets_make_a_table_and_no_card(tmp_path, numbers_only):
@@ -77,12 +38,6 @@ def test_some_subsets_make_a_table_and_no_card(tmp_path, numbers_only):
     assert failures == []
     assert not (tmp_path / "a" / FILE_NAME).exists()
     assert any("T1+T2" in line for line in lines)
-
-
-def test_a_card_that_cannot_be_written_is_a_failure_by_name(tmp_path, numbers_only):
-    (tmp_path / "a" / FILE_NAME).mkdir(parents=True)
-    _, failures = write(tmp_path, some_rows("a"), EVERY, "a")
-    assert "a: its card cannot be written" in failures[0]
 
 
 def test_a_model_from_outside_is_named_in_the_provenance_and_gets_no_card(tmp_path, numbers_only):

@@ -54,6 +54,22 @@ def test_unset_missing_and_locked_folders(healthy, monkeypatch, tmp_path, capsys
     assert "3 problems found." in capsys.readouterr().out
 
 
+def test_who_only_predicts_needs_no_folder(healthy, monkeypatch):
+    for variable, _ in doctor.NNUNET_FOLDERS:
+        monkeypatch.delenv(variable)
+    (found,) = doctor.check_folders()
+    assert found.fix is None
+    assert "training and -d need them" in found.text
+
+
+def test_no_folder_for_temporary_files(healthy, monkeypatch):
+    def none(*_args):
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(doctor.tempfile, "mkdtemp", none)
+    assert list(problems(doctor.check_class_search).values()) == ["export TMPDIR=/a/folder/of/yours"]
+
+
 def test_little_space_left(healthy, monkeypatch):
     monkeypatch.setattr(doctor, "_LOW_DISK_BYTES", 2**80)
     assert any("only" in text for text in problems(doctor.check_folders))
@@ -62,7 +78,8 @@ def test_little_space_left(healthy, monkeypatch):
 def test_neither_attached_nor_in_the_variable(healthy, monkeypatch, tmp_path):
     monkeypatch.setattr(host, "unattached", lambda: [tmp_path / host.BRIDGE_NAME] * 3)
     export = f'export nnUNet_extTrainer="{host.EXTERNAL_FOLDER}"'
-    assert problems(doctor.check_mode) == {"nnU-Net does not find this package": export}
+    said = "nnU-Net does not find this package, which its own commands need, and predict does not"
+    assert problems(doctor.check_mode) == {said: export}
     monkeypatch.setattr(host, "unattached", lambda: [tmp_path / host.BRIDGE_NAME])
     assert problems(doctor.check_mode) == {
         "partly attached, or by another version": f"run nnunet_missingmod attach again, or: {export}"

@@ -130,7 +130,7 @@ def test_exit_2_with_the_fix_where_it_cannot_start(model, given, tmp_path, capsy
         (("-i", given, "-m", tmp_path / "nomodel"), f"There is no model folder {tmp_path / 'nomodel'}"),
         (("-i", given, "-m", model, "-f", 3), "no checkpoint_final.pth of fold 3; it has 0"),
         (("-i", given, "-m", model, "-chk", "checkpoint_best.pth"), "checkpoint_best.pth"),
-        (("-i", given, "-d", 77, "-c", "2d", "-tr", TRAINER), "Cannot find dataset 77"),
+        (("-i", given, "-d", 77, "-c", "2d", "-tr", TRAINER), "Cannot find the model of dataset 77"),
         (("-i", given, "-m", model, "-step_size", 0), "-step_size/--step-size: it is at least 0.05 and at most 1"),
         (("-i", given, "-m", model, "-npp", 0), "-npp is 1 or more"),
         (("-i", given, "-m", model, "-nps", 0), "-nps is 1 or more"),

@@ -96,7 +96,7 @@ def test_the_zip_for_nnunet_is_none_for_m(model, tmp_path, capsys):
     assert share(model, "-o", file, "--for-nnunet") == 0
     capsys.readouterr()
     assert cli.main(["audit", str(file)]) == 2
-    assert "is installed by nnUNetv2_install_pretrained_model_from_zip" in capsys.readouterr().err
+    assert "Unzip it, and give the folder in it that holds plans.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def folder(make_tiny_dataset, make_model):
     return make_model(make_tiny_dataset(("T1", "T2"), num_cases=1), "nnUNetTrainer", folds=(0, 1))
 
 
-def put_card(folder, weights, modalities=("T1", "T2")):
+def put_card(folder, weights, modalities=("T1", "T2"), **more):
     rows = [
         ScoreRow(
             "m", "0", f"case{copy}{case}", subset, subset.count("+") + 1, "WT", dice + 0.02 * case, 1, 1, 1, 9, 9, 30
@@ -29,7 +29,7 @@ def put_card(folder, weights, modalities=("T1", "T2")):
         for case in (-1, 0, 1)
         for copy in "ab"  # from six patients on there are intervals
     ]
-    card = make_card(rows, modalities=modalities, provenance={"weights": weights, "cases": "validation cases"})
+    card = make_card(rows, modalities=modalities, provenance={"weights": weights, "cases": "validation cases", **more})
     write_card(card, folder / FILE_NAME)
 
 
@@ -119,3 +119,20 @@ def gain(modality, mean, low=nan, high=nan):
 )
 def test_the_conclusion_says_no_more_than_what_was_measured(advice, expected):
     assert conclusion(advice) == expected
+
+
+def test_what_is_made_otherwise_than_what_was_measured_is_said(folder):
+    model = open_model_folder(folder)
+    window = {"tile_step_size": 0.5, "mirroring": True}
+    put_card(folder, model.fold_fingerprints)
+    assert ExpectedAccuracy.of_model(model, window=window).made_otherwise is None  # a card that does not know
+    put_card(folder, model.fold_fingerprints, predicted={"folds_together": [2], **window})
+    assert ExpectedAccuracy.of_model(model).made_otherwise is None
+    same = ExpectedAccuracy.of_model(model, window=window)
+    assert same.as_json(["T1"])["made_otherwise"] is None
+    one = open_model_folder(folder, folds=[0])
+    other = ExpectedAccuracy.of_model(one, window={"tile_step_size": 1.0, "mirroring": False})
+    assert other.as_json(["T1"])["made_otherwise"] == (
+        "measured on predictions by 2 folds together, not 1 and with a step of 0.5, not 1 and with mirroring"
+    )
+    assert other.text(["T1"]).endswith("not 1 and with mirroring)")

@@ -26,7 +26,7 @@ def test_it_is_found_as_nnunet_finds_it(tiny, make_model, monkeypatch):
     folder = make_model(tiny, "nnUNetTrainer")
     found = find_model_folder("Dataset901_Tiny", "3d_fullres", "nnUNetTrainer", "nnUNetPlans")
     assert found == folder
-    with pytest.raises(ModelFolderError, match="Cannot find dataset 77"):
+    with pytest.raises(ModelFolderError, match=r"(?s)Cannot find the model of dataset 77.* or its zip, by -m"):
         find_model_folder(77, "3d_fullres", "nnUNetTrainer", "nnUNetPlans")
 
 

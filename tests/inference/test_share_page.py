@@ -124,3 +124,11 @@ def test_many_subsets_are_cut_and_that_is_said(model):
 
 def test_a_model_without_a_card_says_so(model):
     assert "It has not been measured: the model has no card." in page(model)
+
+
+@pytest.mark.parametrize("for_nnunet", [False, True])
+def test_the_second_stage_of_a_cascade_asks_for_the_firsts_predictions(make_tiny_dataset, make_model, for_nnunet):
+    folder = make_model(make_tiny_dataset(num_cases=1), "nnUNetTrainerRDL", configuration="3d_cascade_fullres")
+    text = page(open_model_folder(folder), for_nnunet=for_nnunet)
+    assert "-o OUTPUT -prev_stage_predictions FOLDER" in text
+    assert "FOLDER holds what its first stage (3d_lowres) predicted of the same cases" in text
