@@ -41,6 +41,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
     {"datasets": SCIENCE, "demo": SCIENCE, "viewer": SCIENCE | {"napari", "qtpy"}},
     {"commands": {"torch", "packaging"}},
     {"cli": set()},
+    {"__main__": set()},
 )
 # Parts of a place that know less than the place.
 WITHIN = {
