@@ -85,19 +85,21 @@ class ExpectedAccuracy:
 
 
 def _made_otherwise(card: ModelCard, folds: int, window: Mapping[str, Any]) -> str | None:
+    """Return how the measured predictions differ from those by so many folds and such a window, or None."""
     made = card.provenance.get("predicted")
     if not isinstance(made, Mapping):  # of an earlier version, which did not keep it
         return None
-    together = made.get("folds_together")
     parts = []
+    together = made.get("folds_together")
     if together != [folds]:
-        number = listed(together if isinstance(together, list) else [])
-        parts.append(f"by {number} fold{'s' * (number != '1')} together, not {folds}")
+        numbers = together if isinstance(together, list) else []
+        by = "one fold each" if numbers == [1] else f"{listed(numbers)} folds together"
+        parts.append(f"by {by}, here by {folds}")
     if made.get("tile_step_size") != window["tile_step_size"]:
-        parts.append(f"with a step of {made.get('tile_step_size')}, not {window['tile_step_size']:g}")
+        parts.append(f"with a step of {made.get('tile_step_size')}, here of {window['tile_step_size']:g}")
     if made.get("mirroring") != window["mirroring"]:
-        parts.append(f"{'with' if made.get('mirroring') else 'without'} mirroring")
-    return f"measured on predictions {' and '.join(parts)}" if parts else None
+        parts.append("with mirroring, here without" if made.get("mirroring") else "without mirroring, here with it")
+    return f"measured on predictions {', '.join(parts)}" if parts else None
 
 
 def conclusion(advice: Sequence[Advice]) -> str:

@@ -166,6 +166,8 @@ def open_model_folder(
         SharedModelError: a shared model is torn or was changed, or cannot be downloaded.
     """
     folder = local_folder(folder)
+    if not folder.is_dir():
+        raise ModelFolderError(f"There is no model folder {folder}.")
     dataset_json, plans = (read_model_json(folder, name) for name in ("dataset.json", "plans.json"))
     chosen = choose_folds(folder, folds, checkpoint_name)
     heads: set[tuple[str, str, bool]] = set()

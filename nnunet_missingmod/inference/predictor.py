@@ -170,10 +170,14 @@ class Predictor:
                 case's Dice; each modality costs a further prediction.
 
         Raises:
-            ValueError: see `named_images.assign_names`.
+            ValueError: see `named_images.assign_names`; or ``previous_stage`` is no path.
             CaseRefusedError: a file cannot be used; the message names the modality and the fix.
         """
         files = assign_names(images, self.modalities)
+        if not isinstance(previous_stage, str | os.PathLike | None):
+            raise ValueError(
+                f"previous_stage is the path of a file, got {type(previous_stage).__name__}: save it first."
+            )
         return self.predict_files(
             files,
             case=case or common_name(list(files.values()), self.modalities),

@@ -102,7 +102,10 @@ def test_what_evaluate_measured_predict_computes_and_gives_an_interval_for(evalu
 
     # Other predictions than those that were measured have no intervals, and are not made in vain.
     assert main([*predict, *given, "-f", "0", "--uncertainty"]) == 2
-    assert "the card is of predictions by 2 folds, here 1 predicts: predict with as many folds (-f)" in capsys.readouterr().err
+    assert (
+        "the card is of predictions by 2 folds, here 1 predicts: predict with as many folds (-f)"
+        in capsys.readouterr().err
+    )
     other = ["predict", "-m", str(evaluated), "-device", "cpu", "-o", str(tmp_path / "other"), *given]
     assert main(other) == 0
     said = capsys.readouterr().out

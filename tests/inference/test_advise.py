@@ -133,6 +133,10 @@ def test_what_is_made_otherwise_than_what_was_measured_is_said(folder):
     one = open_model_folder(folder, folds=[0])
     other = ExpectedAccuracy.of_model(one, window={"tile_step_size": 1.0, "mirroring": False})
     assert other.as_json(["T1"])["made_otherwise"] == (
-        "measured on predictions by 2 folds together, not 1 and with a step of 0.5, not 1 and with mirroring"
+        "measured on predictions by 2 folds together, here by 1, with a step of 0.5, here of 1, "
+        "with mirroring, here without"
     )
-    assert other.text(["T1"]).endswith("not 1 and with mirroring)")
+    assert other.text(["T1"]).endswith("with mirroring, here without)")
+    put_card(folder, model.fold_fingerprints, predicted={"folds_together": [1], **window})
+    said = ExpectedAccuracy.of_model(model, window=window).text(["T1"])
+    assert said.endswith("(measured on predictions by one fold each, here by 2)")

@@ -121,6 +121,13 @@ def test_second_stage_of_a_cascade_equals_the_stock_command(make_tiny_dataset, m
         predictor.predict({"T1ce": tiny.image(case, 2)}, previous_stage=previous / f"{case}.nii.gz")
 
 
+def test_a_previous_stage_in_memory_is_refused_in_words(make_tiny_dataset, make_model):
+    tiny = make_tiny_dataset(num_cases=1)
+    predictor = Predictor.from_model_folder(make_model(tiny, TRAINER, configuration="3d_cascade_fullres"), device="cpu")
+    with pytest.raises(ValueError, match="previous_stage is the path of a file, got ndarray: save it first"):
+        predictor.predict({"T1ce": tiny.image("case_000", 2)}, previous_stage=np.zeros((18, 20, 22)))
+
+
 def test_a_previous_stage_of_other_values_than_labels_is_refused(make_tiny_dataset, make_model, tmp_path):
     tiny = make_tiny_dataset()
     predictor = Predictor.from_model_folder(make_model(tiny, TRAINER, configuration="3d_cascade_fullres"), device="cpu")
