@@ -67,7 +67,7 @@ def write_cards(
                 ),
             )
         except ValueError as error:  # of a model of some modalities, with more subsets than a card fills up
-            problems.append(f"{model}: no card. {error}")
+            logger.warning("No model card of %s: %s", model, error)
             continue
         path = Path(folder) / FILE_NAME
         try:
@@ -91,20 +91,34 @@ def _is_of_here(key: str) -> bool:
 def _keep_earlier(path: Path, card: ModelCard) -> None:
     """Copy the card that is there, if it is of the same weights and of more patients than the new one.
 
+    A copy of more patients than that stays.
+
     Raises:
         OSError: it cannot be copied.
     """
-    try:
-        earlier = read_card(path)
-        patients = [each.provenance["bootstrap"]["patients"] for each in (earlier, card)]
-    except (ValueError, KeyError, TypeError):
+    copy, weights = path.with_name(EARLIER), card.provenance["weights"]
+    here = card.provenance["bootstrap"]["patients"]
+    there, before = _patients(path, weights), _patients(copy, weights)
+    if there <= here:
         return
-    if earlier.provenance.get("weights") == card.provenance["weights"] and patients[0] > patients[1]:
-        shutil.copyfile(path, path.with_name(EARLIER))
-        logger.warning(
-            "%s was measured on %d patients, the new one on %d: the former is kept beside it as %s. Move it back if "
-            "it is the one that predictions are to go by.",
-            path,
-            *patients,
-            EARLIER,
-        )
+    if there > before:
+        shutil.copyfile(path, copy)
+    logger.warning(
+        "%s was measured on %d patients, the new one on %d: one of %d is kept beside it as %s. Move it back if it is "
+        "the one that predictions are to go by.",
+        path,
+        there,
+        here,
+        max(there, before),
+        EARLIER,
+    )
+
+
+def _patients(file: Path, weights: Mapping[str, str]) -> int:
+    """Return how many patients a card was measured on, 0 if it is none of any fold with these weights."""
+    try:
+        found = read_card(file).provenance
+        is_same = any(found["weights"].get(fold) == key for fold, key in weights.items())
+        return int(found["bootstrap"]["patients"]) if is_same else 0
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0

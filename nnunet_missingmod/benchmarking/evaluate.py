@@ -30,6 +30,7 @@ from nnunet_missingmod.benchmarking.task import Task
 from nnunet_missingmod.benchmarking.uncertainty import agreement_rows
 from nnunet_missingmod.errors import FailedError, UsageError
 from nnunet_missingmod.evaluation.agreement import FOLDS, SUBSETS
+from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.modalities import ALL, SUBSET_WORDS, Subset, choose_subsets, subset_name
 from nnunet_missingmod.storage import check_output
 from nnunet_missingmod.workers import Workers
@@ -102,6 +103,8 @@ def evaluate(request: Request) -> Outcome:
     ]
     scores = [row for prediction in progress.predictions for row in scored.rows.get(prediction, ())]
     scores += [row for of_model in progress.rows.values() for row in of_model]
+    if request.parts == 1:
+        progress.failures += _without_scores(request, scores, progress.failures)
     agreed = {FOLDS: progress.fold_agreement, SUBSETS: scored.agreement}
     rows = Rows(scores, agreement_rows(agreed, task, [each for each in progress.predictions if each in scored.rows]))
     if not scores and not progress.failures and request.parts == 1:
@@ -117,6 +120,17 @@ def evaluate(request: Request) -> Outcome:
         join_by = f"When all parts are, join them by: nnunet_missingmod evaluate -o {request.output} --report"
         return Outcome([there, join_by], list(part.failures))
     return publish([(part, rows)], request.output)
+
+
+def _without_scores(request: Request, scores: Sequence[ScoreRow], failures: Sequence[str]) -> list[str]:
+    """Return a line for each model of nnU-Net's that would be missed without a word."""
+    scored = {row.model for row in scores}
+    lost = [model.name for model in request.models if model.name not in scored]
+    return [
+        f"{name}: nothing could be scored, as no case has a subset that it predicts."
+        for name in lost
+        if scored and not any(line.startswith((f"{name}:", f"{name},")) for line in failures)
+    ]
 
 
 def _shared(request: Request, task: Task, subsets: Sequence[Subset], progress: Progress) -> Shared:

@@ -12,6 +12,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from tqdm import tqdm
 
 from nnunet_missingmod import plans_block
+from nnunet_missingmod.benchmarking.cases import EvaluationSet
 from nnunet_missingmod.benchmarking.predictions import predict_set, predict_stages, reason, stages_of
 from nnunet_missingmod.benchmarking.progress import Progress
 from nnunet_missingmod.benchmarking.request import Request
@@ -49,7 +50,7 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
     """
     first: dict[str, Any] | None = None
     for model in request.models:
-        usable = []
+        usable: list[EvaluationSet] = []
         for each in progress.sets.get(model.name, ()):
             try:
                 with plans_errors_explained(model.folder):
@@ -59,7 +60,8 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
                         load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
                     block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
                     choices = plans_block.resolve(block)
-                    _note_what_is_left_out(model.name, opened, subsets)
+                    if not usable:  # its folds are alike
+                        _note_what_is_left_out(model.name, opened, subsets)
             except Exception as error:  # one model must not end the others, whatever is wrong with it
                 progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
             else:
@@ -73,19 +75,25 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
 
 
 def _predictable(model: ModelFolder, subsets: Sequence[Subset]) -> list[Subset]:
-    """Return the subsets that have a modality which the model was trained on.
+    """Return the subsets that have a modality which each stage of the model was trained on.
 
     Raises:
         ModelFolderError: none has.
     """
-    only = model.trained_on
-    found = [subset for subset in subsets if only is None or not set(subset).isdisjoint(only)]
-    if only is not None and not found:
-        raise ModelFolderError(
-            f'it was trained on {subset_name(only, model.modalities)} alone ("modality_subset"), which none of the '
-            "subsets has."
-        )
+    found = list(subsets)
+    for only in _trained_on(model):
+        found = [subset for subset in found if not set(subset).isdisjoint(only)]
+        if not found:
+            raise ModelFolderError(
+                f'it was trained on {subset_name(only, model.modalities)} alone ("modality_subset"), which none of '
+                "the subsets has."
+            )
     return found
+
+
+def _trained_on(model: ModelFolder) -> list[tuple[int, ...]]:
+    """Return the channels of each stage that was trained on some alone."""
+    return [stage.trained_on for stage in stages_of(model) if stage.trained_on is not None]
 
 
 def _note_what_is_left_out(name: str, model: ModelFolder, subsets: Sequence[Subset]) -> None:
@@ -95,11 +103,11 @@ def _note_what_is_left_out(name: str, model: ModelFolder, subsets: Sequence[Subs
         ModelFolderError: see ``_predictable``.
     """
     left_out = set(subsets) - set(_predictable(model, subsets))
-    if left_out and model.trained_on is not None:
+    if left_out:
         logger.warning(
             "%s was trained on %s alone and has no scores with %s.",
             name,
-            subset_name(model.trained_on, model.modalities),
+            " and ".join(dict.fromkeys(subset_name(only, model.modalities) for only in _trained_on(model))),
             listed([subset_name(subset, model.modalities) for subset in subsets if subset in left_out]),
         )
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_missingmod.evaluation.model_card import FILE_NAME, read_card
     from nnunet_missingmod.evaluation.report.text import interval_text
     from nnunet_missingmod.inference.advise import ExpectedAccuracy, conclusion
-    from nnunet_missingmod.modalities import choose_subset
+    from nnunet_missingmod.modalities import choose_subset, subset_name
 
     with cannot_start():
         trainer = folder.name.split("__")[0]
@@ -42,6 +42,12 @@ def run(args: argparse.Namespace) -> int:
         card = read_card(folder / FILE_NAME)
         present = choose_subset(args.present, card.modalities)
     names = [card.modalities[channel] for channel in present]
+    if not card.expected(present).mean.count:
+        print_line(
+            f"Nothing is known of {subset_name(present, card.modalities)}: no case of the evaluation has it, or the "
+            "model was trained on none of it."
+        )
+        return 0
     print_line(ExpectedAccuracy(card).text(names))
     advice = card.advise(present)
     if not advice:

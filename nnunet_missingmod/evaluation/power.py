@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, nan, sqrt
+from math import ceil, inf, isnan, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
 
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
-from nnunet_missingmod.evaluation.intervals import per_patient
+from nnunet_missingmod.evaluation.intervals import column_mean, per_patient
 
 FEW_PATIENTS = 50
 """With fewer patients the report warns: differences of a point or two of Dice are then mostly not resolved."""
@@ -57,7 +57,9 @@ def resolutions(
     for model, baseline in pairs:
         for region, members in groups.items():
             for column in columns:
-                differences = per_patient(values.difference(model, baseline, members, column.subsets), owners)
+                pairs_of_cases = values.difference(model, baseline, members, column.subsets)
+                undefined = isnan(column_mean(pairs_of_cases)[0])
+                differences = np.zeros(0) if undefined else per_patient(pairs_of_cases, owners)
                 number = len(differences)
                 sd = float(np.std(differences, ddof=1)) if number > 1 else nan
                 needed = float(patients_needed(sd)) if number > 1 else nan

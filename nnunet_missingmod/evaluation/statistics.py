@@ -118,6 +118,7 @@ def compare(
     """Compare two models in every region and column, over the cases for which both have a score.
 
     A test has one difference per patient: the mean over all defined differences of its cases in the region and column.
+    There is none where the difference of the means is undefined, as a subset or region of it has no pair.
     Holm's correction treats four families of tests separately: single regions in columns of one subset, single regions
     in columns that average subsets, averaged regions in columns of one subset, and averaged regions in columns that
     average subsets. Columns of the same subsets are one test, whatever their headings, and so are groups of the same
@@ -150,7 +151,8 @@ def compare(
         first[key] = region, column
     intervals = dict(zip(paired, difference_intervals(values, list(paired.values()), owners, bootstrap), strict=True))
     for family, keys in families.items():
-        differences = [per_patient(paired[key], owners) for key in keys]
+        # Where a subset or region of an average has no pair at all there is no difference, and so no test.
+        differences = [np.zeros(0) if isnan(intervals[key].mean) else per_patient(paired[key], owners) for key in keys]
         p_values = [paired_wilcoxon(each) for each in differences]
         for key, each, p, p_holm in zip(keys, differences, p_values, holm(p_values), strict=True):
             region, column = first[key]

@@ -91,7 +91,7 @@ def _made_otherwise(card: ModelCard, folds: int, window: Mapping[str, Any]) -> s
         return None
     parts = []
     together = made.get("folds_together")
-    if together != [folds]:
+    if together and together != [folds]:
         numbers = together if isinstance(together, list) else []
         by = "one fold each" if numbers == [1] else f"{listed(numbers)} folds together"
         parts.append(f"by {by}, here by {folds}")

@@ -70,7 +70,7 @@ def why_unmeasured(card: ModelCard, model: ModelFolder, previous_stage: Path, pr
         )
     if used != set(present):
         return (
-            f"{previous_stage} was made from {'+'.join(sidecar['present'])}, and the model was evaluated with a "
-            "previous stage from the same modalities as its own"
+            f"{previous_stage} was made from {'+'.join(sidecar['present'])}, and the card's Dice with "
+            f"{'+'.join(sorted(present))} was measured with a previous stage from {'+'.join(sorted(present))} alone"
         )
     return None

@@ -22,9 +22,10 @@ Fold = dict[str, list[str]]
 _DATE = r"(?:19|20)\d\d[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])"
 # What may follow a patient in the name of a case, most telling first. A date may be followed by a time or a number, the
 # number of a visit by a letter. Only t, m and d need a separator before them: 3T1 is no visit. D001 is none either.
+_DATED = rf"[-_]{_DATE}(?:[-_T]\d{{1,6}})?"
 _VISITS = (
-    rf"[-_]{_DATE}(?:[-_T]\d{{1,6}})?",
-    r"(?:[-_](?i:[tm])|[-_]d|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day|week|wk|month|mo|year|yr"
+    _DATED,
+    r"(?:[-_](?i:[tm])|[-_]d|[-_]D(?=\d{1,2}(?!\d))|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day|week|wk|month|mo|year|yr"
     r"|fu|followup))[-_]?\d+[A-Za-z]?",
     r"[-_](?i:baseline|bl|followup|fu|pre|post|preop|postop)",
     r"(?<=\d\d)[-_]\d{1,3}",
@@ -67,11 +68,16 @@ def find_visits(cases: Sequence[str]) -> Visits | None:
             found = re.match(pattern, case)
             of_patient.setdefault(found[1] if found else case, []).append(case)
         several = {patient: visits for patient, visits in of_patient.items() if len(visits) > 1}
-        if several and len(of_patient) == 1:
-            return None  # whatever tells less would tell visits of one patient apart
-        if several and max(map(len, several.values())) <= _MOST_VISITS:
+        if several and (len(of_patient) == 1 or visit is _DATED):
+            # Whatever tells less would take visits of one patient for patients.
+            return Visits(pattern, several) if _are_visits(of_patient) else None
+        if several and _are_visits(of_patient):
             return Visits(pattern, several)
     return None
+
+
+def _are_visits(of_patient: Mapping[str, Sequence[str]]) -> bool:
+    return len(of_patient) > 1 and max(map(len, of_patient.values())) <= _MOST_VISITS
 
 
 def host_folds(cases: Sequence[str]) -> list[Fold]:

@@ -14,15 +14,20 @@ from nnunet_missingmod.modalities import subset_name
 _VALUES = {"segmentation_from": {0.0667: 0.0666}}
 
 
-def as_written_now(then: Mapping[str, Any], modality_names: Sequence[str]) -> dict[str, Any]:
+def as_written_now(then: Mapping[str, Any], now: Mapping[str, Any], modality_names: Sequence[str]) -> dict[str, Any]:
     """Return the choices of a checkpoint, of which earlier versions wrote some otherwise.
 
-    They had no ``modality_subsets``, and left the channels of ``modality_subset`` in any order.
+    They had no ``modality_subsets``, left the channels of ``modality_subset`` in any order, and had other defaults.
+
+    Args:
+        then: the checkpoint's choices.
+        now: those of the training that goes on.
+        modality_names: in channel order.
     """
     found = {"modality_subsets": OFF, **then}
     for key, values in _VALUES.items():
-        if key in found:
-            found[key] = values.get(found[key], found[key])
+        if key in found and values.get(found[key]) == now.get(key):
+            found[key] = now[key]
     if "modality_subset" in found:
         found["modality_subset"] = plans_block.subset_channels(found, modality_names)
     return found

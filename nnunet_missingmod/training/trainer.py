@@ -203,7 +203,7 @@ class MissingModTrainer(CheckpointTrainer):
 
     def _check_choices(self, checkpoint: dict[str, Any], file: Path) -> None:
         then = checkpoint["init_args"]["plans"]["configurations"][self.configuration_name].get(plans_block.BLOCK)
-        then = as_written_now(then, self.modality_names) if then else {}
+        then = as_written_now(then, self.choices, self.modality_names) if then else {}
         if type(self).__name__ in TEACHERS:
             check_saw_all(then, self.modality_names, file)
         began = then.get("modality_subsets")

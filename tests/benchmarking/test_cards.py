@@ -57,7 +57,16 @@ def test_a_card_of_more_patients_is_kept_beside_the_new_one(tmp_path, caplog):
     write(tmp_path, few, EVERY, "a")
     assert earlier.read_bytes() == former
     assert len(read_card(card).cases) == 2
-    assert "was measured on 5 patients, the new one on 2: the former is kept beside it" in caplog.text
+    assert "was measured on 5 patients, the new one on 2: one of 5 is kept beside it" in caplog.text
+    one = [each for each in few if each.case == "case0"]
+    write(tmp_path, one, EVERY, "a")
+    assert earlier.read_bytes() == former  # not the one of 2
+    assert "the new one on 1: one of 5 is kept" in caplog.text
+    write(tmp_path, some_rows("a"), EVERY, "a", weights={"a": {"0": "weights of a", "1": "others"}})
+    write(tmp_path, few, EVERY, "a")
+    assert len(read_card(card).cases) == 2
+    assert len(read_card(earlier).cases) == 5
+    former = earlier.read_bytes()
     write(
         tmp_path, [each for each in few if each.case == "case0"], EVERY, "a", weights={"a": {"0": "of other weights"}}
     )

@@ -73,3 +73,14 @@ def test_other_weights_of_the_first_stage_make_other_predictions(two_fold_datase
         assert run(folder, tmp_path / "out").failures == []
         contents.append(written.read_bytes())
     assert contents[0] != contents[1]
+
+
+def test_a_first_stage_of_some_modalities_leaves_out_what_it_cannot_predict(
+    two_fold_dataset, make_model, tmp_path, numbers_only, capsys
+):
+    tiny, trainer = two_fold_dataset, "nnUNetTrainerModalityDropout"
+    make_model(tiny, trainer, configuration="3d_lowres", folds=(0,), modality_subset=["T1"])
+    folder = make_model(tiny, trainer, configuration="3d_cascade_fullres", folds=(0,))
+    outcome = run(folder, tmp_path / "out")
+    assert outcome.failures == []
+    assert {row.subset for row in read_scores(tmp_path / "out" / "scores.csv")} == {"T1", "T1+T2"}

@@ -141,3 +141,10 @@ def test_wrong_usage(tmp_path, capsys, arguments, message):
     put_card(tmp_path)
     assert main(["advise", "-m", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_of_what_was_not_evaluated_nothing_is_known(tmp_path, capsys):
+    put_card(tmp_path, {name: dice for name, dice in MEANS.items() if "T1" in name})
+    assert advise(tmp_path, "T2") == 0
+    said = capsys.readouterr().out
+    assert said == "Nothing is known of T2: no case of the evaluation has it, or the model was trained on none of it.\n"

@@ -51,6 +51,16 @@ def test_the_spread_is_that_of_the_patients_differences():
     assert (found.patients, found.sd) == (2, pytest.approx(np.std([0.01, 0.05], ddof=1)))
 
 
+def test_an_average_of_which_a_model_lacks_a_subset_resolves_nothing():
+    rows = rows_of({"A": (0.5, 0.6, 0.7)}) + rows_of({"A": (0.4, 0.6, 0.6), "B": (0.5, 0.5, 0.5)}, model="theirs")
+    values = pool(rows, modalities=AB)
+    alone, average = resolutions(
+        values, [("ours", "theirs")], columns=[Column("A", ((0,),)), Column("all", ((0,), (1,)))]
+    )
+    assert alone.patients == 3
+    assert (average.patients, math.isnan(average.needed)) == (0, True)
+
+
 def test_one_patient_resolves_nothing_and_equal_models_need_two():
     rows = rows_of({"A": (0.5,)}) + rows_of({"A": (0.4,)}, model="theirs")
     (found,) = resolutions(pool(rows, modalities=AB), [("ours", "theirs")], columns=[Column("A", ((0,),))])

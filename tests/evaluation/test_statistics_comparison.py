@@ -9,7 +9,7 @@ from evaluation.evaluation_rows import AB, BRATS_NAMES, random_rows, row, rows_o
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_missingmod.evaluation.aggregation import count_columns, pool, subset_columns
+from nnunet_missingmod.evaluation.aggregation import Column, count_columns, pool, subset_columns
 from nnunet_missingmod.evaluation.conventions import HD95, NNUNET
 from nnunet_missingmod.evaluation.intervals import Bootstrap
 from nnunet_missingmod.evaluation.statistics import compare, holm, paired_wilcoxon, signed_rank_sum
@@ -171,6 +171,25 @@ def test_a_pair_without_common_cases_is_undefined():
     found = compare(values, model="ours", baseline="theirs", columns=subset_columns(AB), bootstrap=QUICK)
     assert all(math.isnan(each.p) and math.isnan(each.p_holm) for each in found)
     assert all(each.wins == each.ties == each.losses == 0 for each in found)
+
+
+def test_an_average_of_which_a_model_lacks_a_subset_is_not_tested():
+    """A model of modality A alone, beside one of both: B and the average over subsets have no difference."""
+    dice = tuple(0.5 + 0.01 * case for case in range(12))
+    ours = rows_of({"A": dice, "A+B": dice})
+    theirs = rows_of({"A": tuple(each + 0.1 for each in dice), "B": dice, "A+B": dice}, model="theirs")
+    values = pool(ours + theirs, modalities=AB)
+    columns = [*subset_columns(AB), Column("all", ((0,), (1,), (0, 1)))]
+    found = {
+        each.heading: each
+        for each in compare(values, model="ours", baseline="theirs", columns=columns, bootstrap=QUICK)
+    }
+    assert found["A"].p < 0.01
+    for heading in ("B", "all"):
+        assert math.isnan(found[heading].difference.mean)
+        assert math.isnan(found[heading].p)
+        assert math.isnan(found[heading].p_holm)
+    assert found["A"].tests == 2  # A and A+B
 
 
 def test_a_model_without_rows_is_refused():

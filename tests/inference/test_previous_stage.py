@@ -73,7 +73,7 @@ def test_any_other_previous_stage_is_not(tiny, lowres, cascade, make_model, tmp_
 
     predict(tiny, lowres, first)
     capsys.readouterr()
-    assert "was made from T1+T2, and the model was evaluated with a previous stage from" in second(names=("T2",))
+    assert "was made from T1+T2, and the card's Dice with T2 was measured with a" in second(names=("T2",))
     (first / "case_000.nii.gz").write_bytes(tiny.label("case_000").read_bytes())  # corrected by hand, say
     assert f"it is not known which model made {first / 'case_000.nii.gz'}" in second()
     (first / "case_000.missingmod.json").unlink()  # as after nnUNetv2_predict

@@ -181,6 +181,7 @@ def test_the_folds_of_nnunet_are_its_own():
         (["UCSF-PDGM-0431", "UCSF-PDGM-0431_FU001d", "UCSF-PDGM-0432"], ["UCSF-PDGM-0431"]),
         (["P01_Visit1_MR", "P01_Visit2_MR", "P02_Visit1_MR"], ["P01"]),
         (["P01_MR_brain", "P01_2020-03-05_MR_brain", "P02_MR_brain"], ["P01"]),
+        (["P01_D0", "P01_D7", "P01_D28", "P02_D0"], ["P01"]),
         (["OAS30001_d0129", "OAS30001_d0757", "OAS30002_d0653"], ["OAS30001"]),
     ],
 )
@@ -215,6 +216,8 @@ def test_what_one_ending_tells_too_much_of_another_may_tell():
         ["site_19000001", "site_19000002", "other_19000003"],
         ["siteA3T1", "siteA3T2", "siteB3T1"],
         ["siteA_D001", "siteA_D002", "siteB_D001"],
+        [f"BRATS_{patient}_2020-{month:02d}-03" for patient in ("001", "002") for month in range(1, 13)]
+        + ["BRATS_001_2021-01-03"],
         ["p01_left", "p01_right", "p02_left"],
         ["MR", "P1MR", "_MR"],
         # Visits of one patient, whose months are no patients.

@@ -11,7 +11,8 @@ NAMES = ("FLAIR", "T1", "T1ce", "T2")
 
 
 def test_what_was_written_otherwise_is_as_it_is_now():
-    found = as_written_now({"segmentation_from": 0.0667, "modality_subset": [2, 0], "alignment_weight": 1.0}, NAMES)
+    then = {"segmentation_from": 0.0667, "modality_subset": [2, 0], "alignment_weight": 1.0}
+    found = as_written_now(then, {"segmentation_from": 0.0666}, NAMES)
     assert found == {
         "modality_subsets": "none",
         "segmentation_from": 0.0666,
@@ -19,7 +20,9 @@ def test_what_was_written_otherwise_is_as_it_is_now():
         "alignment_weight": 1.0,
     }
     now = {"modality_subsets": {"T1": 1}, "segmentation_from": 0.5, "modality_subset": "all"}
-    assert as_written_now(now, NAMES) == now
+    assert as_written_now(now, now, NAMES) == now
+    chosen = {"segmentation_from": 0.0667}
+    assert as_written_now(chosen, chosen, NAMES)["segmentation_from"] == 0.0667
 
 
 def write_checkpoint(trainer, **choices):
