@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -41,6 +43,17 @@ def test_a_model_of_some_modalities_is_evaluated_on_subsets_that_have_one_of_the
     said = capsys.readouterr().err
     assert f'it was trained on {names[0]} alone ("modality_subset"), which none of the subsets has' in said
     assert not (tmp_path / "none").exists()
+
+
+def test_a_model_that_predicts_none_of_the_cases_is_named(tiny, folder, make_model, tmp_path, capsys, numbers_only):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for place, file in ((images, tiny.image(tiny.cases[0], 1)), (labels, tiny.label(tiny.cases[0]))):
+        place.mkdir()
+        shutil.copy(file, place)
+    of_first = make_model(tiny, "nnUNetTrainerHeMIS", folds=(0, 1), modality_subset=["T1"])
+    assert evaluate(folder, of_first, "-i", images, "-ref", labels, "-o", tmp_path / "out") == 1
+    said = "nnUNetTrainerHeMIS: nothing could be scored, as no case has a subset that it predicts."
+    assert said in capsys.readouterr().err
 
 
 def test_what_goes_wrong_later_in_a_model_ends_no_other(tiny, folder, make_model, tmp_path, capsys, numbers_only):
