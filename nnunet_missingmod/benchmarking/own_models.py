@@ -55,13 +55,14 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
             try:
                 with plans_errors_explained(model.folder):
                     opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
-                    for stage in stages_of(opened):
+                    stages = list(stages_of(opened))
+                    for stage in stages:
                         check_plans_are_complete(stage)
                         load_predictor(stage, device=torch.device("cpu"), kind=nnUNetPredictor)
                     block = opened.configuration_manager.configuration.get(plans_block.BLOCK)
                     choices = plans_block.resolve(block)
                     if not usable:  # its folds are alike
-                        _note_what_is_left_out(model.name, opened, subsets)
+                        _note_what_is_left_out(model.name, stages, subsets)
             except Exception as error:  # one model must not end the others, whatever is wrong with it
                 progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
             else:
@@ -74,41 +75,42 @@ def check_models(request: Request, subsets: Sequence[Subset], progress: Progress
     return plans_block.resolve(None) if first is None else first
 
 
-def _predictable(model: ModelFolder, subsets: Sequence[Subset]) -> list[Subset]:
-    """Return the subsets that have a modality which each stage of the model was trained on.
+def _predictable(stages: Sequence[ModelFolder], subsets: Sequence[Subset]) -> list[Subset]:
+    """Return the subsets that have a modality which each stage of a model was trained on.
 
     Raises:
         ModelFolderError: none has.
     """
     found = list(subsets)
-    for only in _trained_on(model):
+    for only in _trained_on(stages):
         found = [subset for subset in found if not set(subset).isdisjoint(only)]
         if not found:
             raise ModelFolderError(
-                f'it was trained on {subset_name(only, model.modalities)} alone ("modality_subset"), which none of '
+                f'it was trained on {subset_name(only, stages[0].modalities)} alone ("modality_subset"), which none of '
                 "the subsets has."
             )
     return found
 
 
-def _trained_on(model: ModelFolder) -> list[tuple[int, ...]]:
+def _trained_on(stages: Sequence[ModelFolder]) -> list[tuple[int, ...]]:
     """Return the channels of each stage that was trained on some alone."""
-    return [stage.trained_on for stage in stages_of(model) if stage.trained_on is not None]
+    return [stage.trained_on for stage in stages if stage.trained_on is not None]
 
 
-def _note_what_is_left_out(name: str, model: ModelFolder, subsets: Sequence[Subset]) -> None:
+def _note_what_is_left_out(name: str, stages: Sequence[ModelFolder], subsets: Sequence[Subset]) -> None:
     """Log which subsets a model of some modalities alone cannot be evaluated with.
 
     Raises:
         ModelFolderError: see ``_predictable``.
     """
-    left_out = set(subsets) - set(_predictable(model, subsets))
+    modalities = stages[0].modalities
+    left_out = set(subsets) - set(_predictable(stages, subsets))
     if left_out:
         logger.warning(
             "%s was trained on %s alone and has no scores with %s.",
             name,
-            " and ".join(dict.fromkeys(subset_name(only, model.modalities) for only in _trained_on(model))),
-            listed([subset_name(subset, model.modalities) for subset in subsets if subset in left_out]),
+            " and ".join(dict.fromkeys(subset_name(only, modalities) for only in _trained_on(stages))),
+            listed([subset_name(subset, modalities) for subset in subsets if subset in left_out]),
         )
 
 
@@ -131,28 +133,28 @@ def predict_models(
         for model in request.models:
             store = PredictionStore(request.output / PREDICTIONS / model.name, task.modalities, task.file_ending)
             for each in progress.sets.get(model.name, ()):
-                stages: list[ModelFolder] = []
                 bar.set_postfix_str(f"{model.name}, fold {each.fold_name}")
                 try:
                     opened = open_model_folder(model.folder, folds=each.folds, checkpoint_name=request.checkpoint_name)
-                    own = _predictable(opened, subsets)
-                    bar.update((len(subsets) - len(own)) * len(each.cases))
+                    stages = list(stages_of(opened))
+                    own = _predictable(stages, subsets)
                     predicted = predict_stages(
-                        opened,
+                        stages,
                         each,
                         own,
                         store,
                         predict=predict,
                         stages_folder=request.output / PREVIOUS_STAGES / model.name,
-                        on_stage=partial(_note_stage, stages, bar),
+                        on_more=partial(_expect_more, bar),
                     )
                 except Exception as error:  # as before: want of memory, or files that have changed since
                     progress.failures.append(f"{model.name}, fold {each.fold_name}: {reason(error)}")
                     bar.update(len(subsets) * len(each.cases))
                     continue
+                bar.update((len(subsets) - len(own)) * len(each.cases))
                 weights = progress.weights.setdefault(model.name, {})
                 weights.update(opened.fold_fingerprints)
-                for stage in stages:
+                for stage in stages[1:]:
                     fingerprints = stage.fold_fingerprints.items()
                     weights.update({weights_key(fold, stage.configuration): key for fold, key in fingerprints})
                 progress.failures += [f"{model.name}, case {case}: {why}" for case, why in predicted.failed.items()]
@@ -165,7 +167,6 @@ def predict_models(
                                 progress.fold_agreement[found] = predicted.fold_agreement[case, subset]
 
 
-def _note_stage(stages: list[ModelFolder], bar: tqdm[Any], stage: ModelFolder, predictions: int) -> None:
-    stages.append(stage)
+def _expect_more(bar: tqdm[Any], predictions: int) -> None:
     bar.total += predictions
     bar.refresh()

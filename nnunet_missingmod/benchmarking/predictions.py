@@ -268,38 +268,35 @@ class PredictSet(Protocol):
 
 
 def predict_stages(
-    model: ModelFolder,
+    stages: Sequence[ModelFolder],
     cases: EvaluationSet,
     subsets: Sequence[Subset],
     store: PredictionStore,
     *,
     predict: PredictSet,
     stages_folder: Path,
-    on_stage: Callable[[ModelFolder, int], object],
+    on_more: Callable[[int], object],
 ) -> Predicted:
-    """Predict the cases with the earlier stages of the model's cascade, if it has any, then with the model.
+    """Predict the cases with the earlier stages of a model's cascade, if it has any, then with the model.
 
     Args:
-        model, cases, subsets, store, predict: see ``predict_set``.
+        stages: as `stages_of` yields them.
+        cases, subsets, store, predict: see ``predict_set``.
         stages_folder: gets a folder with the predictions of each earlier stage.
-        on_stage: called with each earlier stage's model and the number of predictions that it adds.
-
-    Raises:
-        ModelFolderError: an earlier stage has no model of the same trainer, plans and folds next to this one.
+        on_more: called with the number of predictions that an earlier stage adds.
     """
-    stage = model.configuration_manager.previous_stage_name
-    if stage is None:
+    model, *earlier = stages
+    if not earlier:
         return predict(model, cases, subsets, store)
-    earlier = _open_stage(model, stage)
-    on_stage(earlier, len(cases.cases) * len(subsets))
+    on_more(len(cases.cases) * len(subsets))
     previous = predict_stages(
         earlier,
         cases,
         subsets,
-        PredictionStore(stages_folder / stage, store.names, store.file_ending),
+        PredictionStore(stages_folder / earlier[0].configuration, store.names, store.file_ending),
         predict=predict,
         stages_folder=stages_folder,
-        on_stage=on_stage,
+        on_more=on_more,
     )
     return predict(model, cases, subsets, store, previous=previous)
 
@@ -308,7 +305,7 @@ def stages_of(model: ModelFolder) -> Iterator[ModelFolder]:
     """Yield the model, and after it the earlier stages of its cascade, if it is the last of one.
 
     Raises:
-        ModelFolderError: see `predict_stages`.
+        ModelFolderError: an earlier stage has no model of the same trainer, plans and folds next to this one.
     """
     yield model
     stage = model.configuration_manager.previous_stage_name
