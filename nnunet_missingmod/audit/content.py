@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
@@ -18,8 +19,10 @@ from nnunet_missingmod.modalities import Subset
 _CHANGE = "largest change / largest value of the output"
 _OF_GRADIENT = "largest gradient at absent / at present modalities"
 _DEAD = "pairs of a subset and a modality in it that gets no gradient"
-# Seeds under which a present modality may get its gradient in training, where networks may drop it at random.
-_SEEDS = 8
+# Further cases and seeds in which a present modality may get its gradient: a network may choose among modalities, and
+# in training drop some at random.
+_FURTHER = 8
+_LOUDER = 100.0
 
 
 def content_check(probe: Probe, *, training: bool = False) -> Finding:
@@ -108,8 +111,8 @@ def gradient_check(probe: Probe, *, training: bool = False) -> Finding:
             if share > most:
                 most, where = share, probe.name(subset)
         silent = [channel for channel in subset if size[channel] == 0]
-        if silent and training:
-            silent = _still_silent(probe, subset, silent)
+        if silent:
+            silent = _still_silent(probe, subset, silent, training=training)
         dead += [f"{probe.names[channel]} in {probe.name(subset)}" for channel in silent]
     if most > 0 and probe.convention != ZERO:
         return found(
@@ -136,14 +139,27 @@ def gradient_check(probe: Probe, *, training: bool = False) -> Finding:
     return found(PASS, most, "Absent modalities get exactly no gradient, and every present one gets some.")
 
 
-def _gradient(probe: Probe, subset: Subset, *, training: bool, seed: int | None = None) -> torch.Tensor | None:
-    """Return (J, *spatial), summed over the samples; None if the output does not depend on the images by a graph."""
+def _gradient(
+    probe: Probe,
+    subset: Subset,
+    *,
+    training: bool,
+    case: int = 0,
+    scaled: Mapping[int, float] = MappingProxyType({}),
+) -> torch.Tensor | None:
+    """Return (J, *spatial), summed over the samples; None if the output does not depend on the images by a graph.
+
+    Another ``case`` has other images and another seed; ``scaled`` multiplies the images of some channels.
+    """
     present = probe.present([subset] * (2 if training else 1))
     content = "reference" if probe.convention == ZERO else "noise"
-    images = probe.filled(probe.images(len(present)), present, content)  # type: ignore[arg-type]
+    images = probe.images(len(present), case=case)
+    for channel, factor in scaled.items():
+        images[:, channel] *= factor
+    images = probe.filled(images, present, content)  # type: ignore[arg-type]
     images.requires_grad_()
     with torch.enable_grad(), probe.in_mode(training=training), probe.buffers_restored():
-        seed_everything(probe.seed if seed is None else seed)
+        seed_everything(probe.seed + case)
         loss = projection(tensors_of(probe.fed(images, present)))
         if loss is None:
             return None
@@ -153,13 +169,15 @@ def _gradient(probe: Probe, subset: Subset, *, training: bool, seed: int | None 
     return gradient[:, : probe.num_modalities].abs().sum(0)
 
 
-def _still_silent(probe: Probe, subset: Subset, silent: Sequence[int]) -> list[int]:
-    """Return the channels that get no gradient under other seeds either: a network may drop some at random."""
-    left = list(silent)
-    for seed in range(1, _SEEDS):
-        gradient = _gradient(probe, subset, training=True, seed=probe.seed + seed)
-        assert gradient is not None
-        left = [channel for channel in left if not bool((gradient[channel] != 0).any())]
-        if not left:
-            break
+def _still_silent(probe: Probe, subset: Subset, silent: Sequence[int], *, training: bool) -> list[int]:
+    """Return the channels that get no gradient in other cases either, whose own images are much larger or smaller."""
+    left = []
+    for channel in silent:
+        for case in range(1, _FURTHER):
+            factor = (1.0, _LOUDER, 1 / _LOUDER)[case % 3]
+            gradient = _gradient(probe, subset, training=training, case=case, scaled={channel: factor})
+            if gradient is not None and bool((gradient[channel] != 0).any()):
+                break
+        else:
+            left.append(channel)
     return left

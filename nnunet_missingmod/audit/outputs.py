@@ -17,21 +17,22 @@ def tensors_of(output: Any) -> list[torch.Tensor]:
     Raises:
         ValueError: there is no tensor in it.
     """
-    found = list(_tensors_in(output))
+    found = list(tensors_in(output))
     if not found:
         raise ValueError(f"The network returned no tensor but {type(output).__name__}.")
     return found
 
 
-def _tensors_in(output: Any) -> Iterator[torch.Tensor]:
+def tensors_in(output: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of an output as `tensors_of` does; there may be none."""
     if isinstance(output, torch.Tensor):
         yield output
     elif isinstance(output, Mapping):
         for value in output.values():
-            yield from _tensors_in(value)
+            yield from tensors_in(value)
     elif isinstance(output, list | tuple):
         for value in output:
-            yield from _tensors_in(value)
+            yield from tensors_in(value)
 
 
 def largest_difference(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:

@@ -230,13 +230,28 @@ class Probe:
                 module.training = mode
 
     @contextlib.contextmanager
+    def with_graph(self) -> Iterator[None]:
+        """Have every parameter require its gradient in the block, frozen ones too."""
+        frozen = [
+            parameter
+            for parameter in self.network.parameters()
+            if not parameter.requires_grad and parameter.is_floating_point() and not parameter.is_inference()
+        ]
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_()
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+
+    @contextlib.contextmanager
     def buffers_restored(self) -> Iterator[None]:
         """Undo what the block does to buffers, such as running statistics."""
         kept = [
-            (module._buffers, name, buffer, buffer.detach().clone())
+            (module._buffers, name, buffer, None if buffer is None else buffer.detach().clone())
             for module in self.network.modules()
             for name, buffer in module._buffers.items()
-            if buffer is not None
         ]
         try:
             yield
@@ -244,7 +259,8 @@ class Probe:
             with torch.no_grad():
                 for buffers, name, buffer, value in kept:
                     buffers[name] = buffer
-                    buffer.copy_(value)
+                    if buffer is not None and value is not None:
+                        buffer.copy_(value)
 
     @contextlib.contextmanager
     def undisturbed(self) -> Iterator[None]:

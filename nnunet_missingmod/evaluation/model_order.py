@@ -19,6 +19,7 @@ from nnunet_missingmod.evaluation.intervals import (
     linearised,
     patient_numbers,
 )
+from nnunet_missingmod.evaluation.statistics import without_rounding
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ def ranks(
 def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rank of each value along the first axis, the least first; equal ones share their mean rank.
 
-    For a few models this is several times faster than scipy's rankdata.
+    Means that differ by rounding are equal. For a few models this is several times faster than scipy's rankdata.
     """
+    values = without_rounding(values)
     less = (values[None] < values[:, None]).sum(axis=1)
     equal = (values[None] == values[:, None]).sum(axis=1)
     places: NDArray[np.float64] = less + (equal + 1) / 2
@@ -166,13 +168,18 @@ def _order(
     if number < 2:
         difference = float((one - two).mean()) if number else nan
         return Order(better, other, region, heading, number, difference, nan, nan, nan, nan)
+    one, two = without_rounding(one), without_rounding(two)
     covariance = np.cov(one, two)
-    sd_one, sd_two = (sqrt(max(float(covariance[index, index]), 0.0)) for index in (0, 1))
-    correlation = float(covariance[0, 1]) / (sd_one * sd_two) if sd_one > 0 and sd_two > 0 else nan
-    difference = float((one - two).mean())
+    sd_one, sd_two = (float(np.std(each, ddof=1)) if np.ptp(each) else 0.0 for each in (one, two))
+    correlation = nan
+    if sd_one > 0 and sd_two > 0:
+        correlation = min(1.0, max(-1.0, float(covariance[0, 1]) / (sd_one * sd_two)))
     # The spread of the differences themselves: the same as by the correlation, without its rounding.
+    paired = without_rounding(one - two)
+    difference = float(paired.mean())
     is_sure = fewest == number or fewest >= SHOWN_FROM
-    chance = probability_of_wrong_order(number, difference, float(np.std(one - two, ddof=1))) if is_sure else nan
+    spread = float(np.std(paired, ddof=1)) if np.ptp(paired) else 0.0
+    chance = probability_of_wrong_order(number, difference, spread) if is_sure else nan
     return Order(better, other, region, heading, number, difference, sd_one, sd_two, correlation, chance)
 
 

@@ -16,8 +16,8 @@ from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, per_patient
 from nnunet_missingmod.modalities import Subset
 
-# A smaller difference counts as zero: it is a rounding error (of a mean over seeds, for example).
-_ZERO = 1e-9
+# Digits after the point within which differences are equal: what is beyond is the rounding of means and of subtractions.
+_DIGITS = 9
 # The most patients for which all signs are gone through: ties and zeros make scipy's exact distribution wrong.
 _PERMUTED = 13
 _Test = tuple[frozenset[str], frozenset[Subset]]
@@ -52,7 +52,8 @@ class Comparison:
 def paired_wilcoxon(differences: NDArray[Any]) -> float:
     """Return the two-sided p value of Wilcoxon's signed-rank test on paired differences, one per patient, without NaN.
 
-    Zero differences are ranked and then left out of both sums (Pratt 1959). Leaving them out before ranking would
+    Differences that agree to nine digits after the point are equal, so that 0.3 - 0.2 and 0.2 - 0.1 tie. Zero
+    differences are ranked and then left out of both sums (Pratt 1959). Leaving them out before ranking would
     reward a model for being equal on many patients. The distribution is exact up to 13 patients, over all signs, and
     without zeros and ties up to 50. Otherwise it is the normal approximation, corrected for ties. If all differences
     are zero, p is 1; without differences it is NaN.
@@ -61,7 +62,7 @@ def paired_wilcoxon(differences: NDArray[Any]) -> float:
 
     if not len(differences):
         return nan
-    rounded = _without_rounding(differences)
+    rounded = without_rounding(differences)
     if not rounded.any():
         return 1.0
     if len(rounded) > _PERMUTED:
@@ -83,12 +84,13 @@ def signed_rank_sum(differences: NDArray[Any]) -> float:
     """Return the sum over differences of sign times rank of the magnitude; zeros are ranked, ties share a mean rank."""
     from scipy.stats import rankdata
 
-    rounded = _without_rounding(differences)
+    rounded = without_rounding(differences)
     return float(np.sum(np.sign(rounded) * rankdata(np.abs(rounded))))
 
 
-def _without_rounding(differences: NDArray[Any]) -> NDArray[np.float64]:
-    return np.where(np.abs(differences) < _ZERO, 0.0, differences)
+def without_rounding(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return values in which those are equal that differ by the rounding of double precision alone."""
+    return np.round(np.asarray(values, dtype=np.float64), _DIGITS)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -152,7 +154,10 @@ def compare(
     intervals = dict(zip(paired, difference_intervals(values, list(paired.values()), owners, bootstrap), strict=True))
     for family, keys in families.items():
         # Where a subset or region of an average has no pair at all there is no difference, and so no test.
-        differences = [np.zeros(0) if isnan(intervals[key].mean) else per_patient(paired[key], owners) for key in keys]
+        differences = [
+            np.zeros(0) if isnan(intervals[key].mean) else without_rounding(per_patient(paired[key], owners))
+            for key in keys
+        ]
         p_values = [paired_wilcoxon(each) for each in differences]
         for key, each, p, p_holm in zip(keys, differences, p_values, holm(p_values), strict=True):
             region, column = first[key]
@@ -162,9 +167,9 @@ def compare(
                 region=region,
                 heading=column.heading,
                 difference=intervals[key],
-                wins=int(np.count_nonzero(sign * each >= _ZERO)),
-                ties=int(np.count_nonzero(np.abs(each) < _ZERO)),
-                losses=int(np.count_nonzero(sign * each <= -_ZERO)),
+                wins=int(np.count_nonzero(sign * each > 0)),
+                ties=int(np.count_nonzero(each == 0)),
+                losses=int(np.count_nonzero(sign * each < 0)),
                 rank_sum=signed_rank_sum(each),
                 p=p,
                 p_holm=p_holm,

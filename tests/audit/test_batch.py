@@ -9,7 +9,7 @@ from audit.toys import SIZE, J
 from torch import nn
 
 from nnunet_missingmod.audit import Probe
-from nnunet_missingmod.audit.batch import batch_check
+from nnunet_missingmod.audit.batch import batch_axis, batch_check
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -72,3 +72,48 @@ def test_an_output_without_the_batchs_axis_cannot_be_told():
     network = nn.Conv2d(J, 2, 3)
     probe = Probe(network, num_modalities=J, input_shape=(5, 5), absent=lambda images, _: network(images).sum())
     assert batch_check(probe).result == "does not apply"
+
+
+class _WithPrototypes(toys.MaskedMean):
+    """As many prototypes as samples in the batch, which is chance, and features by modality before sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.prototypes = nn.Parameter(torch.randn(3, 5))
+
+    def forward(self, images, present):
+        features = self.encode(self.clean(images, present))
+        logits = super().forward(images, present)
+        by_modality = torch.where(toys.over(present, features), features, 0.0).transpose(0, 1)
+        return {"logits": logits, "prototypes": self.prototypes, "by modality": by_modality}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_what_has_three_rows_by_chance_is_no_batch(probe_of, training):
+    assert batch_check(probe_of(_WithPrototypes), training=training).result == "pass"
+
+
+def test_a_leak_is_found_whichever_axis_is_the_batchs(probe_of):
+    class LastAxis(toys.MaskOfWholeBatch):
+        def forward(self, images, present):
+            return super().forward(images, present).movedim(0, -1)
+
+    assert batch_check(probe_of(LastAxis)).result == "fail"
+
+
+def test_a_matrix_of_samples_is_of_no_sample_alone(probe_of):
+    class Similarities(toys.MaskedMean):
+        def forward(self, images, present):
+            logits = super().forward(images, present)
+            return logits, logits.flatten(1) @ logits.flatten(1).T
+
+    assert batch_check(probe_of(Similarities)).result == "pass"
+
+
+def test_the_batchs_axis_is_the_one_that_follows_its_size():
+    assert batch_axis((3, 2, 6), 3, (2, 2, 6), 2) == 0
+    assert batch_axis((3, 3, 6), 3, (3, 2, 6), 2) == 1
+    assert batch_axis((3, 5), 3, (3, 5), 2) is None
+    assert batch_axis((3, 3), 3, (2, 2), 2) is None
+    assert batch_axis((6, 5), 3, (4, 5), 2) is None
+    assert batch_axis((3,), 3, (2, 1), 2) is None

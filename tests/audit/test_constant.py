@@ -62,3 +62,104 @@ def test_a_layer_that_is_called_once_for_each_modality_is_looked_at_call_by_call
 
 def test_it_does_not_apply_where_one_layer_reads_all_modalities(probe_of):
     assert constant_check(probe_of(toys.ReadsTheMark)).result == "does not apply"
+
+
+class _LateFusion(toys.MaskedMean):
+    """Wrong: zeros in place of absent modalities, and the mean over all."""
+
+    def forward(self, images, present):
+        return self.decoder(self.encode(self.clean(images, present)).mean(1))
+
+
+class _ByKeyword(_LateFusion):
+    def encode(self, images):
+        return torch.stack([encoder(input=images[:, j : j + 1]) for j, encoder in enumerate(self.encoders)], dim=1)
+
+
+class _InOneBatch(_LateFusion):
+    """One encoder, on a batch of B J samples."""
+
+    def encode(self, images):
+        stacked = images.reshape(-1, 1, *images.shape[2:])
+        return self.encoders[0](stacked).reshape(len(images), J, -1, *images.shape[2:])
+
+
+class _Grouped(_LateFusion):
+    def __init__(self):
+        super().__init__()
+        self.encoders = nn.Conv2d(J, J * toys.WIDTH, 3, padding=1, groups=J)
+
+    def encode(self, images):
+        return self.encoders(images).reshape(len(images), J, -1, *images.shape[2:])
+
+
+class _Pair(nn.Module):
+    """An encoder with parameters of its own, and features beside a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(toys.WIDTH, 1, 3, 3))
+        self.bias = nn.Parameter(torch.randn(toys.WIDTH))
+
+    def forward(self, image):
+        features = nn.functional.conv2d(image, self.weight, self.bias, padding=1)
+        return features, {"skip": 2 * features}
+
+
+class _Pairs(_LateFusion):
+    def __init__(self):
+        super().__init__()
+        self.encoders = nn.ModuleList(_Pair() for _ in range(J))
+
+    def encode(self, images):
+        return torch.stack([e(images[:, j : j + 1])[1]["skip"] for j, e in enumerate(self.encoders)], dim=1)
+
+
+@pytest.mark.parametrize("toy", [_LateFusion, _ByKeyword, _InOneBatch, _Grouped, _Pairs])
+@pytest.mark.parametrize("frozen", [False, True], ids=["trainable", "frozen"])
+def test_they_are_found_however_encoders_are_called_and_frozen_ones_too(probe_of, toy, frozen):
+    network = toy()
+    network.requires_grad_(not frozen)
+    found = constant_check(probe_of(network))
+    assert (found.result, found.number) == ("fail", J)
+    assert {parameter.requires_grad for parameter in network.parameters()} == {not frozen}
+
+
+class _TokensOfAllModalities(toys.MaskedMean):
+    """Right: tokens of all modalities go through one layer, and absent ones are left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixed = nn.Linear(toys.WIDTH, toys.WIDTH)
+
+    def encode(self, images):
+        features = super().encode(images)
+        return features + self.mixed(features.mean((3, 4)))[..., None, None]
+
+
+def test_one_layer_on_the_tokens_of_all_passes_where_absent_ones_are_left_out(probe_of):
+    assert constant_check(probe_of(_TokensOfAllModalities)).result == "pass"
+
+
+def test_it_says_that_it_cannot_tell_without_a_graph(probe_of):
+    class Labels(_LateFusion):
+        def forward(self, images, present):
+            return super().forward(images, present).argmax(1)
+
+    found = constant_check(probe_of(Labels))
+    assert (found.result, found.number) == ("does not apply", None)
+    assert "no gradient" in found.meaning
+
+
+def test_it_says_that_it_cannot_tell_where_the_images_choose_the_layers(probe_of):
+    class Chooses(toys.MaskedMean):
+        def forward(self, images, present):
+            cleaned = self.clean(images, present)
+            loudest = int(cleaned.std((0, 2, 3)).argmax())
+            return self.decoder(self.encoders[loudest](cleaned[:, loudest : loudest + 1]))
+
+    network = toys.randomised(Chooses())
+    probe = Probe(network, num_modalities=J, input_shape=(SIZE, SIZE), absent=network)
+    found = constant_check(probe)
+    assert found.result == "does not apply"
+    assert "depend on what the images hold" in found.meaning

@@ -101,3 +101,16 @@ def test_one_modality_has_no_content_to_check_and_gets_gradient():
     probe = Probe(toys.ReadsTheMark(1), num_modalities=1, input_shape=(SIZE, SIZE))
     assert content_check(probe).result == "does not apply"
     assert gradient_check(probe).result == "pass"
+
+
+def test_a_network_that_chooses_one_modality_has_no_dead_branch(probe_of):
+    class Loudest(toys.MaskedMean):
+        def weights(self, present):
+            return present.double() * (self.loudness == self.loudness.amax(1, keepdim=True))
+
+        def forward(self, images, present):
+            cleaned = self.clean(images, present)
+            self.loudness = torch.where(present, cleaned.flatten(2).std(2), -1.0)
+            return super().forward(images, present)
+
+    assert gradient_check(probe_of(Loudest)).result == "pass"

@@ -10,6 +10,7 @@ import torch
 from audit import toys
 from torch import nn
 
+from nnunet_missingmod.audit import audit
 from nnunet_missingmod.audit.cases import state_check
 from nnunet_missingmod.audit.content import content_check, gradient_check
 from nnunet_missingmod.audit.probe import Probe
@@ -73,6 +74,23 @@ def test_a_network_and_the_generators_are_afterwards_as_they_were():
     assert all(torch.equal(*pair) for pair in zip(left, gradients, strict=True))
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert (random.getstate(), str(np.random.get_state())) == generators[1:]  # noqa: NPY002
+
+
+def test_a_buffer_that_the_network_makes_in_forward_is_gone_afterwards():
+    class Lazy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1)
+            self.register_buffer("positions", None)
+
+        def forward(self, images):
+            if self.positions is None:
+                self.positions = torch.zeros(images.shape[2:])
+            return self.conv(images.nan_to_num()) + self.positions
+
+    network = Lazy()
+    audit(network, num_modalities=3, input_shape=(4, 4))
+    assert set(network.state_dict()) == {"conv.weight", "conv.bias"}
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -43,6 +43,24 @@ def test_equal_models_share_a_rank_and_lower_distances_are_first():
     assert ranked(values_of(HD95, one=LEVEL, two=LEVEL + 0.1))["two"].rank.mean == 1
 
 
+def test_means_that_differ_by_rounding_share_a_rank_and_nothing_speaks_for_an_order():
+    one, two = (0.1, 0.2, 0.3), (0.3, 0.2, 0.1)
+    assert np.mean(one) != np.mean(two)
+    values = values_of(one=one, two=two)
+    assert {each.rank.mean for each in ranked(values).values()} == {1.5}
+    assert orders(values, columns=COLUMNS)[0].chance == 0.5
+
+
+def test_constant_scores_have_no_correlation_and_perfect_ones_have_one():
+    (constant,) = orders(values_of(one=(0.1,) * 7, two=(0.3,) * 7), columns=COLUMNS)
+    assert (constant.better_sd, constant.other_sd) == (0, 0)
+    assert math.isnan(constant.correlation)
+    assert constant.chance == 0
+    (parallel,) = orders(values_of(one=LEVEL, two=LEVEL + 0.1), columns=COLUMNS)
+    assert parallel.correlation == pytest.approx(1)
+    assert parallel.correlation <= 1
+
+
 def test_ranks_rest_on_the_cases_that_every_model_has():
     # Without its first case, which the other lacks, the first model is the worse one.
     found = ranked(values_of(one=(1.0, 0.3, 0.3, 0.3), two=(None, 0.4, 0.4, 0.4)))

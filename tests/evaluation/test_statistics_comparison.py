@@ -62,6 +62,20 @@ def test_rounding_counts_as_no_difference_and_no_difference_as_no_evidence():
     assert math.isnan(paired_wilcoxon(np.array([])))
 
 
+@pytest.mark.parametrize("number", [8, 20, 60])
+def test_equal_differences_tie_whatever_the_subtraction_leaves_of_them(number):
+    # Of scores with one decimal: 0.3 - 0.2 is not 0.2 - 0.1 in double precision.
+    better = np.array([0.2 + 0.1 * (index % 7) for index in range(number)])
+    other = better - 0.1
+    other[0] = better[0] + 0.1
+    exact = np.array([-0.1] + [0.1] * (number - 1))
+    assert len(set(np.abs(better - other))) > 1
+    assert paired_wilcoxon(better - other) == paired_wilcoxon(exact)
+    assert signed_rank_sum(better - other) == signed_rank_sum(exact) == (number - 2) * (number + 1) / 2
+    if number == 8:
+        assert paired_wilcoxon(exact) == pytest.approx(p_by_all_signs(exact)) == pytest.approx(18 / 256)
+
+
 def holm_by_the_book(p_values):
     """Reject the smallest at level / m, the next at level / (m - 1), and so on; return the least level that rejects."""
 
