@@ -32,6 +32,7 @@ Generator = np.random.Generator
 # True values, one per repetition or one for all, and the intervals.
 Outcome = tuple[float, list[Interval]]
 Simulation = Callable[[Generator, int, int, Bootstrap], Outcome]
+Visits = Callable[[Generator, int], NDArray[np.int64]]
 
 MISSED_MM = 373.13
 HD95_LOG_MEANS = (1.5, 1.7)
@@ -94,15 +95,30 @@ def several_cases(rng: Generator, patients: int, repetitions: int, bootstrap: Bo
     return 0.7, bootstrap.intervals(list(values), owners, bounds=(0.0, 1.0))
 
 
-def limits(which: int) -> Simulation:
-    """Return the simulation of the lower or the upper limit of agreement of normal differences."""
+def limits(which: int, visits: Visits | None = None, *, between: float = 4.0, within: float = 0.0) -> Simulation:
+    """Return the simulation of the lower or the upper limit of agreement of normal differences.
+
+    Args:
+        which: 0 or 1.
+        visits: how many cases each of so many patients has; by default one.
+        between, within: standard deviation of patients, and of a patient's cases.
+    """
 
     def simulate(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
         z = NormalDist().inv_cdf(0.975)
-        drawn = rng.normal(1.0, 4.0, (repetitions, patients))
-        return 1.0 + (-z, z)[which] * 4.0, [limits_of_agreement(each)[which] for each in drawn]
+        found = []
+        for _ in range(repetitions):
+            owners = np.repeat(np.arange(patients), np.ones(patients, int) if visits is None else visits(rng, patients))
+            drawn = rng.normal(1.0, between, patients)[owners] + within * rng.normal(size=len(owners))
+            found.append(limits_of_agreement(drawn, owners.tolist())[which])
+        return 1.0 + (-z, z)[which] * float(np.hypot(between, within)), found
 
     return simulate
+
+
+def few_with_many(_: Generator, patients: int) -> NDArray[np.int64]:
+    """Two patients have eight cases, the others one."""
+    return np.where(np.arange(patients) < 2, 8, 1)
 
 
 def share(probability: float) -> Simulation:
@@ -115,11 +131,14 @@ def share(probability: float) -> Simulation:
     return simulate
 
 
-def pairs(probability: float) -> Simulation:
-    """Return the simulation of a share with 28 trials per patient, which differ from patient to patient."""
+def pairs(probability: float, *, alike: float = 10.0) -> Simulation:
+    """Return the simulation of a share with 28 trials per patient, which differ from patient to patient.
+
+    Trials of one patient correlate by 1 / (``alike`` + 1).
+    """
 
     def simulate(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
-        chance = rng.beta(10 * probability, 10 * (1 - probability), (repetitions, patients))
+        chance = rng.beta(alike * probability, alike * (1 - probability), (repetitions, patients))
         drawn = rng.binomial(28, chance)
         return probability, [share_interval(each, np.full(patients, 28)) for each in drawn]
 
@@ -137,16 +156,25 @@ def f1(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome
     return 2 * 0.72 / (2 * 0.72 + 0.06 + 0.08), intervals
 
 
-def lesion_f1(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
-    """1 to many lesions a patient, 4 on average; 60 % are found, more in some patients, and one is made up."""
-    size = (repetitions, patients)
-    lesions = 1 + rng.negative_binomial(1, 0.25, size)
-    found = rng.binomial(lesions, rng.beta(6, 4, size))
-    wrong = rng.poisson(1, size)
-    intervals = [
-        f1_interval(right, more, there - right) for right, more, there in zip(found, wrong, lesions, strict=True)
-    ]
-    return 2 * 2.4 / (2 * 2.4 + 1 + 1.6), intervals
+def lesion_f1(numbers: Callable[[Generator, tuple[int, int]], NDArray[np.int64]], mean: float) -> Simulation:
+    """Return the simulation of F1 of lesions: 60 % are found, more in some patients, and one is made up."""
+
+    def simulate(rng: Generator, patients: int, repetitions: int, _: Bootstrap) -> Outcome:
+        size = (repetitions, patients)
+        lesions = numbers(rng, size)
+        found = rng.binomial(lesions, rng.beta(6, 4, size))
+        wrong = rng.poisson(1, size)
+        intervals = [
+            f1_interval(right, more, there - right) for right, more, there in zip(found, wrong, lesions, strict=True)
+        ]
+        return 1.2 * mean / (1.2 * mean + 1 + 0.4 * mean), intervals
+
+    return simulate
+
+
+def skewed_numbers(rng: Generator, size: tuple[int, int]) -> NDArray[np.int64]:
+    """A few patients have very many lesions: the median is 4 to 5, the mean about 11."""
+    return np.ceil(rng.lognormal(1.5, 1.3, size)).astype(np.int64)
 
 
 def case_values(arrays: dict[tuple[str, str], NDArray[np.float64]], modalities: tuple[str, ...]) -> CaseValues:
@@ -236,12 +264,20 @@ SIMULATIONS: dict[str, Simulation] = {
     "false-positive volume, in 10 % of cases": made_up(0.1),
     "lower limit of agreement, normal": limits(0),
     "upper limit of agreement, normal": limits(1),
+    "the same, 1 to 5 cases of a patient": limits(
+        1, lambda rng, patients: rng.integers(1, 6, patients), between=0.5, within=1.0
+    ),
+    "the same, 8 cases of two patients": limits(1, few_with_many, between=1.0, within=0.3),
     "share of 50 %": share(0.5),
     "share of 10 %": share(0.1),
     "share of 10 % of 28 pairs a patient": pairs(0.1),
     "share of 3 % of 28 pairs a patient": pairs(0.03),
+    "share of 5 % of 28 pairs that are alike in a patient": pairs(0.05, alike=1.5),
     "F1 of presence, 91 %": f1,
-    "F1 of lesions, 65 %": lesion_f1,
+    "F1 of lesions, 65 %": lesion_f1(lambda rng, size: 1 + rng.negative_binomial(1, 0.25, size), 4.0),
+    "F1 of lesions, of which few patients have most": lesion_f1(
+        skewed_numbers, float(skewed_numbers(np.random.default_rng(1), (1000, 2000)).mean())
+    ),
     "rank of the middle one of three models": rank_of({"a": 0.0, "b": 0.02, "c": 0.04}, 2),
     "rank of the worse one of two that are nearly alike": rank_of({"a": 1e-5, "b": 0.0}, 2),
 }

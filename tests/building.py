@@ -27,9 +27,16 @@ def choices_of(trainer: str) -> dict[str, Any]:
     return with_numbers(resolve(None, kind._own_choices()), NAMES)
 
 
-def build(choices: dict[str, Any], *, num_outputs: int = 2, extra: int = 0, deep_supervision: bool = True) -> nn.Module:
+def build(
+    choices: dict[str, Any],
+    *,
+    num_outputs: int = 2,
+    extra: int = 0,
+    deep_supervision: bool = True,
+    architecture: dict[str, Any] | None = None,
+) -> nn.Module:
     """Return the network that the choices describe, of three levels in 2D, for three modalities."""
-    architecture = {
+    architecture = architecture or {
         "network_class_name": f"{PlainConvUNet.__module__}.{PlainConvUNet.__name__}",
         "arch_kwargs": {
             "n_stages": 3, "features_per_stage": list(FEATURES), "conv_op": "torch.nn.modules.conv.Conv2d",

@@ -2,8 +2,8 @@
 
 ``constant`` of an audit. Zeros in place of an absent modality become biases after the first layer of its own encoder,
 and an average or an attention over all modalities takes them in: a constant that no image made, with the weight of an
-image. Where each channel that a layer makes depends on all modalities they cannot be told apart, and the check does not
-apply.
+image. Where modalities stand in the channels of one sample from the first layer on, what follows can tell a constant in
+a channel of its own from an image, and the check does not apply.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from nnunet_missingmod.audit.probe import ZERO, Probe, seed_everything
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import Subset
 
-# A layer by its name, the how manieth of its calls in a forward pass, and the how manieth tensor of what it returns.
-Call = tuple[str, int, int]
+# A layer by its name, the how manieth of its calls in a forward pass, the how manieth tensor of what it returns, and
+# whether features stand on its last axis.
+Call = tuple[str, int, int, bool]
 
 _UNIT = "layers of an absent modality that reach the output"
 _NOT_OWNED = -1
-_CASES = 2  # in each of which a channel depends on one modality alone: in one case others may be cut off by chance
+_CASES = 2  # in each of which it depends on one modality alone: in one case others may be cut off by chance
+# Layers whose features are on the last axis: what stands on the axes before it are samples and tokens.
+_FEATURES_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention, nn.Embedding)
 
 
 @dataclass(frozen=True)
 class _Complete:
-    """What layers do with all modalities there: {call: owners (samples, channels)}, and how often each is called.
+    """What layers do with all modalities there: {call: owners}, and how often each is called.
 
-    An owner is the modality on which alone the channel of a sample depends, or -1. Calls without any are left out.
+    The owner of a sample or token is the modality on which alone it depends, or -1. Calls without any are left out.
     """
 
     owners: Mapping[Call, torch.Tensor]
@@ -43,13 +46,16 @@ class _Complete:
 
 
 def constant_check(probe: Probe) -> Finding:
-    """Look for channels of layers that depend on one modality alone, and reach the output although that is absent.
+    """Look for what layers make of one modality alone, and what reaches the output although that is absent.
 
-    A channel of what a layer returns (or a sample, where modalities stand along the batch's axis) belongs to modality j
-    if, with all modalities there, it changes with image j and with no other. It is made of a filling if, with j absent,
-    it changes with no image; and it reaches the output if there is a place in it in which neither its value nor the
-    gradient of the output is zero. A layer that is called another number of times without the modality, or returns
-    another shape, leaves it out.
+    A sample (or a token, of layers of tokens) of what a layer returns belongs to modality j if, with all modalities
+    there, it changes with image j and with no other: an encoder of j's own returns such samples, one encoder of all
+    in a batch of B J, and one layer on J tokens. It is made of a filling if, with j absent, it changes with no image;
+    and it reaches the output if there is a place in it in which neither its value nor the gradient of the output is
+    zero. A layer that is called another number of times without the modality, or returns another shape, leaves it out.
+
+    It is a fault if the layer returns the same for an image j of zeros that is there. Else it is a note: a constant
+    that was learned to stand for what is missing is a choice.
     """
 
     def found(result: Result, number: float | None, meaning: str) -> Finding:
@@ -64,28 +70,37 @@ def constant_check(probe: Probe) -> Finding:
         return found(
             NOT_APPLICABLE,
             None,
-            "No channel of a layer depends on one modality alone: all are in one tensor from the first layer on, or "
-            "what is computed of one is computed outside of modules with parameters.",
+            "No layer makes a sample or token of one modality alone: all stand in the channels of one sample from the "
+            "first layer on, or what is made of one is made outside of modules with parameters.",
         )
-    reaching: dict[str, None] = {}
+    reaching: dict[str, bool] = {}
     for subset in probe.incomplete:
         layers = _reaching(probe, subset, complete)
         if layers is None:
             return found(NOT_APPLICABLE, None, "The output has no gradient: it is labels, or made without a graph.")
-        reaching |= dict.fromkeys(layers)
+        for layer, is_of_zeros in layers.items():
+            reaching[layer] = is_of_zeros or reaching.get(layer, False)
     if not reaching:
         return found(PASS, 0.0, "What the layers of an absent modality make of its filling does not reach the output.")
-    named = listed(list(reaching), most=3, rest="{} more")
-    if probe.convention == ZERO:
+    of_zeros = [layer for layer, is_of_zeros in reaching.items() if is_of_zeros]
+    named = listed(of_zeros or list(reaching), most=3, rest="{} more")
+    if not of_zeros:
         return found(
             NOTE,
             float(len(reaching)),
+            f"The layers {named} make constants of an absent modality that are not those of zeros in its place, such "
+            "as learned tokens of what is missing, and these take part in the output.",
+        )
+    if probe.convention == ZERO:
+        return found(
+            NOTE,
+            float(len(of_zeros)),
             f"The layers {named} run on the zeros of an absent modality, and the constants that they make of them "
             "take part in the output.",
         )
     return found(
         FAIL,
-        float(len(reaching)),
+        float(len(of_zeros)),
         f"The layers {named} run on the filling of an absent modality, and the constants that they make of it (their "
         "biases) reach the output. Leave absent modalities out of the fusion: weight its mean by present, or mask "
         "the attention's keys.",
@@ -93,7 +108,7 @@ def constant_check(probe: Probe) -> Finding:
 
 
 def _owners(probe: Probe) -> _Complete | None:
-    """Return whose the channels are; None if what is called, or what shape it returns, depends on the images."""
+    """Return whose the samples are; None if what is called, or what shape it returns, depends on the images."""
     present = probe.present([probe.uses])
     changes: defaultdict[Call, dict[int, torch.Tensor]] = defaultdict(dict)
     calls: set[Call] = set()
@@ -109,7 +124,7 @@ def _owners(probe: Probe) -> _Complete | None:
             if seen.keys() != calls or any(value.shape != plain[call].shape for call, value in seen.items()):
                 return None
             for call, value in seen.items():
-                differs = _in_channels(_differ(value, plain[call]))
+                differs = _of_samples(_differ(value, plain[call]), call)
                 changes[call][channel] = differs | changes[call].get(channel, torch.zeros_like(differs))
     owners = {}
     for call, by_channel in changes.items():
@@ -122,43 +137,55 @@ def _owners(probe: Probe) -> _Complete | None:
     return _Complete(owners, _number_of_calls(calls))
 
 
-def _reaching(probe: Probe, subset: Subset, complete: _Complete) -> list[str] | None:
-    """Return the layers with channels of modalities outside of the subset that reach the output; None without graph."""
+def _reaching(probe: Probe, subset: Subset, complete: _Complete) -> dict[str, bool] | None:
+    """Return the layers whose samples of modalities outside of the subset reach the output, and if they are of zeros.
+
+    None without a graph.
+    """
     present = probe.present([subset])
-    found = _outputs_and_gradients(probe, probe.filled(probe.images(1), present, "reference"), present)
+    images = probe.images(1)
+    found = _outputs_and_gradients(probe, probe.filled(images, present, "reference"), present)
     if found is None:
         return None
     others = _outputs(probe, probe.filled(probe.images(1, case=1), present, "reference"), present)
+    images[:, [channel for channel in probe.uses if channel not in subset]] = 0
+    everything = probe.present([probe.uses])
+    of_zeros = _outputs(probe, probe.filled(images, everything, "reference"), everything)
     number_of_calls = _number_of_calls(found)
-    layers = []
+    layers: dict[str, bool] = {}
     for call, (value, gradient) in found.items():
         owner, other = complete.owners.get(call), others.get(call)
         if owner is None or other is None or number_of_calls[call[0]] != complete.number_of_calls[call[0]]:
             continue
-        is_used = _in_channels((value != 0) & (gradient != 0))
+        is_used = _of_samples((value != 0) & (gradient != 0), call)
         if is_used.shape != owner.shape or other.shape != value.shape:
             continue
-        is_filling = ~_in_channels(_differ(value, other))
-        layers += [
-            f"{call[0]} ({probe.names[channel]})"
-            for channel in probe.uses
-            if channel not in subset and bool(((owner == channel) & is_filling & is_used).any())
-        ]
+        reaches = is_used & ~_of_samples(_differ(value, other), call)
+        zeros = of_zeros.get(call)
+        is_of_zeros = torch.zeros_like(reaches)
+        if zeros is not None and zeros.shape == value.shape:
+            is_of_zeros = ~_of_samples(~torch.isclose(value, zeros, rtol=probe.rounding, atol=0.0), call)
+        for channel in probe.uses:
+            of_channel = reaches & (owner == channel)
+            if channel not in subset and bool(of_channel.any()):
+                name = f"{call[0]} ({probe.names[channel]})"
+                layers[name] = layers.get(name, False) or bool((of_channel & is_of_zeros).any())
     return layers
 
 
 def _number_of_calls(calls: Iterable[Call]) -> Counter[str]:
-    return Counter(name for name, index in {(name, index) for name, index, _ in calls})
+    return Counter(name for name, _ in {(name, index) for name, index, *_ in calls})
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return (one != other) & ~(one.isnan() & other.isnan())
 
 
-def _in_channels(where: torch.Tensor) -> torch.Tensor:
-    """Return (samples, channels), whether it is so anywhere in a channel of a sample, from (samples, channels, ...)."""
-    shaped = where.reshape(*where.shape, *[1] * (2 - where.ndim)) if where.ndim < 2 else where
-    return shaped.flatten(2).any(2) if shaped.ndim > 2 else shaped
+def _of_samples(where: torch.Tensor, call: Call) -> torch.Tensor:
+    """Return whether it is so anywhere in each sample of a layer, or in each token of a layer of tokens."""
+    if where.ndim < 2:
+        return where.reshape(-1)
+    return where.any(-1) if call[-1] else where.flatten(1).any(1)
 
 
 def _outputs(probe: Probe, images: torch.Tensor, present: torch.Tensor) -> dict[Call, torch.Tensor]:
@@ -200,11 +227,11 @@ def _hooked(probe: Probe, keep: Callable[[Call, torch.Tensor], None]) -> Iterato
     count: defaultdict[str, int] = defaultdict(int)
 
     def hook_of(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+        def hook(module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
             index = count[name]
             count[name] += 1
             for place, tensor in enumerate(tensors_in(output)):
-                keep((name, index, place), tensor)
+                keep((name, index, place, isinstance(module, _FEATURES_LAST)), tensor)
 
         return hook
 

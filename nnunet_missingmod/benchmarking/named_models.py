@@ -124,7 +124,7 @@ def name_outside(predictions: Sequence[str], scores: Sequence[str], *, taken: Se
     twice = [name for name, of_name in files.items() if len({file.stem for file in of_name}) < len(of_name)]
     if twice:
         raise ValueError(f"--scores: two files of {twice[0]!r} have one name, and runs are called after their files.")
-    _check_names([*taken, *names, *files])
+    _check_names([*(name.removesuffix(MARK) for name in taken), *names, *files])
     return [
         *(OutsideModel(name + MARK, folder) for name, folder in folders.items()),
         *(OutsideModel(name + MARK, None, tuple(of_name)) for name, of_name in files.items()),

@@ -200,6 +200,7 @@ def find_outside(request: Request, task: Task, subsets: Sequence[Subset], progre
                 _add_scores(model, request, task, subsets, progress, {case.case for case in cases})
         except ValueError as error:
             progress.failures.append(f"{model.name}: {error}")
+    progress.failures += _lacking_scores(progress, task, subsets)
     if not progress.sets and not progress.rows:
         raise UsageError("\n".join(progress.failures))
 
@@ -277,14 +278,39 @@ def _add_scores(
     progress.rows[model.name] = kept
     if others:
         logger.warning("%s: scores of cases that are not evaluated: %s.", model.name, listed(others))
-    scored = {row.subset for row in kept}
-    nowhere = [name for subset in subsets if (name := subset_name(subset, task.modalities)) not in scored]
-    if nowhere:
-        named = listed(nowhere, most=_SHOWN, rest="{} more")
-        progress.failures.append(f"{model.name} has no scores with {named}; --subsets says which to evaluate.")
-    of_cases = {row.case for row in kept}
-    absent = [case for case in sorted(cases) if case not in of_cases]
-    if absent:
-        progress.failures.append(
-            f"{model.name}: there are no scores of {listed(absent, most=_SHOWN, rest='{} more cases')}."
-        )
+
+
+def _lacking_scores(progress: Progress, task: Task, subsets: Sequence[Subset]) -> list[str]:
+    """Return a line on each subset that a file of scores has of no case, and on the cases that lack others.
+
+    A case has the modalities of its files, and those with which any file of scores has it.
+    """
+    names = {subset_name(subset, task.modalities): subset for subset in subsets}
+    has = {case.case: channels_of(case, task) for case in progress.cases().values()}
+    for rows in progress.rows.values():
+        for row in rows:
+            has.setdefault(row.case, set()).update(names[row.subset])
+    expected = {
+        case: [name for name, subset in names.items() if set(subset) <= of_case] for case, of_case in has.items()
+    }
+    lines = []
+    for model, rows in progress.rows.items():
+        there = {(row.case, row.subset) for row in rows}
+        scored, of_cases = {subset for _, subset in there}, {case for case, _ in there}
+        nowhere = [name for name in names if name not in scored]
+        if nowhere:
+            named = listed(nowhere, most=_SHOWN, rest="{} more")
+            lines.append(f"{model} has no scores with {named}; --subsets says which to evaluate.")
+        absent = sorted(has.keys() - of_cases)
+        if absent:
+            lines.append(f"{model}: there are no scores of {listed(absent, most=_SHOWN, rest='{} more cases')}.")
+        lacking: dict[str, list[str]] = {}
+        for case in sorted(of_cases):
+            for name in expected[case]:
+                if name in scored and (case, name) not in there:
+                    lacking.setdefault(name, []).append(case)
+        lines += [
+            f"{model}: there are no scores with {name} of {listed(cases, most=_SHOWN, rest='{} more cases')}."
+            for name, cases in lacking.items()
+        ]
+    return lines

@@ -6,6 +6,7 @@ It is the last step of ``evaluate``, and all of ``evaluate --report``: no model 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -104,7 +105,15 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
     convention, _ = choose_convention(options.convention, task.regions)
     patients = None if options.patients is None else name_patients(shared.cases, compile_pattern(options.patients))
     scored = list(dict.fromkeys(row.model for row in rows))
-    baseline = options.baseline if options.baseline in scored else scored[0]
+    baseline = scored[0] if options.baseline is None else options.baseline
+    pairs = [(model, baseline) for model in scored if model != baseline]
+    if baseline not in scored:
+        pairs = []
+        if len(scored) > 1:
+            failures.append(
+                f"{baseline}, the baseline, has no scores, so that nothing is compared with it. Name another: --report "
+                f"--baseline {shlex.quote(scored[0])}."
+            )
     provenance = {
         "command": evaluation.command,
         "cases": evaluation.described,
@@ -120,7 +129,6 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
             for fold, key in each.items()
         },
     }
-    pairs = [(model, baseline) for model in scored if model != baseline]
     write_per_subject(rows, output / PER_SUBJECT, convention=convention)
     uncertainty = {
         model: measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -35,8 +35,20 @@ def write_rows(rows: Iterable[Any], kind: type, path: Path) -> None:
     write_text(path, text.getvalue())
 
 
+def refuse_semicolons(headings: Sequence[str], path: Path) -> None:
+    """Check that the cells of a CSV file's first line are not separated by semicolons, as some spreadsheets do.
+
+    Raises:
+        ValueError: they are.
+    """
+    if len(headings) == 1 and ";" in headings[0]:
+        raise ValueError(
+            f"{path} separates its cells by semicolons: separate them by commas, and write decimals with a point."
+        )
+
+
 def read_rows(path: Path, kind: Callable[..., Row], *, later: Collection[str] = ()) -> list[Row]:
-    """Read what `write_rows` wrote; further columns are ignored.
+    """Read what `write_rows` wrote, or a spreadsheet kept of it; further columns and blank lines are ignored.
 
     Args:
         path: the file.
@@ -44,20 +56,21 @@ def read_rows(path: Path, kind: Callable[..., Row], *, later: Collection[str] = 
         later: columns that files of earlier versions lack; they have defaults.
 
     Raises:
-        ValueError: a column is missing, or a line cannot be read or has another number of cells than the header; its
-            number is named.
+        ValueError: a column is missing, cells are separated by semicolons, or a line cannot be read or has another
+            number of cells than the header; its number is named.
     """
     parsers = {field.name: _READ[str(field.type)] for field in fields(kind)}  # type: ignore[arg-type]
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
+        refuse_semicolons(header, path)
         missing = [column for column in parsers if column not in header and column not in later]
         if missing:
             raise ValueError(f"{path} lacks the column {', '.join(missing)}; expected {', '.join(parsers)}.")
         columns = [(parse, header.index(name)) for name, parse in parsers.items() if name in header]
         rows: list[Row] = []
         try:
-            for line in filter(None, reader):
+            for line in filter(any, reader):
                 if len(line) != len(header):
                     raise ValueError(f"it has {len(line)} cells under {len(header)} headings")
                 rows.append(kind(*(parse(line[index]) for parse, index in columns)))

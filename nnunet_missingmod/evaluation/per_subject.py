@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.evaluation.conventions import DICE, HD95, Convention
+from nnunet_missingmod.evaluation.csv_rows import refuse_semicolons
 from nnunet_missingmod.evaluation.scores import UNKNOWN_VOXELS, ScoreRow
 from nnunet_missingmod.modalities import subset_name
 from nnunet_missingmod.storage import write_text
@@ -82,10 +84,10 @@ def read_per_subject(
         ValueError: a column is missing, a line cannot be read or stands twice, or none is of the model; the file and
             the line are named.
     """
-    lines = _lines(path)
+    columns = {region: (f"{region}_{_DICE}".strip(), f"{region}_{_HD95}".strip()) for region in regions}
+    lines = _lines(path, [_SUBJECT, _MODALITIES, _MODEL, _FOLD, *(name for pair in columns.values() for name in pair)])
     _, first = lines[0]
     missing = [column for column in (_SUBJECT, _MODALITIES) if column not in first]
-    columns = {region: (f"{region.casefold()}_{_DICE}", f"{region.casefold()}_{_HD95}") for region in regions}
     measured = [region for region in regions if columns[region][0] in first]
     if missing or not measured:
         expected = ", ".join([_SUBJECT, _MODALITIES, *(f"{region}_{_DICE}, {region}_{_HD95}" for region in regions)])
@@ -130,29 +132,23 @@ def read_per_subject(
     return _in_shares(rows, path, [region for region in regions if region not in measured])
 
 
-def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the lines of a CSV file with their numbers, each {heading in lower case: text}.
+def _lines(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the lines of a CSV file with their numbers, {column: text} of those columns that it has.
 
     Raises:
-        ValueError: it cannot be read, or has no line, or one with more or fewer cells than headings.
+        ValueError: it cannot be read, has a column twice or no line, or one with more or fewer cells than headings.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            headings = [name.strip().casefold() for name in next(reader, [])]
-            if len(headings) == 1 and ";" in headings[0]:
-                raise ValueError(
-                    f"{path} separates its cells by semicolons: separate them by commas, and write decimals with a "
-                    "point."
-                )
-            numbered = [(reader.line_num, cells) for cells in reader if cells]
+            headings = [name.strip() for name in next(reader, [])]
+            refuse_semicolons(headings, path)
+            numbered = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if not numbered:
         raise ValueError(f"{path} has no line below its headings.")
-    twice = [name for name in headings if name and headings.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path} has the column {twice[0]} twice: keep one of them.")
+    places = _places(columns, headings, path)
     for number, cells in numbered:
         if len(cells) != len(headings):
             why = (
@@ -161,8 +157,23 @@ def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
                 else "is the line torn? Leave the cell of an undefined score empty, but keep its comma"
             )
             raise ValueError(f"{path}, line {number} has {len(cells)} cells under {len(headings)} headings: {why}.")
-    by_heading = ((number, zip(headings, cells, strict=True)) for number, cells in numbered)
-    return [(number, {heading: cell for heading, cell in line if heading}) for number, line in by_heading]
+    return [(number, {column: cells[place] for column, place in places.items()}) for number, cells in numbered]
+
+
+def _places(columns: Sequence[str], headings: Sequence[str], path: Path) -> dict[str, int]:
+    """Return where each column stands: under its name in upper or lower case, or as it is where two differ in that."""
+    places: dict[str, int] = {}
+    by_case = Counter(column.casefold() for column in columns)
+    for column in columns:
+        if by_case[column.casefold()] > 1:
+            found = [place for place, heading in enumerate(headings) if heading == column]
+        else:
+            found = [place for place, heading in enumerate(headings) if heading.casefold() == column.casefold()]
+        if len(found) > 1:
+            raise ValueError(f"{path} has the column {column} twice: keep one of them.")
+        if found:
+            places[column] = found[0]
+    return places
 
 
 def _of_model(

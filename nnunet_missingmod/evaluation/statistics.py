@@ -16,7 +16,7 @@ from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.intervals import Bootstrap, Interval, per_patient
 from nnunet_missingmod.modalities import Subset
 
-# Digits after the point within which differences are equal: what is beyond is the rounding of means and of subtractions.
+# Digits after the point within which differences are equal: beyond is the rounding of means and of subtractions.
 _DIGITS = 9
 # The most patients for which all signs are gone through: ties and zeros make scipy's exact distribution wrong.
 _PERMUTED = 13
@@ -90,7 +90,7 @@ def signed_rank_sum(differences: NDArray[Any]) -> float:
 
 def without_rounding(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return values in which those are equal that differ by the rounding of double precision alone."""
-    return np.round(np.asarray(values, dtype=np.float64), _DIGITS)
+    return np.asarray(values, dtype=np.float64).round(_DIGITS)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,10 +74,12 @@ def limits_of_agreement(
 
     s is the standard deviation of the differences. With several cases of a patient it is ``sqrt(between + within)``,
     the two components of variance of a one-way analysis of variance (Bland and Altman 2007, section 3): differences of
-    one patient are alike, and their plain standard deviation is too small. The interval of a limit is ``-+ t s sqrt(1 /
-    n + 1.96^2 / (2 (n - 1)))`` with n the number of patients and t Student's quantile of n - 1 degrees of freedom
-    (Bland and Altman 1999, section 3; in 1986 they gave its approximation ``t s sqrt(3 / n)``); there is none with
-    fewer than `SHOWN_FROM` patients.
+    one patient are alike, and their plain standard deviation is too small. The interval of a limit is ``-+ t sqrt(
+    var(mean) + 1.96^2 var(s))`` with Student's quantile t. With one case per patient that is ``-+ t s sqrt(1 / n +
+    1.96^2 / (2 (n - 1)))``, t of n - 1 degrees of freedom (Bland and Altman 1999, section 3; in 1986 they gave its
+    approximation ``t s sqrt(3 / n)``). With several, the variances are those of the components (Searle, Casella and
+    McCulloch 1992, section 3.6), and the degrees of freedom Satterthwaite's, ``2 s^4 / var(s^2)``. There is none
+    with fewer than `SHOWN_FROM` patients.
 
     Notes:
         Both assume normal differences, whose spread does not grow with the volume: few large errors make the limits
@@ -99,10 +101,15 @@ def limits_of_agreement(
     mean = float(values.mean())
     if number < 2:
         return (Interval(nan, nan, nan, len(values)),) * 2
-    spread = sqrt(_total_variance(values, numbers))
-    z = NormalDist().inv_cdf(0.975)
-    quantile = float(stdtrit(number - 1, (1 + confidence) / 2))
-    half = quantile * spread * sqrt(1 / number + z * z / (2 * (number - 1))) if number >= SHOWN_FROM else nan
+    found = _variances(values, numbers)
+    spread, z, half = sqrt(found.total), NormalDist().inv_cdf(0.975), nan
+    if number >= SHOWN_FROM:
+        half = 0.0
+        if found.total > 0:
+            freedom = 2 * found.total**2 / found.of_total
+            # By the delta method the variance of s is that of s^2 over 4 s^2.
+            error = sqrt(found.of_mean + z * z * found.of_total / (4 * found.total))
+            half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     lower, upper = mean - z * spread, mean + z * spread
     return (
         Interval(lower, lower - half, lower + half, len(values)),
@@ -110,13 +117,35 @@ def limits_of_agreement(
     )
 
 
-def _total_variance(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> float:
-    """Return the variance between patients plus that within them; the plain variance with one value per patient."""
-    counts = np.bincount(numbers)
-    if (counts == 1).all():
-        return float(values.var(ddof=1))
+class _Variances(NamedTuple):
+    """Of differences: between plus within patients, and the variances of their mean and of that total."""
+
+    total: float
+    of_mean: float
+    of_total: float
+
+
+def _variances(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> _Variances:
+    """Return the variances by a one-way analysis of variance of unequal groups, a patient each.
+
+    With group sizes m_i, their sum N and n groups, ``m0 = (N - sum m_i^2 / N) / (n - 1)``, MSB and MSW the mean squares
+    between and within, ``between = max((MSB - MSW) / m0, 0)`` and ``within = MSW``.
+    """
+    counts = np.bincount(numbers).astype(np.float64)
+    cases, patients = len(values), len(counts)
+    second, third = float(np.square(counts).sum()), float((counts**3).sum())
     means = np.bincount(numbers, values) / counts
-    within = float(np.square(values - means[numbers]).sum()) / (len(values) - len(counts))
-    between_squares = float((counts * np.square(means - values.mean())).sum()) / (len(counts) - 1)
-    size = (len(values) - float(np.square(counts).sum()) / len(values)) / (len(counts) - 1)
-    return max((between_squares - within) / size, 0.0) + within
+    repeats = cases - patients
+    within = float(np.square(values - means[numbers]).sum()) / repeats if repeats else 0.0
+    squares_between = float((counts * np.square(means - values.mean())).sum())
+    size = (cases - second / cases) / (patients - 1)
+    between = max((squares_between / (patients - 1) - within) / size, 0.0)
+    of_squares = 2 * (
+        (second + second**2 / cases**2 - 2 * third / cases) * between**2
+        + 2 * (cases - second / cases) * between * within
+        + (patients - 1) * within**2
+    )
+    of_total = of_squares / ((patients - 1) * size) ** 2
+    if repeats:
+        of_total += (1 - 1 / size) ** 2 * 2 * within**2 / repeats
+    return _Variances(between + within, between * second / cases**2 + within / cases, of_total)

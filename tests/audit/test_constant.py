@@ -60,10 +60,6 @@ def test_a_layer_that_is_called_once_for_each_modality_is_looked_at_call_by_call
     assert (found.result, found.number) == ("fail", J)
 
 
-def test_it_does_not_apply_where_one_layer_reads_all_modalities(probe_of):
-    assert constant_check(probe_of(toys.ReadsTheMark)).result == "does not apply"
-
-
 class _LateFusion(toys.MaskedMean):
     """Wrong: zeros in place of absent modalities, and the mean over all."""
 
@@ -85,6 +81,8 @@ class _InOneBatch(_LateFusion):
 
 
 class _Grouped(_LateFusion):
+    """A group of channels each in one sample: what follows may as well tell them apart, as it does here not."""
+
     def __init__(self):
         super().__init__()
         self.encoders = nn.Conv2d(J, J * toys.WIDTH, 3, padding=1, groups=J)
@@ -115,7 +113,7 @@ class _Pairs(_LateFusion):
         return torch.stack([e(images[:, j : j + 1])[1]["skip"] for j, e in enumerate(self.encoders)], dim=1)
 
 
-@pytest.mark.parametrize("toy", [_LateFusion, _ByKeyword, _InOneBatch, _Grouped, _Pairs])
+@pytest.mark.parametrize("toy", [_LateFusion, _ByKeyword, _InOneBatch, _Pairs])
 @pytest.mark.parametrize("frozen", [False, True], ids=["trainable", "frozen"])
 def test_they_are_found_however_encoders_are_called_and_frozen_ones_too(probe_of, toy, frozen):
     network = toy()
@@ -125,20 +123,53 @@ def test_they_are_found_however_encoders_are_called_and_frozen_ones_too(probe_of
     assert {parameter.requires_grad for parameter in network.parameters()} == {not frozen}
 
 
+@pytest.mark.parametrize("toy", [toys.ReadsTheMark, _Grouped])
+def test_it_does_not_apply_where_modalities_stand_in_the_channels_of_one_sample(probe_of, toy):
+    found = constant_check(probe_of(toy))
+    assert found.result == "does not apply"
+    assert "in the channels of one sample" in found.meaning
+
+
 class _TokensOfAllModalities(toys.MaskedMean):
-    """Right: tokens of all modalities go through one layer, and absent ones are left out."""
+    """Tokens of all modalities, made without an encoder, go through one layer."""
 
     def __init__(self):
         super().__init__()
-        self.mixed = nn.Linear(toys.WIDTH, toys.WIDTH)
+        self.encoders = None
+        self.mixed = nn.Linear(toys.SIZE**2, toys.WIDTH)
 
     def encode(self, images):
-        features = super().encode(images)
-        return features + self.mixed(features.mean((3, 4)))[..., None, None]
+        return self.mixed(images.flatten(2))[..., None, None].expand(-1, -1, -1, SIZE, SIZE)
 
 
-def test_one_layer_on_the_tokens_of_all_passes_where_absent_ones_are_left_out(probe_of):
+class _UnmaskedTokens(_TokensOfAllModalities):
+    def weights(self, present):
+        return torch.full_like(present, 1 / J, dtype=torch.float64)
+
+
+def test_tokens_of_absent_modalities_are_found_and_pass_where_they_are_left_out(probe_of):
     assert constant_check(probe_of(_TokensOfAllModalities)).result == "pass"
+    found = constant_check(probe_of(_UnmaskedTokens))
+    assert (found.result, found.number) == ("fail", J)
+    assert "mixed (m" in found.meaning
+
+
+def test_a_learned_token_of_what_is_missing_is_a_note(probe_of):
+    class MissingTokens(_LateFusion):
+        def __init__(self):
+            super().__init__()
+            self.missing = nn.Parameter(torch.randn(J, toys.WIDTH))
+            self.mixed = nn.Conv2d(toys.WIDTH, toys.WIDTH, 1)
+
+        def forward(self, images, present):
+            features = self.encode(self.clean(images, present))
+            features = torch.where(toys.over(present, features), features, self.missing[:, :, None, None])
+            mixed = self.mixed(features.flatten(0, 1)).reshape(features.shape)
+            return self.decoder(mixed.mean(1))
+
+    found = constant_check(probe_of(MissingTokens))
+    assert (found.result, found.number) == ("note", J)
+    assert "mixed (m" in found.meaning
 
 
 def test_it_says_that_it_cannot_tell_without_a_graph(probe_of):

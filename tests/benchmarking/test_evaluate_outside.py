@@ -158,14 +158,51 @@ def test_scores_alone_are_compared_without_images(world, tmp_path, numbers_only,
     (tmp_path / "one.csv").write_text(lines)
     (tmp_path / "two.csv").write_text(lines.replace("0.25", "0.5").replace("p1", "p2") + lines.split("\n", 1)[1])
     named = (f"One={tmp_path / 'one.csv'}", f"Two={tmp_path / 'two.csv'}")
-    assert evaluate("--scores", *named, "-o", tmp_path / "out", "--device", "cpu") == 0
+    assert evaluate("--scores", *named, "-o", tmp_path / "out", "--device", "cpu") == 1
+    captured = capsys.readouterr()
+    assert "1 failed:\n  One (outside): there are no scores of p2." in captured.err
     rows = read_scores(tmp_path / "out" / "scores.csv")
     assert {row.reference_voxels for row in rows} == {UNKNOWN_VOXELS}
     assert [row.dice for row in rows if (row.model, row.region) == ("One (outside)", "core")][::2] == [0.25, 0.5]
     assert {row.case for row in rows if row.model == "Two (outside)"} == {"p1", "p2"}
     assert numbers_only[0]["provenance"]["cases"] == "those that the files of scores name"
     assert "no surface Dice, no volumes" in numbers_only[0]["provenance"]["note on One (outside)"]
-    assert "| whole | One (outside) | 50.00 |" in capsys.readouterr().out
+    assert "| whole | One (outside) | 50.00 |" in captured.out
+
+
+def _scores(file, cases, *, without=()):
+    lines = [f"{case},{subset},0.5,0.25" for case in cases for subset in ("T1", "T2", "T1+T2")]
+    kept = [line for line in lines if not line.startswith(tuple(without))]
+    file.write_text("\n".join(["subject,modalities,whole_dice,core_dice", *kept, ",,,"]) + "\n")
+    return file
+
+
+def test_scores_that_lack_what_other_scores_have_are_named_once_for_each_subset(world, tmp_path, numbers_only, capsys):
+    lacking = ["p3,T1,", "p4,T1,", "p5,T1+", "p5,T2", "p6"]
+    one = _scores(tmp_path / "one.csv", ["p1", "p2", "p3", "p4", "p5", "p6"], without=lacking)
+    two = _scores(tmp_path / "two.csv", ["p1", "p2", "p3", "p4", "p5", "p6"], without=["p5"])
+    arguments = ("--scores", one, two, "-o", tmp_path / "out", "--device", "cpu")
+    assert evaluate(*arguments) == 1
+    said = capsys.readouterr().err
+    assert "one (outside): there are no scores of p6." in said
+    assert "one (outside): there are no scores with T1 of p3, p4." in said
+    assert "p5" not in said.replace("two (outside): there are no scores of p5.", "")  # no file has T2 of it
+
+
+def test_a_baseline_without_scores_is_not_replaced_in_silence(world, tmp_path, capsys):
+    files = [_scores(tmp_path / f"{name}.csv", [f"p{number}" for number in range(8)]) for name in "ABC"]
+    files[2].write_text("x,y\n1,2\n")
+    arguments = ("-o", tmp_path / "out", "--device", "cpu", "--baseline", "C", "--margin", "5")
+    assert evaluate("--scores", *files, *arguments) == 1
+    said = capsys.readouterr().err
+    assert "C (outside), the baseline, has no scores, so that nothing is compared with it" in said
+    assert "--report --baseline 'A (outside)'" in said
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "non-inferior if" not in report
+    assert "No answer: it needs the scores of the baseline" in report
+    assert "−" not in report.split("## ")[1]
+    assert evaluate("-o", tmp_path / "out", "--report", "--baseline", "A (outside)") == 1
+    assert "B (outside) − A (outside)" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_scores_beside_predictions_are_those_of_the_evaluated_cases(world, tmp_path, numbers_only, capsys):

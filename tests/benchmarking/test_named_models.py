@@ -96,6 +96,7 @@ def test_what_is_not_there_or_called_as_another_is_refused(tmp_path):
         ([folder, folder], [], [], "Two models are called 'A'"),
         ([folder], [file], [], "Two models are called 'A'"),
         ([folder], [], ["a"], "which some disks do not tell apart"),
+        ([folder], [], ["A (outside)"], "Two models are called 'A'"),
         ([f"../x={tmp_path / 'a'}"], [], [], "starts with a dot"),
         ([], [file, f"A={tmp_path / 'a' / 'b.csv'}"], [], "two files of 'A' have one name"),
     ):

@@ -16,11 +16,13 @@ from torch import nn
 
 from nnunet_missingmod.audit import Finding, Probe
 from nnunet_missingmod.audit.batch import batch_check
+from nnunet_missingmod.audit.constant import constant_check
 from nnunet_missingmod.audit.content import content_check, gradient_check
 from nnunet_missingmod.choices import PRETRAINERS, TRAINERS
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.network_choices import NETWORK_KEYS
 from nnunet_missingmod.networks.backbone import fill_absent_channels
+from nnunet_missingmod.networks.reference_unet import ReferenceUNet
 from nnunet_missingmod.plans_block import resolve, with_numbers
 from nnunet_missingmod.training.method_trainer import MethodTrainer
 
@@ -38,15 +40,30 @@ def choices_of_network(name: str) -> dict[str, Any] | None:
     return {key.name: choices_of(name)[key.name] for key in NETWORK_KEYS}
 
 
+# Trainers whose plans name another backbone than nnU-Net's.
+BACKBONES: dict[str, dict[str, Any]] = {
+    "nnUNetTrainerRDLReference": {
+        "network_class_name": f"{ReferenceUNet.__module__}.{ReferenceUNet.__name__}",
+        "arch_kwargs": {
+            "n_stages": 3,
+            "features_per_stage": [4, 6, 8],
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+            "num_groups": 2,
+            "strides": [[1, 1], [2, 2], [2, 2]],
+            "kernel_sizes": [[3, 3]] * 3,
+        },
+        "_kw_requires_import": ["conv_op"],
+    }
+}
 # One trainer for each network of the menu: many train the same network in different ways.
-NETWORKS = {str(choices_of_network(name)): name for name in reversed(EVERY)}
+NETWORKS = {(str(choices_of_network(name)), str(BACKBONES.get(name))): name for name in reversed(EVERY)}
 
 
 def built(name: str) -> nn.Module:
     """The trainer's network, no parameter of which is 0 or 1 by its initialisation."""
     torch.manual_seed(0)
     if choices_of_network(name) is not None:
-        network = build(choices_of(name), extra=EXTRA, deep_supervision=False)
+        network = build(choices_of(name), extra=EXTRA, deep_supervision=False, architecture=BACKBONES.get(name))
     else:
         stock = build({**choices_of("nnUNetTrainerPMKL"), "network": "stock"}, extra=EXTRA, deep_supervision=False)
         network = fill_absent_channels(stock)
@@ -78,6 +95,18 @@ def test_content_of_absent_modalities_changes_no_bit_and_gets_no_gradient(name: 
 @pytest.mark.parametrize("name", NETWORKS.values())
 def test_each_sample_of_a_batch_follows_its_own_subset(name: str, *, training: bool) -> None:
     assert passes(batch_check(probe_of(name), training=training))
+
+
+@pytest.mark.parametrize("name", NETWORKS.values())
+def test_nothing_that_is_made_of_zeros_in_place_of_a_modality_reaches_the_output(name: str) -> None:
+    found = constant_check(probe_of(name))
+    assert found.result != "fail", found
+    assert (found.result == "note") == (choices_of(name)["bottleneck"] == "reconstruction")  # learned tokens
+
+
+def test_every_trainer_of_the_menu_is_among_these() -> None:
+    assert "nnUNetTrainerRDLReference" in NETWORKS.values()
+    assert {(str(choices_of_network(name)), str(BACKBONES.get(name))) for name in EVERY} == NETWORKS.keys()
 
 
 @pytest.mark.parametrize("name", NETWORKS.values())

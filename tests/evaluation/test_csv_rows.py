@@ -34,9 +34,15 @@ def test_columns_have_any_order_and_those_of_later_versions_their_defaults(tmp_p
     assert read_rows(tmp_path / "rows.csv", Entry, later=("added",)) == [Entry("a", 2, 0.5)]
 
 
+def test_what_a_spreadsheet_makes_of_a_file_is_read(tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbfname,count,value,added\r\na,2,0.5,7\r\n,,,\r\n\r\n")
+    assert read_rows(tmp_path / "rows.csv", Entry) == [Entry("a", 2, 0.5)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("name;count;value;added\na;1;2;3\n", "separates its cells by semicolons: separate them by commas"),
         ("", "lacks the column name, count, value, added; expected name, count, value, added"),
         ("name,count,value,added\na,1,2,3\nb,1,2\n", "line 3: it has 3 cells under 4 headings"),
         ("name,count,value,added\na,1,0,9,3\n", "line 2: it has 5 cells under 4 headings"),

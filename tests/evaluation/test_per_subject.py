@@ -109,6 +109,21 @@ def test_what_is_written_is_after_the_convention_and_read_back(read, tmp_path):
     assert "a,T2,,1.0,,0.0,ours,0\n" in (tmp_path / "out.csv").read_text()
 
 
+@pytest.mark.parametrize("regions", [("ET", "et"), (" ET",), ("ET", "eT", "WT"), ("a_dice", "a"), ("Läsion ≥ 3",)])
+def test_regions_that_differ_in_case_alone_or_have_spaces_come_back(read, tmp_path, regions):
+    rows = [raw(region, 0.1 * number, 2.0) for number, region in enumerate(regions, 1)]
+    write_per_subject(rows, tmp_path / "out.csv", convention=BRATS)
+    text = (tmp_path / "out.csv").read_text(encoding="utf-8")
+    found = read(text + ",,,\n", regions=regions)
+    assert [(row.region, row.dice) for row in found.rows] == [(row.region, row.dice) for row in rows]
+
+
+def test_of_regions_that_differ_in_case_alone_none_takes_the_others_column(read):
+    found = read("subject,modalities,ET_dice\na,T1,0.5\n", regions=("ET", "et"))
+    assert [row.region for row in found.rows] == ["ET"]
+    assert found.notes[0].endswith("has no region et.")
+
+
 def test_a_file_of_one_model_has_any_name_and_folds_of_its_own_are_kept(read):
     text = HEAD.strip() + ",model,fold\na,T1,0.9,0.8,0.7,1,1,1,mine,3\na,T1,0.8,0.8,0.7,1,1,1,mine,4\n"
     assert {row.fold for row in read(text, fold="run").rows} == {"run 3", "run 4"}
@@ -123,11 +138,11 @@ def test_a_file_of_one_model_has_any_name_and_folds_of_its_own_are_kept(read):
         (HEAD + "a,T9,1,1,1,1,1,1\n", "line 2: 'T9' is no subset of FLAIR, T1"),
         (HEAD + ",T1,1,1,1,1,1,1\n", "line 2: '' is no subject"),
         (HEAD + "a,T1,1,1,1,1,1,1\na,t1n,1,1,1,1,1,1\n", "lines 2 and 3 are both a with T1"),
-        (HEAD + "a,T1,good,1,1,1,1,1\n", "line 2: wt_dice is 'good', which is no number"),
-        (HEAD + "a,T1,-0.1,1,1,1,1,1\n", "wt_dice is -0.1, which is out of its range"),
-        (HEAD + "a,T1,101,1,1,1,1,1\n", "wt_dice is 101, which is out of its range"),
+        (HEAD + "a,T1,good,1,1,1,1,1\n", "line 2: WT_dice is 'good', which is no number"),
+        (HEAD + "a,T1,-0.1,1,1,1,1,1\n", "WT_dice is -0.1, which is out of its range"),
+        (HEAD + "a,T1,101,1,1,1,1,1\n", "WT_dice is 101, which is out of its range"),
         (HEAD + "a,T1,1.2,1,1,1,1,1\n", "has a Dice of 1.2"),
-        (HEAD + "a,T1,0,1,1,inf,1,1\n", "wt_hd95 is inf, which has no mean"),
+        (HEAD + "a,T1,0,1,1,inf,1,1\n", "WT_hd95 is inf, which has no mean"),
         (HEAD.strip() + ",model\na,T1,1,1,1,1,1,1,A\na,T1,1,1,1,1,1,1,B\n", "has the models A, B, and no 'RFNet'"),
         (
             "subject,modalities,WT_dice\na,T1,0.5\nb,T1,0,9\n",
@@ -137,7 +152,7 @@ def test_a_file_of_one_model_has_any_name_and_folds_of_its_own_are_kept(read):
         ("subject,modalities,WT_dice,WT_hd95\na,T1,0.9\n", r"line 2 has 3 cells under 4 headings: is the line torn\?"),
         (HEAD + "a,T1,1,1\n", "line 2 has 4 cells under 8 headings"),
         ("subject;modalities;WT_dice\na;T1;0,9\n", "separates its cells by semicolons"),
-        ("subject,modalities,WT_dice,wt_Dice\na,T1,0.9,0.8\n", "has the column wt_dice twice"),
+        ("subject,modalities,WT_dice,wt_Dice\na,T1,0.9,0.8\n", "has the column WT_dice twice"),
         (HEAD + "a,0001,1,1,1,1,1,1\n", r"scores.csv: '0001' may be T1 \(as channel numbers\) or T2"),
     ],
 )

@@ -46,6 +46,28 @@ def test_cases_of_one_patient_add_their_variance_within():
     assert math.isnan(limits_of_agreement(np.array([math.nan]))[0].mean)
 
 
+def test_the_interval_of_balanced_visits_is_that_of_the_mean_squares():
+    """With m cases of each of n patients: var(MSB) = 2 MSB^2 / (n - 1), var(MSW) = 2 MSW^2 / (n (m - 1))."""
+    n, m = 7, 3
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 2, n)[:, None] + rng.normal(0, 1, (n, m))
+    of_patients = m * values.mean(1).var(ddof=1)
+    within = values.var(1, ddof=1).mean()
+    total = (of_patients - within) / m + within
+    of_total = 2 * of_patients**2 / (n - 1) / m**2 + (1 - 1 / m) ** 2 * 2 * within**2 / (n * (m - 1))
+    half = student_t.ppf(0.975, 2 * total**2 / of_total) * math.sqrt(
+        of_patients / (n * m) + 1.959964**2 * of_total / (4 * total)
+    )
+    upper = limits_of_agreement(values.ravel(), [patient for patient in range(n) for _ in range(m)])[1]
+    assert upper.mean == pytest.approx(values.mean() + 1.959964 * math.sqrt(total), rel=1e-6)
+    assert upper.high - upper.mean == pytest.approx(half, rel=1e-6)
+
+
+def test_equal_differences_have_limits_without_width():
+    many = limits_of_agreement(np.full(16, 2.0), list("aabbccddeeffgghh"))[1]
+    assert (many.low, many.high) == (2.0, 2.0)
+
+
 def test_volumes_are_voxels_times_their_size_averaged_over_runs():
     rows = [
         row(0.5, case="c0", reference=1000, predicted=1500),  # 2 mm3 a voxel: 2 mL and 3 mL

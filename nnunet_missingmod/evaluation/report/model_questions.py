@@ -58,9 +58,13 @@ def in_short(values: CaseValues, column: Column, *, patients: Mapping[str, str] 
     for each in orders(values, columns=[column], regions=every, patients=patients):
         if isnan(each.chance):
             continue
+        over = f"({column.heading}, all regions, {each.patients} patients)"
+        if each.difference == 0:
+            lines.append(f"{each.better} and {each.other} have the same mean Dice {over}.")
+            continue
         lines.append(
-            f"{each.better} is before {each.other} by {shown(each.difference)} points of Dice ({column.heading}, all "
-            f"regions, {each.patients} patients); probability that this order is chance: {chance_text(each.chance)}"
+            f"{each.better} is before {each.other} by {shown(each.difference)} points of Dice {over}; probability that "
+            f"this order is chance: {chance_text(each.chance)}"
         )
     return lines
 
@@ -201,7 +205,7 @@ def noninferiority_section(
         return None
     title = "Are complete cases segmented no worse than by the baseline?"
     if not found:
-        why = "No answer: it needs two models and the scores of the subset of all modalities."
+        why = "No answer: it needs the scores of the baseline and of another model with all modalities."
         return Section("non-inferiority", title, why)
     left_out = sum(each.left_out for each in found)
     when = (
