@@ -38,14 +38,13 @@ def read_subsets(texts: Iterable[str], names: Sequence[str]) -> dict[str, Subset
     Raises:
         ValueError: a text stands for several subsets, or channels are numbered from 1.
     """
-    named: dict[str, Subset] = {}
-    others: dict[str, dict[str, Subset]] = {}
-    for text in dict.fromkeys(texts):
-        subset = _named_subset(text, names)
-        if subset is not None:
-            named[text] = subset
-        else:
-            others[text] = {how: read for how, read in _numeric(text, len(names)).items() if read is not None}
+    texts = list(dict.fromkeys(texts))
+    named = named_subsets(texts, names)
+    others = {
+        text: {how: read for how, read in _numeric(text, len(names)).items() if read is not None}
+        for text in texts
+        if text not in named
+    }
     _refuse_numbers_from_one(others, len(names))
     readable = {text: readings for text, readings in others.items() if readings}
     usual = [how for how in (_NUMBERS, _BITS) if all(how in readings for readings in readable.values())]
@@ -56,6 +55,16 @@ def read_subsets(texts: Iterable[str], names: Sequence[str]) -> dict[str, Subset
             raise ValueError(f"{text!r} may be {meant}: write the names of the modalities, as T1+T2.")
         named[text] = found.pop()
     return named
+
+
+def named_subsets(texts: Iterable[str], names: Sequence[str]) -> dict[str, Subset]:
+    """Return the subset that each text names, as `read_subsets` reads names; numbers and bits are left out.
+
+    Raises:
+        ValueError: a text can be divided into names in several ways.
+    """
+    found = {text: _named_subset(text, names) for text in dict.fromkeys(texts)}
+    return {text: subset for text, subset in found.items() if subset is not None}
 
 
 def _named_subset(text: str, names: Sequence[str]) -> Subset | None:

@@ -25,12 +25,15 @@ from nnunet_missingmod.demo.phantom_dataset import write_dataset
 from nnunet_missingmod.evaluation.conventions import brats_regions, dataset_regions, ignore_label
 from nnunet_missingmod.modalities import channel_names, compile_pattern, name_patients
 from nnunet_missingmod.storage import replaced_when_complete, write_text
+from nnunet_missingmod.training.split import parse_split
 
 PHANTOMS = 502
 PHANTOM_SIZE = (40, 48, 40)
 PHANTOM_REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 WIDTH = 8
 BATCH_SIZE = {"2d": 8, "3d_fullres": 2}
+# Formats that keep the size of a voxel.
+WITH_SPACING = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 @dataclass(frozen=True)
@@ -113,18 +116,26 @@ def prepare_raw(
 
     Raises:
         ValueError: the folder is no dataset, this one was prepared otherwise, ``splits`` has a fault (see
-            `check_splits`), a patient is trained on and tested, or nnU-Net does not find this package, which cases
-            without all modalities need.
+            `check_splits`), there are too many or too few ``folds``, files that are to be resampled keep no spacing, a
+            patient is trained on and tested, or nnU-Net does not find this package, which cases without all modalities
+            need.
     """
+    raw = Path(os.path.abspath(raw))
     if not re.fullmatch(r"Dataset[0-9]{3}_.+", raw.name):
         raise ValueError(f"{raw} is no raw dataset: its name is not Dataset, three digits, _ and a name.")
     dataset_json = read_dataset_json(raw)
-    chosen = None if splits is None else json.loads(splits.read_text(encoding="utf-8"))
+    if spacing_mm is not None and not dataset_json["file_ending"].lower().endswith(WITH_SPACING):
+        raise ValueError(
+            f"--spacing resamples {', '.join(WITH_SPACING)}; files of {dataset_json['file_ending']} keep no spacing: "
+            "leave it out, or make the pictures smaller before."
+        )
+    chosen = None if splits is None else _read_splits(splits)
     cases = _cases(raw, dataset_json)
     owners = {} if patients is None else _patients(cases, patients)
     training = sorted(case.files.case for case in cases if case.split == "train")
     if chosen is not None:
         check_splits(chosen, training, owners)
+    used = chosen or _folds(training, folds, owners)
     asked = {"configuration": configuration, "epoch_steps": epoch_steps, "spacing": spacing_mm, "patients": patients}
     folder.claim({"raw": str(raw.resolve()), "folds": folds if splits is None else None, "splits": chosen, **asked})
     target = folder.root / "nnUNet_raw" / raw.name
@@ -135,12 +146,11 @@ def prepare_raw(
         cases = _cases(target, dataset_json)
     elif not target.exists():
         target.symlink_to(raw.resolve(), target_is_directory=True)
-    chosen = chosen or _folds(training, folds, owners)
     data = Data(
         dataset=raw.name,
         configuration=configuration,
         runs=None,
-        folds=len(chosen),
+        folds=len(used),
         modalities=channel_names(dataset_json),
         regions=brats_regions(dataset_json) or dataset_regions(dataset_json),
         ignore_label=ignore_label(dataset_json),
@@ -148,7 +158,7 @@ def prepare_raw(
         epoch_steps=epoch_steps,
     )
     complete = all(len(case.files.files) == len(data.modalities) for case in cases if case.split == "train")
-    _plan(folder, data, dataset_json, chosen, complete=complete)
+    _plan(folder, data, dataset_json, used, complete=complete)
     _write_scored(folder, data, dataset_json, cases)
     folder.describe(data)
 
@@ -214,11 +224,37 @@ def _cases(raw: Path, dataset_json: dict[str, Any]) -> list[Case]:
     ]
 
 
+def _read_splits(file: Path) -> list[dict[str, list[str]]]:
+    """Return the folds of a file as nnU-Net's splits_final.json.
+
+    Raises:
+        ValueError: it is of another form.
+    """
+    form = '[{"train": ["CASE", ...], "val": ["CASE", ...]}, ...], a pair for each fold'
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, list):
+            raise TypeError("it is no list")
+        return [parse_split(each).as_json() for each in content]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"--splits: {file} is to hold {form}: {error}") from error
+
+
 def _folds(cases: list[str], folds: int, patients: Mapping[str, str]) -> list[dict[str, list[str]]]:
-    """Return nnU-Net's own split, of patients where they are known."""
+    """Return nnU-Net's own split, of patients where they are known.
+
+    Raises:
+        ValueError: there are fewer than two folds, or fewer patients than folds.
+    """
     from nnunetv2.utilities.crossval_split import generate_crossval_split
 
     owner = {case: patients.get(case, case) for case in cases}
+    number = len(set(owner.values()))
+    if not 2 <= folds <= number:
+        raise ValueError(
+            f"--folds {folds}: nnU-Net's rule makes 2 folds or more, and at most as many as there are patients or "
+            f"cases to train on, {number}. One split of your own is given by --splits."
+        )
     split = generate_crossval_split(sorted(set(owner.values())), seed=12345, n_splits=folds)
     return [
         {kind: [case for case in cases if owner[case] in set(part[kind])] for kind in ("train", "val")}

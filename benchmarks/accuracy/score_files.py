@@ -23,8 +23,23 @@ _UNDEFINED = {column: ["", "nan", "NaN", "NA"] for column in ("dice", "seed", "f
 
 
 def read_scores(file: Path) -> pd.DataFrame:
-    """Return the rows of a file of scores; of its numbers only ``dice``, ``seed`` and ``fold`` may be missing."""
-    return pd.read_csv(file, dtype=_TYPES, keep_default_na=False, na_values=_UNDEFINED)
+    """Return the rows of a file of scores; of its numbers only ``dice``, ``seed`` and ``fold`` may be missing.
+
+    Raises:
+        ValueError: it lacks a column, has a number that is none, or a Dice outside of 0..1; the file is named.
+    """
+    try:
+        rows = pd.read_csv(file, dtype=_TYPES, keep_default_na=False, na_values=_UNDEFINED, encoding="utf-8-sig")
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    missing = [column for column in ("arm", *SCORES) if column not in rows and column != "split"]
+    if missing:
+        by = "; it separates its cells by semicolons, where commas are expected" if ";" in rows.columns[0] else ""
+        raise ValueError(f"{file} lacks the column {', '.join(missing)}{by}.")
+    outside = rows["dice"][(rows["dice"] < 0) | (rows["dice"] > 1)]
+    if len(outside):
+        raise ValueError(f"{file} has a Dice of {outside.iloc[0]:g}, which is to be a share from 0 to 1.")
+    return rows
 
 
 def write_scores(target: Path, training: Training, rows: Rows, *more: str) -> None:

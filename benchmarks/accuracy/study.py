@@ -36,6 +36,7 @@ from studies import STUDIES
 from study_folder import StudyFolder, Training
 from tables import all_tables, by_subset, draw, read_runs, summary, tables_of, write_into
 
+from nnunet_missingmod.modalities import compile_pattern, name_patients
 from nnunet_missingmod.storage import write_text
 
 
@@ -130,7 +131,7 @@ def write_tables(folder: StudyFolder) -> None:
     print_tables(tables)
 
 
-def tables_of_scores(study: Study, folder: Path, baseline: str | None) -> dict[str, str]:
+def tables_of_scores(study: Study, folder: Path, baseline: str | None, patients: str | None = None) -> dict[str, str]:
     """Return a table of all arms for each split of a folder of scores that was made elsewhere.
 
     Args:
@@ -138,10 +139,11 @@ def tables_of_scores(study: Study, folder: Path, baseline: str | None) -> dict[s
         folder: of CSV files with the columns arm, case, subset, num_present, region, dice (0..1), and where there are
             several seed, fold and split; without a split all are ``val``.
         baseline: the arm that the others are compared with.
+        patients: regular expression whose group is the patient in the name of a case; by default each case is its own.
 
     Raises:
         FileNotFoundError: it has no CSV file.
-        ValueError: the baseline is not among the arms.
+        ValueError: the baseline is not among the arms, a file cannot be read, or the pattern does not match a case.
     """
     baseline = baseline or next(iter(study.groups.values())).baseline
     tables = {}
@@ -151,7 +153,8 @@ def tables_of_scores(study: Study, folder: Path, baseline: str | None) -> dict[s
         if arms and baseline not in arms:
             raise ValueError(f"{folder} has no arm {baseline!r}: give one of {', '.join(arms)} as --baseline.")
         if arms and ("split" in rows or split == "val"):
-            tables[f"{folder.name}, {split}"] = summary(rows, Group(arms, baseline))
+            owners = {} if patients is None else name_patients(rows["case"].unique(), compile_pattern(patients))
+            tables[f"{folder.name}, {split}"] = summary(rows, Group(arms, baseline), patients=owners)
     return tables
 
 
@@ -185,6 +188,9 @@ def parser_of_steps() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     run.add_argument("--part", help="I/N: the I-th of N parts, for a job array")
     table.add_argument("--baseline", help="the arm that others are compared with, in a folder of scores alone")
+    table.add_argument(
+        "--patients", help="of a folder of scores alone: regular expression whose group is the patient in a case's name"
+    )
     table.add_argument("--document", type=Path, help="put them where this document has places for them")
     table.add_argument("--figures", type=Path, help="folder for figures")
     return parser
@@ -209,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
                 chosen = {"folds": args.folds, "splits": args.splits, "patients": args.patients}
                 prepare_raw(folder, args.raw, spacing_mm=args.spacing, **chosen, **shared)
         elif args.step == "table" and not folder.is_prepared:
-            print_tables(tables_of_scores(folder.study, folder.root, args.baseline))
+            print_tables(tables_of_scores(folder.study, folder.root, args.baseline, args.patients))
         elif args.step == "table":
             write_tables(folder)
         else:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from nnunet_missingmod.errors import listed
 from nnunet_missingmod.modalities import Subset, subset_name
-from nnunet_missingmod.subset_notation import read_subsets
+from nnunet_missingmod.subset_notation import named_subsets, read_subsets
 
 CASE, SUBSET = "{case}", "{subset}"
 _SHOWN = 5
@@ -79,10 +79,14 @@ def find_predictions(
     places = {
         file: _by_pattern(stem, cases, pattern) if pattern else _by_parts(stem, cases) for file, stem in stems.items()
     }
-    texts = (text for found in places.values() for _, text in found)
-    subsets = read_subsets(texts, names)
-    if len(names) == 1:
-        subsets[""] = (0,)  # there is nothing to tell apart
+    subsets: dict[str, Subset]
+    if len(names) == 1:  # there is nothing to tell apart
+        subsets = dict.fromkeys((text for found in places.values() for _, text in found), (0,))
+    else:
+        # Where a path names modalities, numbers in it (of folds, say) are no subset.
+        subsets = named_subsets((text for found in places.values() for _, text in found), names)
+        places = {file: [each for each in found if each[1] in subsets] or found for file, found in places.items()}
+        subsets |= read_subsets((text for found in places.values() for _, text in found), names)
     files: dict[tuple[str, Subset], list[Path]] = defaultdict(list)
     others, unread, unclear = [], [], []
     for file, found in places.items():

@@ -62,6 +62,14 @@ def test_a_pattern_that_does_not_say_it_is_refused(pattern):
         check_pattern(pattern)
 
 
+@pytest.mark.parametrize("folders", [("0", "1"), ("1", "4"), ("fold_0", "fold_1"), ("2024", "2025"), ("0000", "1111")])
+def test_numbers_of_folds_in_a_path_that_names_modalities_are_no_subset(find, folders):
+    one, other = folders
+    found = find(f"{one}/T1+T2/BraTS_1.nii.gz", f"{other}/flair/BraTS_10.nii.gz", f"{other}/T1+T2/BraTS_10.nii.gz")
+    assert set(found.files) == {("BraTS_1", (1, 3)), ("BraTS_10", (0,)), ("BraTS_10", (1, 3))}
+    assert (found.notes, found.problems) == ((), ())
+
+
 def test_what_is_left_over_is_named(find):
     found = find("T1/BraTS_1.nii.gz", "T1/other.nii.gz", "old/BraTS_1.nii.gz", "BraTS_10.nii.gz", "T1/BraTS_10/T2.nii")
     assert set(found.files) == {("BraTS_1", (1,))}
@@ -99,3 +107,12 @@ def test_of_one_modality_there_is_one_subset_and_no_need_to_name_it(tmp_path):
     (tmp_path / "CT" / "b.nii").touch()
     found = find_predictions(tmp_path, ("a", "b"), ("CT",), endings=(".nii",))
     assert set(found.files) == {("a", (0,)), ("b", (0,))}
+
+
+@pytest.mark.parametrize("layout", ["fold_0/{}.nii.gz", "0/{}.nii.gz", "{}/seg.nii.gz", "all/CT/{}.nii.gz"])
+def test_of_one_modality_whatever_stands_beside_the_case_is_no_subset(tmp_path, layout):
+    for case in CASES:
+        (tmp_path / layout.format(case)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / layout.format(case)).touch()
+    found = find_predictions(tmp_path, CASES, ("CT",), endings=(".nii.gz",))
+    assert set(found.files) == {(case, (0,)) for case in CASES}

@@ -166,9 +166,13 @@ def test_steps_in_all_are_those_of_the_epochs():
         ([{"train": [], "val": ["p1_a"]}], "Fold 0 trains on no case"),
         ([{"train": ["p1_a"], "val": ["p3_a"]}], "Fold 0 validates cases that the dataset has not: p3_a"),
         ([], "There is no fold"),
+        ({"train": ["p1_a"], "val": ["p2_a"]}, "splits.json is to hold .* it is no list"),
+        ([["p1_a"], ["p2_a"]], "splits.json is to hold .* A split is"),
+        ([{"train": "p1_a", "val": ["p2_a"]}], "splits.json is to hold .* A split is"),
+        (None, "--folds 3: .* at most as many as there are patients or cases to train on, 2"),
     ],
 )
-def test_splits_with_a_fault_are_refused_before_the_folder_is_claimed(tmp_path, splits, said):
+def test_splits_with_a_fault_are_refused_before_the_folder_is_claimed(tmp_path, monkeypatch, splits, said):
     raw = tmp_path / "Dataset600_X"
     for part, ending in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
         (raw / part).mkdir(parents=True)
@@ -177,10 +181,62 @@ def test_splits_with_a_fault_are_refused_before_the_folder_is_claimed(tmp_path, 
     description = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "L": 1}, "numTraining": 3}
     (raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nii.gz"}))
     (tmp_path / "splits.json").write_text(json.dumps(splits))
-    chosen = {"splits": tmp_path / "splits.json", "patients": "(p[0-9]+)"}
+    chosen = {"folds": 3} if splits is None else {"splits": tmp_path / "splits.json"}
+    monkeypatch.chdir(raw)
     with pytest.raises(ValueError, match=said):
-        prepare.prepare_raw(StudyFolder(EQUAL, tmp_path / "study"), raw, configuration="2d", epoch_steps=150, **chosen)
+        prepare.prepare_raw(
+            StudyFolder(EQUAL, tmp_path / "study"),
+            Path(),
+            configuration="2d",
+            epoch_steps=150,
+            patients="(p[0-9]+)",
+            **chosen,
+        )
     assert not (tmp_path / "study").exists()
+
+
+def test_pictures_without_spacings_are_not_resampled(tmp_path):
+    raw = tmp_path / "Dataset600_X"
+    raw.mkdir()
+    description = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "L": 1}, "numTraining": 3}
+    (raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".png"}))
+    with pytest.raises(ValueError, match=r"files of \.png keep no spacing"):
+        prepare.prepare_raw(
+            StudyFolder(EQUAL, tmp_path / "study"), raw, configuration="2d", epoch_steps=150, spacing_mm=2.0
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("arm;case;subset\na;c;T1\n", "lacks the column arm.* semicolons"),
+        ("arm,case,subset,region,dice\na,c,T1,WT,0.5\n", "lacks the column num_present"),
+        ("arm,case,subset,num_present,region,dice\na,c,T1,1,WT,80.5\n", "a Dice of 80.5, which is to be a share"),
+        ("arm,case,subset,num_present,region,dice\na,c,T1,one,WT,0.5\n", "cannot be read"),
+    ],
+)
+def test_scores_from_elsewhere_that_cannot_be_read_are_named(tmp_path, text, said):
+    (tmp_path / "scores.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"scores.csv .*{said}"):
+        study.tables_of_scores(EQUAL, tmp_path, "a")
+
+
+def test_visits_of_scores_from_elsewhere_count_as_their_patient(tmp_path):
+    head = "arm,seed,case,subset,num_present,region,dice\n"
+    lines = [
+        f"{arm},{seed},p{patient}_{visit},T1,1,WT,{0.5 + (arm == 'b') * (0.02 * patient + 0.01 * seed):.3f}"
+        for arm in "ab"
+        for seed in range(3)
+        for patient in range(6)
+        for visit in range(1 + patient % 4)
+    ]
+    (tmp_path / "scores.csv").write_text(head + "\n".join(lines) + "\n")
+    plain, grouped = (
+        next(iter(study.tables_of_scores(EQUAL, tmp_path, "a", patients).values())) for patients in (None, "(p[0-9])")
+    )
+    assert plain != grouped
+    with pytest.raises(ValueError, match="p0_0"):
+        study.tables_of_scores(EQUAL, tmp_path, "a", "(q[0-9])")
 
 
 def test_a_network_for_a_subset_that_no_case_of_the_fold_can_give_is_done_with(folder):
