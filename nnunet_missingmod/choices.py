@@ -110,7 +110,10 @@ FILE_KEYS: tuple[Key, ...] = (
 
 MASKING_KEYS: tuple[Key, ...] = (
     Key("masked_share", 0.875, BELOW_ONE,
-        "Share of the cubes of a case's modalities that masked pretraining hides; those of dropped modalities count."),
+        "Share of the cubes of a case's modalities that masked pretraining hides; those of dropped modalities count.",
+        ((lambda c: c["feature_fusion"] == "region_aware",
+          'feature_fusion "region_aware" fuses by regions that are learned from labels, which pretraining has not: '
+          'set it to "mean" or "concatenate".'),)),
 )
 
 METHOD_KEYS: tuple[Key, ...] = (
@@ -132,7 +135,7 @@ METHOD_KEYS: tuple[Key, ...] = (
           'subset_objective "enumerate" trains on every subset already: set modality_dropout to "none".'),)),
     Key("alignment_anchor", OFF, one_of(*ANCHORS),
         "What the alignment term pulls the latents to: nothing, one modality, a learned mixture of those present, or "
-        "the standard normal distribution.",
+        "the standard normal distribution. With a partner they are the partner's latents alone.",
         ((lambda c: c["alignment_anchor"] != OFF and c["channel_encoder"] == OFF,
           'alignment moves latents, and with channel_encoder "none" these are the images, which nothing can move: set '
           'alignment_anchor to "none", or channel_encoder to "shared" or "separate".'),
@@ -174,7 +177,7 @@ METHOD_KEYS: tuple[Key, ...] = (
         "bottleneck's with `deepest`; weight 0 leaves one out.",
         idle=is_none("mutual_information")),
     Key("distillation_warmup_epochs", 0, NATURAL,
-        "Epochs over which the weights of the divergence from a teacher and of mutual information grow from 0.",
+        "Epochs over which the weights of what is learned from a teacher, and of mutual information, grow from 0.",
         idle=(lambda c: not any(term.is_on(c) and term.warms_up(c) for term in TERMS),
               "no term learns from a teacher or by mutual information")),
     *DISTILLATION_KEYS,
@@ -217,6 +220,15 @@ TEACHERS = (
     "nnUNetTrainerPMKLTeacher",
     "nnUNetTrainerPMKLMedMAPTeacher",
 )
+# What they leave to the students with which they share their plans: subsets, and what is learned from another network.
+LEFT_TO_STUDENTS = frozenset(
+    [
+        *(key.name for key in (*DROPOUT_KEYS, *SUBSET_KEYS, *DISTILLATION_KEYS, *CO_TRAINING_KEYS)),
+        *(key.name for key in METHOD_KEYS if key.name.startswith(("divergence", "mutual_information"))),
+        *("subset_objective", "distillation_warmup_epochs"),
+        *("teacher", "taught_share", "average_decay", "predict_with", "initial_weights"),
+    ]
+) - {"validation_subsets"}
 # Those whose models segment nothing: others start from their weights.
 PRETRAINERS = ("nnUNetTrainerMaskedPretraining", "nnUNetTrainerM3AEPretrain")
 

@@ -58,6 +58,9 @@ DROPOUT_KEYS: tuple[Key, ...] = (
         ((lambda c: c["modality_subset"] != "all" and c.get("teacher") == "average",
           'the average of a network that sees modality_subset alone cannot teach it more: set teacher to a model, or '
           'modality_subset to "all".'),
+         (lambda c: c["modality_subset"] != "all" and c.get("subset_objective") == "enumerate",
+          'subset_objective "enumerate" trains on every subset of all modalities: set modality_subset to "all", or '
+          'choose a trainer that draws one, as nnUNetTrainerSharedBackbone.'),
          (lambda c: c["modality_subset"] != "all" and _has_pattern(c),
           'modality_subset shows every case the same modalities, and modality_subsets and a table of modality_dropout '
           'say which are drawn: set modality_subset to "all", or leave those out.'))),

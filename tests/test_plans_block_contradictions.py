@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nnunet_missingmod.choices import ANCHORS
-from nnunet_missingmod.plans_block import anchor_modality, check_choices, resolve
+from nnunet_missingmod.plans_block import KEYS_OF_METHODS, PRETRAINING_KEYS, anchor_modality, check_choices, resolve
 
 NAMES = ("T1", "t2flair", "T2")
 ENUMERATE = {"network": "parallel", "subset_objective": "enumerate"}
@@ -39,12 +39,24 @@ ENUMERATE = {"network": "parallel", "subset_objective": "enumerate"}
             {"modality_dropout": "uniform", "modality_dropout_from": 0.5, "modality_dropout_until": 0.2},
             "must not be below modality_dropout_from",
         ),
+        ({**ENUMERATE, "fused_at": "logits", "modality_subset": ["T1"]}, "trains on every subset of all modalities"),
+        (
+            {"network": "modality_encoders", "feature_fusion": "region_aware", "partner": True, "consistency": True},
+            "set feature_fusion to another one, or partner to false",
+        ),
         *(({"alignment_anchor": anchor}, "nothing can move: set alignment_anchor") for anchor in ANCHORS[1:]),
     ],
 )
 def test_contradictions_are_refused_with_what_to_set(block, message):
     with pytest.raises(ValueError, match=message):
-        check_choices(resolve(block), NAMES)
+        check_choices(resolve(block), NAMES, keys=KEYS_OF_METHODS)
+
+
+def test_what_pretraining_cannot_learn_is_refused_of_pretraining_alone():
+    block = {"network": "modality_encoders", "feature_fusion": "region_aware"}
+    check_choices(resolve(block, keys=KEYS_OF_METHODS), NAMES, keys=KEYS_OF_METHODS)
+    with pytest.raises(ValueError, match=r"from labels, which pretraining has not: set it to"):
+        check_choices(resolve(block, keys=PRETRAINING_KEYS), NAMES, keys=PRETRAINING_KEYS)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,10 @@ def evaluate(request: Request) -> Outcome:
     write_part(part, request.output, rows)
     if request.parts > 1:
         there = f"Part {request.part} of {request.parts} is done: {len(names)} of {len(shared.cases)} cases."
-        join_by = f"When all parts are, join them by: nnunet_missingmod evaluate -o {request.output} --report"
+        join_by = (
+            "When all parts are, join them by: nnunet_missingmod evaluate "
+            f"-o {request.output} --report -num_parts {request.parts}"
+        )
         return Outcome([there, join_by], list(part.failures))
     return publish([(part, rows)], request.output)
 

@@ -41,12 +41,14 @@ def fooling_loss(discriminator: nn.Module, maps: Tensor) -> Tensor:
     return _cross_entropy(discriminator(maps), 0.0)
 
 
-def build_discriminator(inputs: int, widths: Sequence[int], kernel: int, dimensions: int) -> nn.Sequential:
-    """Return convolutions of stride 2 with leaky ReLU of slope 0.2 between them; the last has one channel."""
+def build_discriminator(
+    inputs: int, widths: Sequence[int], kernel: int, dimensions: int, *, strides: Sequence[int]
+) -> nn.Sequential:
+    """Return convolutions of these strides with leaky ReLU of slope 0.2 between them; the last has one channel."""
     convolution: Any = nn.Conv2d if dimensions == 2 else nn.Conv3d
     layers: list[nn.Module] = []
-    for index, width in enumerate(widths):
-        layers.append(convolution(inputs, width, kernel, stride=2, padding=kernel // 2))
+    for index, (width, stride) in enumerate(zip(widths, strides, strict=True)):
+        layers.append(convolution(inputs, width, kernel, stride=stride, padding=kernel // 2))
         if index < len(widths) - 1:
             layers.append(nn.LeakyReLU(0.2))
         inputs = width
@@ -112,9 +114,10 @@ class EntropyAdversarialTerm(AdversarialTerm):
 
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> EntropyAdversarialTerm:
-        """Return the term with a new discriminator of four convolutions and one."""
+        """Return the term with a new discriminator of four convolutions and one, all of stride 2."""
         assert setting.num_outputs is not None
-        return cls(build_discriminator(setting.num_outputs, (64, 128, 256, 512, 1), 4, setting.dimensions))
+        widths = (64, 128, 256, 512, 1)
+        return cls(build_discriminator(setting.num_outputs, widths, 4, setting.dimensions, strides=(2,) * 5))
 
     def maps(self, step: Step) -> tuple[Tensor, Tensor]:
         """Return the self-information of both networks' logits."""
@@ -130,8 +133,10 @@ class KnowledgeAdversarialTerm(AdversarialTerm):
 
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> KnowledgeAdversarialTerm:
-        """Return the term with a new discriminator of two convolutions and one."""
-        return cls(build_discriminator(setting.encoder_channels[-1], (256, 512, 1), 3, setting.dimensions))
+        """Return the term with a new discriminator of two convolutions and one, which alone has stride 2."""
+        widths = (256, 512, 1)
+        inputs = setting.encoder_channels[-1]
+        return cls(build_discriminator(inputs, widths, 3, setting.dimensions, strides=(1, 1, 2)))
 
     def maps(self, step: Step) -> tuple[Tensor, Tensor]:
         """Return both networks' features at the bottleneck."""

@@ -144,7 +144,11 @@ class AnchorAlignmentLoss(nn.Module):
 
 
 class AlignmentTerm(AnchorAlignmentLoss, StepTerm):
-    """The alignment of the latents as a loss term: once per step, it aligns all modalities that a sample has."""
+    """The alignment of the latents as a loss term: once per step, of the modalities of a sample that are kept.
+
+    Of a network that encodes dropped modalities, too, theirs are not aligned, and a sample that keeps one has no
+    distance. With a partner, which sees all modalities, its latents are aligned in the place of the network's.
+    """
 
     once_per_step = True
 
@@ -155,7 +159,7 @@ class AlignmentTerm(AnchorAlignmentLoss, StepTerm):
         return cls(choices["alignment_anchor"], setting.modality_names, anchor_modality=anchor)
 
     def of_step(self, step: Step) -> Tensor:
-        """Return the mean distance of the latents to the anchor; with a partner, of its latents of all modalities."""
+        """Return the mean distance of the latents to the anchor."""
         view = step if step.partner is None else step.partner
         value: Tensor = self(view.latents, view.present)
         return value

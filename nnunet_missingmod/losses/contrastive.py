@@ -20,17 +20,19 @@ _MARGIN = 1.0
 _SMALLEST = 1e-12  # under the root of a squared distance
 
 
-def contrastive_loss(student: Tensor, teacher: Tensor, counts: Tensor) -> Tensor:
+def contrastive_loss(student: Tensor, teacher: Tensor, counts: Tensor, *, views: int = 1) -> Tensor:
     """Return the mean over all pairs of a student's and a teacher's vector, of the samples that count::
 
-        L = mean_{b, c} of d_bc^2 if b = c, else max(1 - d_bc, 0)^2,    d_bc = ||student_b - teacher_c||
+        L = mean_{b, c} of d_bc^2 if both are of one case, else max(1 - d_bc, 0)^2,    d_bc = ||student_b - teacher_c||
 
     Args:
         student, teacher: (B, size), of unit length.
         counts: (B,) bool.
+        views: how many times the batch shows its cases, one time after the other: samples b and b + B / views are one.
     """
     squared = (student.unsqueeze(1) - teacher.unsqueeze(0)).square().sum(2)  # (B, B)
-    same = torch.eye(len(counts), dtype=torch.bool, device=counts.device)
+    case = torch.arange(len(counts), device=counts.device) % (len(counts) // views)
+    same = case.unsqueeze(1) == case.unsqueeze(0)
     apart = (_MARGIN - (squared + _SMALLEST).sqrt()).clamp(min=0).square()
     return weighted_mean(torch.where(same, squared, apart), counts.unsqueeze(1) & counts.unsqueeze(0))
 
@@ -39,18 +41,20 @@ class ContrastiveTerm(nn.Module, StepTerm):
     """`contrastive_loss` of projections of the decoders' last features, each network with a head of its own.
 
     Features are averaged to 2 voxels an axis, where the released code averages over 40 of 80 voxels with stride 1 and
-    has 35 million parameters in each head. Contrast needs two samples in a batch; several processes contrast their own.
+    has 35 million parameters in each head. Contrast needs two cases in a batch; several processes contrast their own.
 
     Args:
         channels: of the features.
         dimensions: 2 or 3.
+        views: how many times a batch shows its cases.
     """
 
     uses_teacher_logits = True
     uses_decoded = True
 
-    def __init__(self, channels: int, dimensions: int) -> None:
+    def __init__(self, channels: int, dimensions: int, *, views: int = 1) -> None:
         super().__init__()
+        self.views = views
         inputs = channels * _GRID**dimensions
         self.of_student, self.of_teacher = (
             nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _SIZE)) for _ in range(2)
@@ -59,7 +63,7 @@ class ContrastiveTerm(nn.Module, StepTerm):
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> ContrastiveTerm:
         """Return the term for the channels of the backbone's first level, which the decoder ends with."""
-        return cls(setting.encoder_channels[0], setting.dimensions)
+        return cls(setting.encoder_channels[0], setting.dimensions, views=2 if choices["two_subsets"] else 1)
 
     def of_step(self, step: Step) -> Tensor:
         """Return the loss of the samples that the teacher teaches."""
@@ -75,4 +79,4 @@ class ContrastiveTerm(nn.Module, StepTerm):
                 functional.normalize(head(each), dim=1)
                 for head, each in zip((self.of_student, self.of_teacher), averaged, strict=True)
             )
-            return contrastive_loss(student, teacher, counts)
+            return contrastive_loss(student, teacher, counts, views=self.views)

@@ -76,6 +76,7 @@ class MethodTrainer(TermTrainer):
         """Load the teacher, perhaps take its weights, then start as nnU-Net does."""
         if not self.was_initialized:
             self.initialize()
+        self._check_contrast()
         if self.average is not None:
             self._start_average(self.average)
             self._compile_teacher()
@@ -99,6 +100,21 @@ class MethodTrainer(TermTrainer):
                 self.frozen_teacher = teacher
         self._compile_teacher()
         super().on_train_start()
+
+    def _check_contrast(self) -> None:
+        """Check that a step has two cases whose features are to be apart.
+
+        Raises:
+            ValueError: a batch has one that is taught.
+        """
+        cases = max(1, round(self.batch_size / 2)) if self.choices["two_subsets"] else self.batch_size
+        taught = len(rotating_samples(0, cases, self.choices["taught_share"]))
+        if "contrastive" in taught_terms(self.choices) and taught < 2:
+            raise ValueError(
+                f'"contrastive" holds cases of a batch apart, and in a batch of {self.batch_size} one case is taught: '
+                'set "taught_share" to 1, "two_subsets" or "contrastive" to false, or use plans with a larger '
+                "batch_size."
+            )
 
     def _compile_teacher(self) -> None:
         if self.frozen_teacher is not None and self._do_i_compile():

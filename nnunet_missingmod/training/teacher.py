@@ -79,7 +79,7 @@ class Teacher:
                 return TeacherOutput(None, self._encoder_alone(self._network, data, given_present), complete)
             logits, encoder = self._all(self._network, data, given_present)
         assert isinstance(logits, torch.Tensor)
-        return TeacherOutput(logits, encoder, complete, None if self._decoded is None else self._decoded.take())
+        return TeacherOutput(logits, encoder, complete, None if self._decoded is None else self._decoded.take(present))
 
     def counts(self, present: torch.Tensor) -> torch.Tensor:
         """Return (B,) bool: the samples that it teaches, which have every modality; ``present`` is (B, J) bool."""

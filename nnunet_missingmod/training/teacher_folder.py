@@ -152,9 +152,10 @@ def _differences(
 
 def _missing_teacher_message(folder: Path, fold: Path, student: Student, trainer: str) -> str:
     command = student.command(trainer)
-    if any(fold.glob("checkpoint_*.pth")):
-        resume = student.command(trainer, resume=True)
-        return f"The teacher in {fold} is not trained to its end (no checkpoint_final.pth). Continue with: {resume}"
+    if fold.is_dir():
+        begun = any(fold.glob("checkpoint_*.pth"))
+        on = f"Continue with: {student.command(trainer, resume=True)}" if begun else f"Train it with: {command}"
+        return f"The teacher in {fold} is not trained to its end (no checkpoint_final.pth). {on}"
     if folder.is_dir():
         others = sorted(other.name for other in folder.glob("fold_*"))
         return (

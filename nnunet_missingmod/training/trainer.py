@@ -18,7 +18,7 @@ from torch import nn
 
 from nnunet_missingmod import absence, plans_block
 from nnunet_missingmod.cases.description import check_for_training
-from nnunet_missingmod.choices import TEACHERS
+from nnunet_missingmod.choices import LEFT_TO_STUDENTS, TEACHERS
 from nnunet_missingmod.host import HOST_PREPROCESSOR, PREPROCESSOR
 from nnunet_missingmod.keys import OFF
 from nnunet_missingmod.modalities import channel_names
@@ -107,10 +107,10 @@ class MissingModTrainer(CheckpointTrainer):
                 f"The plans' preprocessor {resolved['preprocessor_name']!r} does not know absent modalities. Set "
                 f'"preprocessor_name" of configuration {configuration} to "{PREPROCESSOR}" or "{HOST_PREPROCESSOR}".'
             )
-        block = plans_block.block_of(plans, resolved)
-        block = plans_block.resolve(block, cls._own_choices(), keys=cls.block_keys)
-        if cls.__name__ in TEACHERS:  # which share their plans with students of a subset
-            block["modality_subset"] = "all"
+        block = plans_block.resolve(plans_block.block_of(plans, resolved), cls._own_choices(), keys=cls.block_keys)
+        if cls.__name__ in TEACHERS:
+            own = [key for key in cls.block_keys if key.name in LEFT_TO_STUDENTS]
+            block |= plans_block.resolve(None, cls._own_choices(), keys=own)
         block = plans_block.with_numbers(block, names)
         plans["configurations"][configuration] |= {"preprocessor_name": PREPROCESSOR, plans_block.BLOCK: block}
         return plans

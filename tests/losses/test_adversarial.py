@@ -51,7 +51,8 @@ def test_the_gradient_of_self_information_is_that_of_finite_differences(head: st
 
 
 def test_what_fools_the_discriminator_is_the_cross_entropy_with_the_partners_label() -> None:
-    discriminator, maps = build_discriminator(2, (3, 1), 3, 2).double(), torch.randn(2, 2, 6, 6, dtype=torch.float64)
+    discriminator = build_discriminator(2, (3, 1), 3, 2, strides=(2, 2)).double()
+    maps = torch.randn(2, 2, 6, 6, dtype=torch.float64)
     says = discriminator(maps)
     expected = -(1 - says.sigmoid()).log().mean()
     torch.testing.assert_close(fooling_loss(discriminator, maps), expected)
@@ -66,7 +67,10 @@ def test_the_discriminators_have_the_published_widths() -> None:
     )
     assert [layer.out_channels for layer in entropy.discriminator[::2]] == [64, 128, 256, 512, 1]
     assert [layer.out_channels for layer in knowledge.discriminator[::2]] == [256, 512, 1]
-    assert build_discriminator(2, (3, 1), 3, 3)(torch.zeros(1, 2, 8, 8, 8)).shape == (1, 1, 2, 2, 2)
+    assert [layer.stride for layer in entropy.discriminator[::2]] == [(2, 2)] * 5
+    assert [layer.stride for layer in knowledge.discriminator[::2]] == [(1, 1), (1, 1), (2, 2)]
+    built = build_discriminator(2, (3, 1), 3, 3, strides=(2, 2))
+    assert built(torch.zeros(1, 2, 8, 8, 8)).shape == (1, 1, 2, 2, 2)
 
 
 @TERMS

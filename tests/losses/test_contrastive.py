@@ -47,3 +47,19 @@ def test_both_heads_learn_and_both_grids_are_pooled_to_two() -> None:
         assert {id(parameter) for parameter in term.of_student.parameters()}.isdisjoint(
             id(parameter) for parameter in term.of_teacher.parameters()
         )
+
+
+def test_two_views_of_a_case_are_one() -> None:
+    both = functional.normalize(torch.eye(2, 6), dim=1).double()
+    counts = torch.ones(4, dtype=torch.bool)
+    ideal = both.repeat(2, 1)
+    assert contrastive_loss(ideal, ideal, counts, views=2) < 1e-10
+    assert contrastive_loss(ideal, ideal, counts) > 0.2
+    student, teacher = unit(6, 5), unit(6, 5)
+    parts = []
+    for b in range(6):
+        for c in range(6):
+            distance = (student[b] - teacher[c]).norm()
+            parts.append(distance**2 if b % 3 == c % 3 else max(torch.tensor(0.0).double(), 1 - distance) ** 2)
+    found = contrastive_loss(student, teacher, torch.ones(6, dtype=torch.bool), views=2)
+    torch.testing.assert_close(found, sum(parts) / len(parts))

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from building import SIZE, build, choices_of
 from torch import nn
 
+from nnunet_missingmod.absence import present_of
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 
 
@@ -41,3 +43,15 @@ def test_it_is_of_one_forward_pass_and_taken_once(backbone: Callable[..., Any]) 
 def test_a_network_without_such_a_decoder_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="Conv2d has no decoder"):
         DecodedFeatures(nn.Conv2d(1, 1, 1))
+
+
+@pytest.mark.parametrize("subsets", [[(0, 1, 2)], [(0,), (1, 2)], [(0, 2), (0, 1, 2), (1,)]])
+def test_of_a_network_fused_at_logits_it_is_the_mean_of_the_modalities(subsets: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(0)
+    network = build(choices_of("nnUNetTrainerSharedBackbone"), deep_supervision=False).eval()
+    decoded = DecodedFeatures(network)
+    present = present_of(subsets, 3)
+    logits = network(torch.randn(len(subsets), 3, SIZE, SIZE), present)
+    values = decoded.take(present)
+    assert len(values) == len(subsets)
+    torch.testing.assert_close(network.decoder.seg_layers[-1](values), logits)

@@ -87,6 +87,14 @@ def test_an_unfinished_one_is_refused_with_the_command_that_continues_it(student
     assert TRAIN.format(CONVENTIONAL_TEACHER) + " --c" in str(caught.value)
 
 
+def test_one_that_has_not_saved_anything_yet_is_unfinished_and_no_other_fold(student, make_folder):
+    (make_folder() / "fold_0" / "checkpoint_final.pth").unlink()
+    with pytest.raises(TeacherError, match="not trained to its end") as caught:
+        find_teacher(student, "auto")
+    assert TRAIN.format(CONVENTIONAL_TEACHER) in str(caught.value)
+    assert "--c" not in str(caught.value)
+
+
 def test_another_fold_alone_is_refused(student, make_folder):
     make_folder(fold=3)
     with pytest.raises(TeacherError, match=r"has no fold 0 \(it has: fold_3\)"):

@@ -8,7 +8,9 @@ import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from nnunet_missingmod.choices import TEACHERS
 from nnunet_missingmod.networks.backbone import predict_from_subset, unwrapped
+from nnunet_missingmod.training.building import taught_terms
 from nnunet_missingmod.training.teacher_folder import TeacherError
 
 
@@ -59,6 +61,39 @@ def test_a_training_case_without_any_of_it_is_refused(tiny, make_method):
     trainer = make_method("nnUNetTrainerModalityDropout", tiny, configuration="2d", modality_subset=[first])
     with pytest.raises(ValueError, match=f"none of {first}, which is all"):
         trainer.dropout.sample(torch.tensor([[False, True, True, True]]).numpy())
+
+
+OF_STUDENTS = [
+    {"modality_dropout": "uniform"},
+    {"modality_dropout": {"T1": 0.5}},
+    {"modality_dropout": "uniform", "modality_subsets": {"T1": 1}},
+    {"modality_subset": ["T1"]},
+    {"modality_dropout": "uniform", "two_subsets": True},
+    {"two_subsets": True},
+    {"gated_distillation": True, "taught_share": 0.5, "distillation_warmup_epochs": 3},
+    {"prototype": True, "contrastive": True},
+    {"divergence": "holder_proper", "divergence_alpha": 1.5, "mutual_information": "teacher"},
+    {"partner": True, "consistency": True, "mutual_information": "partner"},
+    {"teacher": "average", "predict_with": "average", "average_decay": 0.9},
+    {"initial_weights": "teacher", "teacher": "nnUNetTrainer"},
+    {"network": "parallel", "subset_objective": "enumerate"},
+]
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_a_teacher_leaves_to_its_student_what_is_of_subsets_and_of_other_networks(make_tiny_dataset, make_method, name):
+    tiny = make_tiny_dataset()
+    plain = make_method(name, tiny).choices
+    for block in OF_STUDENTS:
+        shared = {key: value for key, value in block.items() if key != "network"}
+        trainer = make_method(name, tiny, **shared)
+        assert trainer.choices == plain
+        assert trainer.dropout is None
+        assert taught_terms(trainer.choices) == []
+    with pytest.raises(ValueError, match="no key 'two_subset'|two_subset"):
+        make_method(name, tiny, two_subset=True)
+    with pytest.raises(ValueError, match="prototype must be true or false"):
+        make_method(name, tiny, prototype="yes")
 
 
 def test_unknown_channels_and_an_average_that_should_teach_more_are_refused(make_tiny_dataset, make_method):

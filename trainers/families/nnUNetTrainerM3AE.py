@@ -7,8 +7,8 @@ class nnUNetTrainerM3AE(MethodTrainer):
     """Train on two random subsets of each case at once, with equal features; start from nnUNetTrainerM3AEPretrain.
 
     Differs from M3AE: nnU-Net's backbone, loss and training; half of the batch's cases are shown twice, so that a step
-    costs as much as any; features of the bottleneck are compared, as in the paper, where the released code compares the
-    coarsest output.
+    of an even batch costs as much as any; features of the bottleneck are compared, as in the paper, where the released
+    code compares the coarsest output.
     """
 
     absent_fill = "learned"
