@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from nnunet_missingmod.choices import KEYS, OFF, TERMS
 from nnunet_missingmod.networks.decoded import DecodedFeatures
-from nnunet_missingmod.plans_block import check_choices, resolve, with_numbers
+from nnunet_missingmod.plans_block import KEYS_OF_METHODS, check_choices, resolve, with_numbers
 from nnunet_missingmod.training.step import StepLoss, TeacherOutput
 
 ENCODERS = {"network": "modality_encoders", "feature_fusion": "concatenate"}
@@ -65,7 +65,7 @@ def one_resolution(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def refusal(block: dict[str, Any], own: dict[str, Any]) -> str:
     """What the choices say against it; nothing if they go together."""
     try:
-        check_choices(resolve(block, own), NAMES, own)
+        check_choices(resolve(block, own), NAMES, own, keys=KEYS_OF_METHODS)
     except ValueError as error:
         return str(error)
     return ""
