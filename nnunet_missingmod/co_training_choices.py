@@ -19,9 +19,9 @@ CO_TRAINING_KEYS: tuple[Key, ...] = (
         "Whether a second network of the same kind, which sees all modalities, learns beside the one that predicts.",
         ((lambda c: c["partner"] and c["subset_objective"] == "enumerate",
           'partner learns from one subset a step: set subset_objective to "sample".'),
-         (lambda c: c["partner"] and c["feature_fusion"] == "region_aware",
-          'a partner has no loss of the regions by which "region_aware" fuses: set feature_fusion to another one, or '
-          'partner to false.'))),
+         (lambda c: c["partner"] and c["feature_fusion"] in ("region_aware", "gaussian_product"),
+          'a partner has no loss of the regions or variances by which "region_aware" and "gaussian_product" fuse: set '
+          'feature_fusion to another one, or partner to false.'))),
     Key("partner_weight", 0.25, WEIGHT,
         "Weight of the partner's segmentation in relation to the network's, which is 1.",
         idle=is_false("partner")),
