@@ -132,6 +132,18 @@ async def segment(request: Request) -> Response:
 
 
 def _segment(queued: Queued, contents: dict[str, tuple[str, bytes]]) -> Response:
+    try:
+        return _answer(queued, contents)
+    except HTTPException:
+        raise
+    except EndedError as error:
+        raise HTTPException(503, str(error)) from error
+    except Exception as error:  # out of memory or of disk, say: the next case may still work
+        logger.exception("A case failed.")
+        raise HTTPException(500, f"This case failed, others may not ({type(error).__name__}: {error}).") from error
+
+
+def _answer(queued: Queued, contents: dict[str, tuple[str, bytes]]) -> Response:
     ending = queued.predictor.model.file_ending
     with tempfile.TemporaryDirectory() as name:
         folder, images = Path(name), {}
@@ -146,11 +158,6 @@ def _segment(queued: Queued, contents: dict[str, tuple[str, bytes]]) -> Response
         except ValueError as error:  # a name that is none, a file that cannot be used
             message = error.problem if isinstance(error, CaseRefusedError) else str(error)
             raise HTTPException(422, message.replace(f"{folder}/", "")) from error
-        except EndedError as error:
-            raise HTTPException(503, str(error)) from error
-        except Exception as error:  # out of memory, say: the next case may still work
-            logger.exception("A case failed.")
-            raise HTTPException(500, f"This case failed, others may not ({type(error).__name__}: {error}).") from error
         prediction.save(folder / f"segmentation{ending}")
         content = (folder / f"segmentation{ending}").read_bytes()
     described = {

@@ -46,7 +46,8 @@ class MemoryImage:
     suffix = ""
 
     def __init__(self, content: sitk.Image | SpacedArray) -> None:
-        self._image = content if isinstance(content, sitk.Image) else _as_image(content)
+        # SimpleITK copies the voxels of an image's copy once one of the two is written to.
+        self._image = sitk.Image(content) if isinstance(content, sitk.Image) else _as_image(content)
         if self._image.GetPixelID() not in _REAL:
             raise ValueError(
                 f"An image is made of real numbers, and these are {self._image.GetPixelIDTypeAsString()}: convert it "
@@ -93,7 +94,9 @@ class MemoryImage:
 def _as_image(content: SpacedArray) -> sitk.Image:
     try:
         array, spacing = content
-        values, extents = np.asarray(array), [float(mm) for mm in spacing]
+        if isinstance(spacing, str):
+            raise TypeError("its spacing is a text")
+        values, extents = np.asarray(array), [float(mm) for mm in np.atleast_1d(spacing)]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"An image is a path, a SimpleITK image, or (array, spacing in mm); got {type(content).__name__}."

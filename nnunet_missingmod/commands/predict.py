@@ -201,8 +201,14 @@ def _named_images(args: argparse.Namespace) -> list[tuple[str, str]]:
 def _load(args: argparse.Namespace) -> Predictor:
     from nnunet_missingmod.inference.predictor import Predictor
 
+    folder, output = model_folder(args), args.output.resolve()
+    folds = [fold.resolve() for fold in folder.glob("fold_*")]
+    if output == folder.resolve() or any(output.is_relative_to(fold) for fold in folds):
+        raise UsageError(
+            f"-o {args.output} is the folder of the model {folder}, or of one of its folds: choose another."
+        )
     return Predictor.from_model_folder(
-        model_folder(args),
+        folder,
         folds=args.folds,
         checkpoint=args.checkpoint,
         device=args.device,

@@ -133,4 +133,5 @@ def visits_notice(pattern: str, of_patient: dict[str, list[str]]) -> str:
 def splits_file(folder: Path) -> Path | None:
     """Return where nnU-Net reads the folds of a raw dataset, or None where its variable is not set."""
     preprocessed = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112 - the host's name
-    return Path(preprocessed) / folder.resolve().name / SPLITS if preprocessed else None
+    # A link keeps its own name, by which nnU-Net knows the dataset.
+    return Path(preprocessed) / Path(os.path.abspath(folder)).name / SPLITS if preprocessed else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def choose_folds(folder: Path, folds: Sequence[Fold] | None, checkpoint_name: st
     for path in folder.glob("fold_*"):
         name = path.name.removeprefix("fold_")
         files = (path / checkpoint_name, (path / checkpoint_name).with_suffix(WEIGHTS))
-        if any(file.is_file() for file in files) and (name == "all" or name.isdecimal()):
+        if any(file.is_file() for file in files) and (name == "all" or re.fullmatch("0|[1-9][0-9]*", name)):
             found.append(name if name == "all" else int(name))
     found.sort(key=lambda fold: (isinstance(fold, str), fold))
     if folds is None:

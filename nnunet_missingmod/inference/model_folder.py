@@ -19,6 +19,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import torch
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -336,3 +337,9 @@ def check_plans_are_complete(model: ModelFolder) -> None:
     ):
         for name in names:
             getattr(source, name)
+    reader = manager.image_reader_writer_class
+    if not (isinstance(reader, type) and issubclass(reader, BaseReaderWriter)):
+        raise ModelFolderError(
+            f"image_reader_writer in plans.json of {model.folder} is {manager.plans.get('image_reader_writer')!r}, "
+            "which is none of nnU-Net's readers. Restore what the training wrote."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,6 +45,17 @@ def assign_names(images: Mapping[str, NamedImage], names: Sequence[str]) -> dict
         if other != channel:
             raise ValueError(f"{file} is given as {names[other]} and as {names[channel]}. Give each modality its own.")
     return files
+
+
+def assign_each(
+    cases: Iterable[Mapping[str, NamedImage]], names: Sequence[str]
+) -> Iterator[dict[int, Path | MemoryImage] | Exception]:
+    """Yield for each case what `assign_names` returns or raises; arrays are copied before the next one is asked for."""
+    for images in cases:
+        try:
+            yield assign_names(images, names)
+        except Exception as error:  # of this case alone
+            yield error
 
 
 def _channel_of(name: str, names: Sequence[str]) -> int:

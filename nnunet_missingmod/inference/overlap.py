@@ -44,7 +44,7 @@ def overlapped(
         ``(item, future)``; the future is done, and holds the exception of whichever stage failed.
 
     Raises:
-        Exception: what ``items`` raised, after the items before it.
+        BaseException: what ``items`` raised, after the items before it.
     """
     begun: deque[tuple[Item, Future[Finished]]] = deque()
     before = ThreadPoolExecutor(preparing, thread_name_prefix="prepare")
@@ -77,7 +77,7 @@ class _Feed(Generic[Item, Prepared]):
     """Asks for items while there is room and lets them be prepared; a thread that may wait for ever in ``items``."""
 
     def __init__(self, items: Iterable[Item], submit: Callable[[Item], Future[Prepared]], *, ahead: int) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._items = items
         self._submit = submit
         self._room = Semaphore(ahead)
@@ -101,7 +101,7 @@ class _Feed(Generic[Item, Prepared]):
                 future.add_done_callback(self.wake)
         except StopIteration:
             pass
-        except Exception as error:
+        except BaseException as error:  # SystemExit too, of which a thread says nothing
             self.error = error
         finally:
             self._ended = True

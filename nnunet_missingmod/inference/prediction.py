@@ -97,7 +97,10 @@ class Prediction:
         """
         if is_flat(self.properties) or isinstance(self.reader, NaturalImage2DIO):
             raise ValueError(f"{self.case} has two dimensions and no volume; count the labels in array.")
-        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
+        geometry = simpleitk_geometry(self.properties)
+        # Axes of a direction that are no unit vectors scale voxels, too.
+        scale = 1.0 if geometry is None else abs(np.linalg.det(np.reshape(geometry["direction"], (3, 3))))
+        voxel_ml = float(np.prod(self.spacing_mm)) * float(scale) / 1000
         regions = evaluated_regions(self.dataset_json)
         return {name: float(np.isin(self.array, labels).sum()) * voxel_ml for name, labels in regions.items()}
 

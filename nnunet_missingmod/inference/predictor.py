@@ -37,7 +37,7 @@ from nnunet_missingmod.inference.model_folder import (
     open_model_folder,
     plans_errors_explained,
 )
-from nnunet_missingmod.inference.named_images import NamedImage, assign_names, common_name
+from nnunet_missingmod.inference.named_images import NamedImage, assign_each, assign_names, common_name
 from nnunet_missingmod.inference.overlap import overlapped
 from nnunet_missingmod.inference.prediction import Prediction, check_finite
 from nnunet_missingmod.inference.previous_stage import check_previous_stage, why_unmeasured
@@ -200,7 +200,8 @@ class Predictor:
         so they may come from a queue, and memory holds ``preparing + finishing + 1`` of them.
 
         Args:
-            cases: of each, what ``predict`` takes as ``images``.
+            cases: of each, what ``predict`` takes as ``images``. They are asked for in a thread, and arrays are copied
+                before the next case is asked for.
             probabilities: whether the results have probabilities too.
             preparing: how many are read and preprocessed at once, each by a thread.
             finishing: the same of what comes after the network.
@@ -210,16 +211,21 @@ class Predictor:
 
         Raises:
             RuntimeError: the model is the second stage of a cascade, whose cases ``predict`` takes one by one.
+            ValueError: ``preparing`` or ``finishing`` is below 1.
+            BaseException: whatever ``cases`` raises, after the predictions of the cases before it.
         """
+        if min(preparing, finishing) < 1:
+            raise ValueError(f"preparing and finishing are 1 or more, got {preparing} and {finishing}.")
         if self.model.configuration_manager.previous_stage_name is not None:
             raise RuntimeError(f"{self.model.configuration} needs a previous stage's prediction: use predict.")
 
-        def prepare(images: Mapping[str, NamedImage]) -> PreparedCase:
-            files = assign_names(images, self.modalities)
+        def prepare(files: dict[int, Path | MemoryImage] | Exception) -> PreparedCase:
+            if isinstance(files, Exception):
+                raise files
             return self.prepare(files, case=common_name(list(files.values()), self.modalities))
 
         for _, future in overlapped(
-            cases,
+            assign_each(cases, self.modalities),
             prepare=prepare,
             run=self.infer,
             finish=partial(self.finish, probabilities=probabilities),

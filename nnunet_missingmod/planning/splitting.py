@@ -19,15 +19,16 @@ HOST_FOLDS, HOST_SEED = 5, 12345
 Fold = dict[str, list[str]]
 """An entry of splits_final.json: cases under ``train`` and ``val``."""
 
-_DATE = r"(?:19|20)\d\d[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])"
+_YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+_DATE = rf"(?:{_YEAR}[-_]?{_MONTH}[-_]?{_DAY}|{_DAY}[-_]?{_MONTH}[-_]?{_YEAR})"
 # What may follow a patient in the name of a case, most telling first. A date may be followed by a time or a number, the
-# number of a visit by a letter. Only t, m and d need a separator before them: 3T1 is no visit. D001 is none either.
+# number of a visit by a letter. Only t, m, w, y and d need a separator before them: 3T1 is none. D001 is none either.
 _DATED = rf"[-_]{_DATE}(?:[-_T]\d{{1,6}})?"
 _VISITS = (
     _DATED,
-    r"(?:[-_](?i:[tm])|[-_]d|[-_]D(?=\d{1,2}(?!\d))|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day|week|wk|month|mo|year|yr"
-    r"|fu|followup))[-_]?\d+[A-Za-z]?",
-    r"[-_](?i:baseline|bl|followup|fu|pre|post|preop|postop)",
+    r"(?:[-_](?i:[tmwy])|[-_]d|[-_]D(?=\d{1,2}(?!\d))|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day"
+    r"|week|wk|month|mo|year|yr|fu|followup|run|exam|study))[-_]?\d+[A-Za-z]?",
+    r"[-_](?i:baseline|bl|followup|fu|pre|post|preop|postop|first|second|third|last)",
     r"(?<=\d\d)[-_]\d{1,3}",
 )
 # What all names may end with: it tells nothing about visits, and may stand after them.

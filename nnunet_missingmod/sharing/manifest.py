@@ -27,7 +27,9 @@ MOST_BYTES = 4 * 1024**2
 _REQUIRED = ("dataset.json", "plans.json")
 # Endings are those of files in which no code can be executed.
 _AT_THE_TOP = re.compile(r"[A-Za-z0-9_]+\.(json|md)", re.ASCII)
-_OF_A_FOLD = re.compile(rf"(fold_(?:all|[0-9]{{1,4}})/[A-Za-z0-9_][A-Za-z0-9_.-]*)\.(json|{WEIGHTS[1:]})", re.ASCII)
+_OF_A_FOLD = re.compile(
+    rf"(fold_(?:all|0|[1-9][0-9]{{0,3}})/[A-Za-z0-9_][A-Za-z0-9_.-]*)\.(json|{WEIGHTS[1:]})", re.ASCII
+)
 
 
 class SharedModelError(ValueError):

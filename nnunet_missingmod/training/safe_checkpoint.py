@@ -26,10 +26,13 @@ _INIT_ARGS = ("configuration", "fold", "plans", "dataset_json")
 
 def without_training(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return what prediction needs of a checkpoint, under the names that nnU-Net gives it."""
+    init_args = {key: checkpoint["init_args"][key] for key in _INIT_ARGS if key in checkpoint["init_args"]}
+    if isinstance(init_args.get("dataset_json"), Mapping):  # a list of cases there may name patients
+        init_args["dataset_json"] = {key: value for key, value in init_args["dataset_json"].items() if key != "dataset"}
     return {
         "network_weights": checkpoint["network_weights"],
         "trainer_name": checkpoint["trainer_name"],
-        "init_args": {key: checkpoint["init_args"][key] for key in _INIT_ARGS if key in checkpoint["init_args"]},
+        "init_args": init_args,
         "inference_allowed_mirroring_axes": checkpoint.get("inference_allowed_mirroring_axes"),
     }
 

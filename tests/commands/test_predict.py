@@ -150,6 +150,18 @@ def test_exit_2_without_the_device(model, given, tmp_path, capsys, monkeypatch):
     assert "There is no device 'cuda' here: give cpu" in capsys.readouterr().err
 
 
+def test_exit_2_where_the_model_would_be_overwritten_however_it_is_named(model, given, capsys, monkeypatch):
+    before = {file: file.read_bytes() for file in model.rglob("*") if file.is_file()}
+    trainer, plans, configuration = model.name.split("__")
+    monkeypatch.setenv("nnUNet_results", str(model.parent.parent))
+    named = ("-d", model.parent.name, "-c", configuration, "-tr", trainer, "-p", plans)
+    for output in (model, model / "fold_0", model / "fold_0" / "new"):
+        for of_model in (named, ("-m", model)):
+            assert predict("-i", given, "-o", output, *of_model) == 2
+            assert "another" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in model.rglob("*") if file.is_file()} == before
+
+
 def test_exit_2_where_images_would_be_overwritten(model, given, tmp_path, capsys):
     assert predict("-i", given, "-o", given, "-m", model) == 2
     assert "-o must be another folder than -i" in capsys.readouterr().err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +180,17 @@ def test_a_picture_holds_as_many_modalities_as_it_has_colours(make_tiny_dataset,
     said = capsys.readouterr().out
     assert said.count("R 2, G 2, B 2\n" if colours == 3 else "R 2, G 0, B 0\n") == 2
     assert ("No training case has G (channel 1), B (channel 2)" in said) == (colours == 1)
+
+
+def test_a_dataset_that_is_a_link_keeps_the_name_by_which_nnunet_knows_it(tiny, capsys, tmp_path):
+    elsewhere = tmp_path / "ms_pool"
+    tiny.raw.rename(elsewhere)
+    tiny.raw.symlink_to(elsewhere, target_is_directory=True)
+    folder = Path(os.environ["nnUNet_preprocessed"])  # noqa: SIM112 - the host's name
+    for given in (tiny.raw.name.split("_")[0].removeprefix("Dataset"), str(tiny.raw)):
+        assert main(["split", given, "--num_folds", "3", "--replace"]) == 0
+        assert (folder / tiny.raw.name / "splits_final.json").is_file()
+        assert not (folder / "ms_pool").exists()
 
 
 def test_the_folder_one_is_in_is_split(tiny, capsys, monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from skimage import io as pictures
 
 from nnunet_missingmod import Predictor
+from nnunet_missingmod.inference.prediction import Prediction
 
 FILE = Path(__file__).parents[2] / "examples" / "service.py"
 
@@ -180,6 +181,24 @@ def test_a_case_that_fails_is_answered_with_words_and_the_next_is_served(model, 
     assert [answer.status_code for answer in answers] == [500, 200]
     said = "This case failed, others may not (OutOfMemoryError: Tried to allocate 9 GiB)."
     assert answers[0].json()["detail"] == said
+
+
+@pytest.mark.parametrize("fails_in", ["write_bytes", "save", "folder"])
+def test_a_disk_that_is_full_is_answered_with_words(model, tiny, monkeypatch, fails_in):
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    image = tiny.image("case_000", 1).read_bytes()
+    with serving(model) as client:
+        with monkeypatch.context() as patched:
+            if fails_in == "folder":
+                patched.setattr("tempfile.TemporaryDirectory", full)
+            else:
+                patched.setattr(Path if fails_in == "write_bytes" else Prediction, fails_in, full)
+            answer = send(client, T1=image)
+        assert answer.status_code == 500
+        assert "This case failed, others may not (OSError: [Errno 28] No space left" in answer.json()["detail"]
+        assert send(client, T1=image).status_code == 200
 
 
 def test_a_request_after_the_end_of_all_predictions_is_answered_with_words(model, tiny, monkeypatch):

@@ -64,3 +64,13 @@ def test_what_nnunet_does_not_know_is_said_with_the_folder(make_tiny_dataset, ma
     (folder / "plans.json").write_text(json.dumps(plans))
     with pytest.raises(ModelFolderError, match=rf"{folder} cannot be used \(RuntimeError: .*{value}"):
         Predictor.from_model_folder(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["os", "np", "BaseReaderWriter.__doc__"])
+def test_what_is_there_and_no_reader_is_refused(make_tiny_dataset, make_model, name):
+    folder = make_model(make_tiny_dataset(num_cases=0), "nnUNetTrainerModalityDropout")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["image_reader_writer"] = name
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelFolderError, match=f"none of nnU-Net's readers|cannot be used .*{name.split('.')[0]}"):
+        Predictor.from_model_folder(folder, device="cpu")

@@ -92,6 +92,47 @@ def test_cases_may_come_from_a_queue_one_by_one(tiny, predictor):
     assert list(made) == []
 
 
+def test_an_array_that_is_used_again_for_the_next_case_is_copied_before(tiny, predictor):
+    images = [read(tiny, "case_000", 1), read(tiny, "case_001", 1), read(tiny, "case_000", 3)]
+    spacing = images[0].GetSpacing()[::-1]
+    expected = [predictor.predict({"T1": image}).array for image in images]
+    buffer, reused = np.empty_like(sitk.GetArrayFromImage(images[0])), sitk.Image(images[0])
+
+    def arrays():
+        for image in images:
+            buffer[...] = sitk.GetArrayFromImage(image)
+            yield {"T1": (buffer, spacing)}
+
+    def of_simpleitk():
+        for image in images:
+            for index in np.ndindex(*image.GetSize()):
+                reused[tuple(map(int, index))] = image[tuple(map(int, index))]
+            yield {"T1": reused}
+
+    for cases in (arrays(), of_simpleitk()):
+        for made, array in zip(predictor.predict_many(cases), expected, strict=True):
+            np.testing.assert_array_equal(made.array, array)
+
+
+@pytest.mark.parametrize("error", [SystemExit("row 2 is broken"), KeyboardInterrupt(), ValueError("row 2 is broken")])
+def test_whatever_ends_the_cases_is_raised_after_those_before_it(tiny, predictor, error):
+    def cases():
+        yield {"T1": tiny.image("case_000", 1)}
+        raise error
+
+    made = predictor.predict_many(cases())
+    assert next(made).present == ("T1",)
+    with pytest.raises(type(error)) as caught:
+        next(made)
+    assert caught.value is error
+
+
+def test_at_least_one_case_is_prepared_and_finished_at_once(predictor):
+    for numbers in ({"preparing": 0}, {"finishing": 0}, {"preparing": -1}):
+        with pytest.raises(ValueError, match="preparing and finishing are 1 or more"):
+            next(predictor.predict_many([], **numbers))
+
+
 def test_a_cascades_second_stage_is_asked_for_one_by_one(make_tiny_dataset, make_model):
     model = make_model(make_tiny_dataset(num_cases=0), TRAINER, configuration="3d_cascade_fullres")
     with pytest.raises(RuntimeError, match="needs a previous stage's prediction: use predict"):

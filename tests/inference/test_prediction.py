@@ -210,6 +210,14 @@ def test_volumes_are_voxels_times_their_size():
     )
 
 
+def test_a_direction_that_scales_voxels_counts_in_their_volume():
+    plain = make()
+    stuff = dict(plain.properties["sitk_stuff"])
+    stuff["direction"] = tuple(2 * value for value in stuff["direction"])
+    scaled = make(properties={**plain.properties, "sitk_stuff": stuff})
+    assert scaled.volumes_ml() == pytest.approx({name: 8 * ml for name, ml in plain.volumes_ml().items()})
+
+
 def test_slices_and_pictures_have_no_volume():
     flat = {"spacing": (1.5, 1.0), "origin": (1.0, 2.0), "direction": (1.0, 0.0, 0.0, 1.0)}
     of_slice = make(shape=(1, 7, 8), properties={"sitk_stuff": flat, "spacing": [1498.5, 1.0, 1.5]})

@@ -102,6 +102,20 @@ def test_what_is_in_the_zip(tiny, make_model, tmp_path):
     assert manifest["model"] == f"{TRAINER}__nnUNetPlans__3d_fullres"
 
 
+def test_names_of_training_cases_are_not_in_the_checkpoints(tiny, make_model, tmp_path):
+    folder = make_model(tiny, TRAINER)
+    for file in folder.rglob("checkpoint_final.pth"):
+        checkpoint = torch.load(file, weights_only=False)
+        checkpoint["init_args"]["dataset_json"]["dataset"] = {"MEIER_HANS_19610203": {"images": ["/data/MEIER"]}}
+        torch.save(checkpoint, file)
+    model = open_model_folder(folder)
+    share(model, tmp_path / "model.zip")
+    share_for_nnunet(model, tmp_path / "stock.zip", license="unknown", accuracy=None)
+    for name in ("model.zip", "stock.zip"):
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            assert not any(b"MEIER" in archive.read(member) for member in archive.namelist())
+
+
 def test_equal_models_give_equal_zips(tiny, make_model, tmp_path):
     model = open_model_folder(make_model(tiny, TRAINER))
     files = [share(model, tmp_path / f"{name}.zip") for name in "ab"]

@@ -44,6 +44,7 @@ def test_equal_files_have_one_digest_in_any_order(manifest):
     [
         *("../plans.json", "/plans.json", "fold_0/../../x.json", "fold_0\\x.json", "C:x.json", "a/b.json", ".x.json"),
         *("fold_0/checkpoint_final.pth", "x.py", "x.pkl", "plans.json/", "fold_x/a.json", "fold_0/a.json\n", "ä.json"),
+        *("fold_00/checkpoint_final.json", "fold_07/a.json", "fold_0000/a.json"),
         *("fold_0/a\0.json", "", "fold_0/"),
     ],
 )

@@ -57,6 +57,11 @@ def test_other_models_modalities_are_found_by_their_own_names() -> None:
     assert guess_modality("x_t1", ("T1 early", "T1w", "T1")) == "T1"
     assert guess_modality("x_t1n", ("T1w", "T1")) is None
     assert guess_modality("anything", ()) is None
+    # Siemens' names of a FLAIR
+    for name in ("t2_tirm_dark-fluid", "p7_t2_tirm_tra_dark-fluid", "T2_SPACE_dark-fluid", "tirm_dark-fluid"):
+        assert guess_modality(name, BRATS) in ("FLAIR", None)
+    assert guess_modality("t2_tirm_dark-fluid", BRATS) == "FLAIR"
+    assert guess_modality("t1_tirm_dark-fluid", BRATS) is None
 
 
 def test_a_file_is_a_layer_with_its_size_and_is_given_as_the_file(tmp_path: Path) -> None:
