@@ -144,18 +144,23 @@ def _reaching(probe: Probe, subset: Subset, complete: _Complete) -> dict[str, bo
     """
     present = probe.present([subset])
     images = probe.images(1)
-    found = _outputs_and_gradients(probe, probe.filled(images, present, "reference"), present)
-    if found is None:
+    given = probe.filled(images, present, "reference")
+    gradients = _gradients(probe, given, present)
+    if gradients is None:
         return None
+    # Without a graph, as all that they are compared with: a layer may compute otherwise where there is one.
+    values = _outputs(probe, given, present)
     others = _outputs(probe, probe.filled(probe.images(1, case=1), present, "reference"), present)
     images[:, [channel for channel in probe.uses if channel not in subset]] = 0
     everything = probe.present([probe.uses])
     of_zeros = _outputs(probe, probe.filled(images, everything, "reference"), everything)
-    number_of_calls = _number_of_calls(found)
+    number_of_calls = _number_of_calls(values)
     layers: dict[str, bool] = {}
-    for call, (value, gradient) in found.items():
-        owner, other = complete.owners.get(call), others.get(call)
-        if owner is None or other is None or number_of_calls[call[0]] != complete.number_of_calls[call[0]]:
+    for call, value in values.items():
+        owner, other, gradient = complete.owners.get(call), others.get(call), gradients.get(call)
+        if owner is None or other is None or gradient is None or gradient.shape != value.shape:
+            continue
+        if number_of_calls[call[0]] != complete.number_of_calls[call[0]]:
             continue
         is_used = _of_samples((value != 0) & (gradient != 0), call)
         if is_used.shape != owner.shape or other.shape != value.shape:
@@ -196,10 +201,8 @@ def _outputs(probe: Probe, images: torch.Tensor, present: torch.Tensor) -> dict[
     return kept
 
 
-def _outputs_and_gradients(
-    probe: Probe, images: torch.Tensor, present: torch.Tensor
-) -> dict[Call, tuple[torch.Tensor, torch.Tensor]] | None:
-    """Run the network, and return what its layers return beside the gradient of the output at it, where it has one.
+def _gradients(probe: Probe, images: torch.Tensor, present: torch.Tensor) -> dict[Call, torch.Tensor] | None:
+    """Run the network, and return the gradient of its output at what its layers return, where there is one.
 
     Parameters that are frozen have a graph here. None if the output has no graph.
     """
@@ -214,11 +217,7 @@ def _outputs_and_gradients(
         if loss is None or not outputs:
             return None
         gradients = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
-    return {
-        call: (value.detach(), gradient)
-        for (call, value), gradient in zip(outputs.items(), gradients, strict=True)
-        if gradient is not None
-    }
+    return {call: gradient for call, gradient in zip(outputs, gradients, strict=True) if gradient is not None}
 
 
 @contextlib.contextmanager

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from audit import toys
 from audit.toys import SIZE, J, randomised
 
 from nnunet_missingmod.audit import Probe
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
 
 
 @pytest.fixture

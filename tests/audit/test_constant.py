@@ -154,6 +154,33 @@ def test_tokens_of_absent_modalities_are_found_and_pass_where_they_are_left_out(
     assert "mixed (m" in found.meaning
 
 
+def test_what_one_absent_modality_leaves_out_hides_no_other(probe_of):
+    class TwoOfThree(_LateFusion):
+        """One encoder for all, called for each; the last modality's result is used where that is there alone."""
+
+        def forward(self, images, present):
+            cleaned = self.clean(images, present)
+            features = [self.encoders[0](cleaned[:, j : j + 1]) for j in range(J)]
+            kept = features if bool(present[:, -1].all()) else features[:-1]
+            return self.decoder(torch.stack(kept).mean(0))
+
+    network = toys.randomised(TwoOfThree())
+    probe = Probe(network, num_modalities=J, input_shape=(SIZE, SIZE), absent=network, subsets=[(0,), (0, 1, 2)])
+    found = constant_check(probe)
+    assert (found.result, found.number) == ("fail", 1)
+    assert "encoders.0 (m1)" in found.meaning
+
+
+def test_layers_that_compute_otherwise_with_a_graph_are_found(probe_of):
+    class Rounded(nn.Conv2d):
+        def forward(self, image):
+            return super().forward(image) * (1 + 1e-9 if torch.is_grad_enabled() else 1)
+
+    network = _LateFusion()
+    network.encoders = nn.ModuleList(Rounded(1, toys.WIDTH, 3, padding=1) for _ in range(J))
+    assert constant_check(probe_of(network)).result == "fail"
+
+
 def test_a_learned_token_of_what_is_missing_is_a_note(probe_of):
     class MissingTokens(_LateFusion):
         def __init__(self):
