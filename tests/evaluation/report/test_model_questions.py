@@ -97,7 +97,7 @@ def test_the_verdict_stands_beside_limit_and_margin():
 
 def test_without_a_margin_there_is_no_verdict_and_without_complete_cases_no_answer():
     assert noninferiority_section([], margin=None) is None
-    assert noninferiority_section([], margin=1.0).text.startswith("No answer: it needs two models")
+    assert noninferiority_section([], margin=1.0).text.startswith("No answer: it needs the scores of the baseline")
 
 
 def test_the_terminal_is_told_of_few_patients_and_of_chance():
