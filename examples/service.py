@@ -123,7 +123,8 @@ async def segment(request: Request) -> Response:
         contents: dict[str, tuple[str, bytes]] = {}
         for name, value in form.multi_items():  # what is passed over here would be a modality less
             if not isinstance(value, UploadFile):
-                said = f"{name} is the text {value[:100]!r} and no file: send one (with curl, -F {name}=@FILE)."
+                what = f"the text {value[:100]!r} and no file" if value.isprintable() else "sent without a file's name"
+                said = f"{name} is {what}: send a file with its name (with curl, -F {name}=@FILE)."
                 raise HTTPException(422, said)
             if name in contents:
                 raise HTTPException(422, f"{name} is given twice: send one file for it.")

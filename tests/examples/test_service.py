@@ -81,7 +81,7 @@ def test_bad_input_is_answered_with_the_reason_and_the_next_is_served(client, ti
         "cannot be read": send(client, T1=b"no image"),
         "no modality 'PET'": send(client, PET=good),
         "No modality is given": client.post("/segment"),
-        "T1 is the text 't1.nii.gz' and no file: send one (with curl, -F T1=@FILE)": client.post(
+        "T1 is the text 't1.nii.gz' and no file: send a file with its name (with curl, -F T1=@FILE)": client.post(
             "/segment", files={"FLAIR": ("f.nii.gz", good)}, data={"T1": "t1.nii.gz"}
         ),
         "case is the text '7' and no file": client.post(
@@ -165,6 +165,14 @@ def test_what_ends_all_predictions_answers_those_who_wait_and_those_who_ask_late
     with pytest.raises(service.EndedError, match=r"any more \(RuntimeError: the driver is gone\)\. Start the service"):
         queued.ask({"T1": Path("t1.nii.gz")})
     queued.stop()
+
+
+def test_a_file_without_a_name_is_told_so(client, tiny):
+    image = tiny.image("case_000", 1).read_bytes()
+    body = b'--x\r\nContent-Disposition: form-data; name="T1"\r\n\r\n' + image + b"\r\n--x--\r\n"
+    answer = client.post("/segment", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("T1 is sent without a file's name: send a file with its name")
 
 
 def test_a_case_that_fails_is_answered_with_words_and_the_next_is_served(model, tiny, monkeypatch):
