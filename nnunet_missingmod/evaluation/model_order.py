@@ -169,18 +169,19 @@ def _order(
         difference = float((one - two).mean()) if number else nan
         return Order(better, other, region, heading, number, difference, nan, nan, nan, nan)
     one, two = without_rounding(one), without_rounding(two)
-    covariance = np.cov(one, two)
-    sd_one, sd_two = (float(np.std(each, ddof=1)) if np.ptp(each) else 0.0 for each in (one, two))
-    correlation = nan
-    if sd_one > 0 and sd_two > 0:
-        correlation = min(1.0, max(-1.0, float(covariance[0, 1]) / (sd_one * sd_two)))
+    sd_one, sd_two = _spread(one), _spread(two)
+    correlation = float(np.corrcoef(one, two)[0, 1]) if sd_one > 0 and sd_two > 0 else nan
     # The spread of the differences themselves: the same as by the correlation, without its rounding.
     paired = without_rounding(one - two)
     difference = float(paired.mean())
     is_sure = fewest == number or fewest >= SHOWN_FROM
-    spread = float(np.std(paired, ddof=1)) if np.ptp(paired) else 0.0
-    chance = probability_of_wrong_order(number, difference, spread) if is_sure else nan
+    chance = probability_of_wrong_order(number, difference, _spread(paired)) if is_sure else nan
     return Order(better, other, region, heading, number, difference, sd_one, sd_two, correlation, chance)
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation, which is 0 where all are equal, however their mean is rounded."""
+    return float(np.std(values, ddof=1)) if np.ptp(values) else 0.0
 
 
 def probability_of_wrong_order(patients: int, difference: float, sd: float) -> float:

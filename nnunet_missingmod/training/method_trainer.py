@@ -107,7 +107,8 @@ class MethodTrainer(TermTrainer):
         Raises:
             ValueError: a batch has one that is taught.
         """
-        cases = max(1, round(self.batch_size / 2)) if self.choices["two_subsets"] else self.batch_size
+        # As `train_step` shows and teaches them.
+        cases = len(rotating_samples(0, self.batch_size, 0.5)) if self.choices["two_subsets"] else self.batch_size
         taught = len(rotating_samples(0, cases, self.choices["taught_share"]))
         if "contrastive" in taught_terms(self.choices) and taught < 2:
             raise ValueError(
