@@ -368,3 +368,23 @@ def test_other_numbers_of_modalities(make_tiny_dataset, preprocess, make_method,
     train_teacher(tiny, "nnUNetTrainerMedMAPTeacherParallel")
     for name in ("nnUNetTrainerHolderMI", "nnUNetTrainerHolderMIParallel", "nnUNetTrainerRDL"):
         make_method(name, tiny).run_training()
+
+
+@pytest.mark.parametrize(
+    ("more", "is_refused"),
+    [
+        ({"taught_share": 0.5}, True),
+        ({"two_subsets": True}, True),
+        ({"contrastive": False, "taught_share": 0.5}, False),
+    ],
+)
+def test_contrast_asks_for_two_cases_of_a_batch_that_are_taught(make_tiny_dataset, make_method, more, is_refused):
+    trainer = make_method("nnUNetTrainerPMKL", make_tiny_dataset(), **more)
+    trainer.batch_size = 2
+    if is_refused:
+        with pytest.raises(ValueError, match="in a batch of 2 one case is taught"):
+            trainer._check_contrast()
+    else:
+        trainer._check_contrast()
+    trainer.batch_size = 4
+    trainer._check_contrast()
