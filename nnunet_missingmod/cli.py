@@ -100,7 +100,8 @@ def _usage() -> str:
         f"usage: {_PACKAGE} [-h] [--version] [--verbose] COMMAND ...\n\n"
         "nnU-Net v2 for cases with missing modalities. Each command takes --help.\n"
         f"{listed}\n"
-        "exit codes: 0 all is well; 1 something failed after the start; 2 it could not start as it was called\n"
+        "exit codes: 0 all is well; 1 something failed after the start; 2 it could not start as it was called;\n"
+        "130 stopped by Ctrl-C\n"
     )
 
 

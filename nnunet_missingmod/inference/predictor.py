@@ -161,8 +161,8 @@ class Predictor:
 
         Args:
             images: {modality name: image} of the present modalities: paths, ``{"T1": "a.nii.gz"}``, SimpleITK images,
-                or ``(array, spacing in mm)`` with the axes of ``GetArrayFromImage``, in any mixture. A name may be in
-                another case than the model's, if that leaves no doubt.
+                or ``(array, spacing in mm)`` with the axes of ``GetArrayFromImage``, also mixed; an array lies at the
+                origin. A name may be in another case than the model's, if that leaves no doubt.
             case: its name, for messages; by default as `common_name` calls it.
             probabilities: whether the result has probabilities too.
             previous_stage: in a cascade, the previous stage's prediction.

@@ -48,6 +48,7 @@ RUN_ELSEWHERE = {
     f"{TRAIN} 0 -tr nnUNetTrainerModalityDropout -num_gpus": f"{ONLY_READ}needs two GPUs",
     f"{TRAIN} 0 -tr nnUNetTrainerMedMAPTeacher": STOCK_COMMANDS,
     f"{TRAIN} 0 -tr nnUNetTrainerHolderMI": STOCK_COMMANDS,
+    "nnUNetv2_train 137": STOCK_COMMANDS,
 }
 # Commands that a page takes for done by the reader.
 BEFORE = {
@@ -133,6 +134,14 @@ def world(make_tiny_dataset, make_model, preprocess, numbers_only, tmp_path, mon
         shutil.copy(tiny.image(named[0], 1), f"{name}.nii.gz")
     for name in ("ax_flair", "scan_b", "PATIENT/flair"):
         shutil.copy(tiny.image(named[0], 0), f"{name}.nii.gz")
+    for kind in ("images", "labels"):
+        shutil.copytree(f"{kind}Ts", f"HOSPITAL_A/{kind}")
+    for folder, number in (("FOLDER", 0), ("TEST_FOLDER", 5)):
+        for case in [f"BraTS-GLI-{patient:05d}-000" for patient in range(number, number + 5)]:
+            (Path(folder) / case).mkdir(parents=True)
+            shutil.copy(tiny.label(named[0]), f"{folder}/{case}/{case}-seg.nii.gz")
+            for channel, sequence in enumerate(("t2f", "t1n", "t1c", "t2w")):
+                shutil.copy(tiny.image(named[0], channel), f"{folder}/{case}/{case}-{sequence}.nii.gz")
     assert main(["inspect", "901", "--prevalence", "prevalence.csv"]) == 0
     return splits
 
