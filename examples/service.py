@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from threading import Lock, Semaphore, Thread
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
@@ -119,6 +120,10 @@ def modalities(request: Request) -> list[str]:
 @app.post("/segment")
 async def segment(request: Request) -> Response:
     """Return the segmentation of a case, as a file of the model's format."""
+    # The parser takes what has come for all; a request that is cut off would lack modalities.
+    _, options = parse_options_header(request.headers.get("content-type"))
+    if (mark := options.get(b"boundary")) and b"\r\n--" + mark + b"--" not in await request.body():
+        raise HTTPException(422, "The request is cut off: the end of its last part is missing. Send it again.")
     async with request.form() as form:
         contents: dict[str, tuple[str, bytes]] = {}
         for name, value in form.multi_items():  # what is passed over here would be a modality less

@@ -1,8 +1,8 @@
 """Files that are written completely or not at all, and fingerprints of files, settings and weights.
 
 Everything that this package writes to disk goes through `replaced_when_complete`. A later run compares fingerprints to
-know whether a stored result is still valid. `check_output` and `name_problem` tell before the work whether something
-can be written.
+know whether a stored result is still valid. `check_output`, `check_not_of_the_host` and `name_problem` tell before the
+work whether something can be written.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ _BLOCK_BYTES = 1024**2
 _PART_BYTES = 255
 # Of the name of a case or a model, to which endings and marks of unfinished files are added.
 _NAME_BYTES = 200
+_VARIABLES_OF_THE_HOST = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+# What nnU-Net's folders hold, by which they are known wherever they lie.
+_OF_THE_HOST = {
+    "a raw dataset": ("dataset.json", "images*/", "labels*/"),
+    "a preprocessed dataset": ("dataset.json", "dataset_fingerprint.json"),
+    "a model": ("plans.json", "dataset.json", "fold_*/"),
+    "a fold of a model": ("checkpoint_*.*",),
+}
 _NIFTI_ENDING = re.compile(r"\.(nii|nia|hdr|img)(\.gz)?$", re.IGNORECASE)
 
 
@@ -45,6 +53,24 @@ def check_output(folder: Path) -> None:
             pass
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def check_not_of_the_host(folder: Path) -> None:
+    """Check that results are not written among what nnU-Net keeps: datasets, models, and the folders of all of them.
+
+    Raises:
+        UsageError: the folder is one of nnU-Net's, or holds one.
+    """
+    resolved = folder.resolve()
+    places = {name: Path(os.environ[name]).resolve() for name in _VARIABLES_OF_THE_HOST if os.environ.get(name)}
+    for variable, place in places.items():
+        if place.is_relative_to(resolved):
+            raise UsageError(f"-o {folder} is or holds {place}, which is {variable}. Choose another -o.")
+    if resolved.is_dir() and resolved.parent == places.get("nnUNet_raw"):
+        raise UsageError(f"-o {folder} is a raw dataset. Choose another -o.")
+    for what, files in _OF_THE_HOST.items():
+        if all(any(resolved.glob(pattern)) for pattern in files):
+            raise UsageError(f"-o {folder} is {what}. Choose another -o.")
 
 
 def cannot_write(folder: Path, error: OSError) -> UsageError:

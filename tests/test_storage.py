@@ -9,6 +9,7 @@ import torch
 
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.storage import (
+    check_not_of_the_host,
     check_output,
     file_fingerprint,
     fingerprint,
@@ -83,6 +84,36 @@ def test_a_folder_that_cannot_be_written_to_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", refused)
     with pytest.raises(UsageError, match=f"Cannot write into {tmp_path / 'new'}: Permission denied. Choose"):
         check_output(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("holds", "what"),
+    [
+        (["dataset.json", "imagesTr/", "labelsTr/"], "a raw dataset"),
+        (["dataset.json", "imagesTs/", "labelsTs/"], "a raw dataset"),
+        (["dataset.json", "dataset_fingerprint.json", "nnUNetPlans.json"], "a preprocessed dataset"),
+        (["dataset.json", "plans.json", "fold_0/"], "a model"),
+        (["dataset.json", "plans.json", "fold_all/"], "a model"),
+        (["checkpoint_latest.pth"], "a fold of a model"),
+        (["checkpoint_final.safetensors"], "a fold of a model"),
+    ],
+)
+def test_folders_of_nnunet_are_known_by_what_they_hold_wherever_they_lie(tmp_path, monkeypatch, holds, what):
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.delenv(variable, raising=False)
+    for name in holds:
+        (tmp_path / "x" / name).mkdir(parents=True) if name.endswith("/") else write_text(tmp_path / "x" / name, "{}")
+    (tmp_path / "link").symlink_to("x")
+    for folder in (tmp_path / "x", tmp_path / "link"):
+        with pytest.raises(UsageError, match=f"^-o {folder} is {what}. Choose another -o.$"):
+            check_not_of_the_host(folder)
+
+
+def test_a_folder_of_predictions_is_none_of_nnunets(tmp_path):
+    for name in ("dataset.json", "plans.json", "case.nii.gz", "predictions.jsonl"):
+        write_text(tmp_path / "x" / name, "{}")
+    check_not_of_the_host(tmp_path / "x")
+    check_not_of_the_host(tmp_path / "new")
 
 
 @pytest.mark.parametrize("name", ["a", "patient 7", "Jürgen", "x" * 200, "a.b", "-x"])

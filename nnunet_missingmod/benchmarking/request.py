@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from nnunet_missingmod.evaluation.conventions import AUTO
 from nnunet_missingmod.evaluation.lesions import EXTRA, are_available
 from nnunet_missingmod.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunet_missingmod.modalities import compile_pattern
+from nnunet_missingmod.storage import check_not_of_the_host
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ def request_of(args: argparse.Namespace, command: str) -> Request:
         raise UsageError(f"-num_parts is 1 or more and -part_id below it, from 0; got {parts} and {part}.")
     read = [args.input, args.references, *(each.folder for each in models), *(each.predictions for each in outside)]
     refuse_output_within(args.output, [folder for folder in read if folder is not None])
-    _refuse_folders_of_the_host(args.output)
+    check_not_of_the_host(args.output)
     tolerance_mm = DEFAULT_TOLERANCE_MM if args.tolerance is None else args.tolerance
     if not 0 < tolerance_mm < math.inf:
         raise UsageError(f"--tolerance is a number of mm above 0, got {tolerance_mm}.")
@@ -175,23 +175,6 @@ def refuse_output_within(output: Path, folders: Iterable[Path]) -> None:
                 f"-o {output} {where} {folder}, which is read: results must not lie among images, references or "
                 "models. Choose another -o."
             )
-
-
-def _refuse_folders_of_the_host(output: Path) -> None:
-    """Check that results are not written beside what nnU-Net keeps.
-
-    Raises:
-        UsageError: the output folder is one of nnU-Net's folders, holds one, or is a raw dataset.
-    """
-    output = output.resolve()
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        if not os.environ.get(variable):
-            continue
-        folder = Path(os.environ[variable]).resolve()
-        if folder.is_relative_to(output):
-            raise UsageError(f"-o {output} is or holds {folder}, which is {variable}. Choose another -o.")
-        if variable == "nnUNet_raw" and output.parent == folder and output.is_dir():
-            raise UsageError(f"-o {output} is a raw dataset. Choose another -o.")
 
 
 def _folders(args: argparse.Namespace) -> list[str | Path]:

@@ -18,6 +18,7 @@ import logging
 import math
 import os
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,9 @@ _COMPRESSED = {
     ".mha": (b"ElementDataFile = LOCAL\n", re.compile(rb"^CompressedData\s*=\s*True", re.MULTILINE | re.IGNORECASE)),
     ".nrrd": (b"\n\n", re.compile(rb"^encoding:\s*gz", re.MULTILINE | re.IGNORECASE)),
 }
+_END_OF_NRRD_HEADER = re.compile(rb"\r?\n\r?\n")
+_NRRD_DATA_FILE = re.compile(rb"^data ?file:(.*)$", re.MULTILINE | re.IGNORECASE)
+_MHA_DATA_FILE = re.compile(rb"ElementDataFile[ \t]*[=:](.*)$", re.MULTILINE)  # the last line of the header
 _ZLIB_OR_GZIP = 32  # as zlib's manual has it
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -159,15 +163,20 @@ def _whole_voxels(file: Path, *, strict: bool = True) -> tuple[bytes, _VoxelData
     check_name(file)
     if file.is_dir():
         raise ValueError("it is a folder")
-    if file.stat().st_size == 0:
+    if not stat.S_ISREG((found := file.stat()).st_mode):
+        raise ValueError("it is a device or a pipe, not a file")
+    if found.st_size == 0:
         raise ValueError("the file is empty (0 bytes)")
     suffix = file.suffix.lower()
     if suffix in pictures.ENDINGS:
         pictures.check(file)
+    content = file.read_bytes() if suffix in _COMPRESSED else b""
+    if content:
+        _check_own_voxels(content, suffix)
     if suffix in _COMPLEX_FORMATS:
         _check_real(file)
-    if suffix in _COMPRESSED:
-        _check_compressed(file.read_bytes(), *_COMPRESSED[suffix])
+    if content:
+        _check_compressed(content, *_COMPRESSED[suffix])
         return b"", None
     if suffix == ".gz":
         content, suffix = _gunzipped(file), Path(file.stem).suffix.lower()
@@ -208,6 +217,17 @@ def tiff_complaints() -> Iterator[list[str]]:
 def _gunzipped(file: Path) -> bytes:
     with decompression(), gzip.open(file) as stream:
         return stream.read()
+
+
+def _check_own_voxels(content: bytes, suffix: str) -> None:
+    # Readers open whatever file of this machine a header names, be it a stranger's header.
+    if suffix == ".nrrd":
+        named = _NRRD_DATA_FILE.search(_END_OF_NRRD_HEADER.split(content, maxsplit=1)[0])
+    else:
+        named = _MHA_DATA_FILE.search(content)
+    other = named[1].strip().decode(errors="backslashreplace") if named else ""
+    if other and not (suffix == ".mha" and other.upper() == "LOCAL"):
+        raise ValueError(f"its voxels lie in another file, {other}: save it as one file, since no other is read")
 
 
 def _check_compressed(content: bytes, end_of_header: bytes, says_compressed: re.Pattern[bytes]) -> None:

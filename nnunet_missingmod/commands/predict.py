@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,11 @@ from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import UsageError
 from nnunet_missingmod.keys import Key
 from nnunet_missingmod.modalities import split_escaped, unescape
-from nnunet_missingmod.storage import cannot_write, check_output, moved_when_complete, name_problem, write_text
+from nnunet_missingmod.storage import (
+    check_not_of_the_host,
+    check_output,
+    name_problem,
+)
 
 if TYPE_CHECKING:
     from nnunet_missingmod.cases.files import CaseFiles
@@ -82,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save_probabilities", action="store_true", help="write them too, as nnU-Net does")
     parser.add_argument("--continue_prediction", action="store_true", help="keep what was made from the same files")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace predictions of other cases that have the same name"
+        "--overwrite", action="store_true", help="replace files of the same name, whatever they were made from"
     )
     for option, long, help in (
         ("-npp", "--preparing", "read and preprocessed"),
@@ -115,12 +118,13 @@ def run(args: argparse.Namespace) -> int:
         _check_arguments(args)
     from nnunet_missingmod.evaluation.agreement import FOLDS
     from nnunet_missingmod.inference.batch import predict_cases
+    from nnunet_missingmod.inference.output_description import write_description
 
     with cannot_start():
         predictor = _load(args)
         _check_uncertainty(args, predictor)
         every_case = _collect(args, predictor)
-        _write_description(args.output, predictor)
+        write_description(args.output, predictor.model, overwrite=args.overwrite)
     cases = every_case[args.part_id :: args.num_parts]
     if not cases:
         number = f"{'is' if len(every_case) == 1 else 'are'} {len(every_case)}"
@@ -179,6 +183,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.model is not None:
         args.model = model_folder(args)
     check_output(args.output)
+    check_not_of_the_host(args.output)
 
 
 def _check_names(args: argparse.Namespace) -> None:
@@ -311,27 +316,3 @@ def _case_of_images(args: argparse.Namespace, predictor: Predictor) -> CaseFiles
             "--case, choose another -o, or replace it with --overwrite."
         )
     return case
-
-
-def _write_description(folder: Path, predictor: Predictor) -> None:
-    """Write what nnU-Net's other commands expect beside predictions: plans.json and dataset.json.
-
-    Raises:
-        UsageError: they cannot be written.
-    """
-    import json
-
-    described = {"dataset.json": predictor.model.dataset_json, "plans.json": predictor.model.plans}
-    for name in described:
-        if (folder / name).is_dir():
-            raise UsageError(f"Cannot write {folder / name}: it is a folder. Choose another -o, or remove it.")
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        with moved_when_complete(folder) as temporary:
-            for name, content in described.items():
-                write_text(temporary / name, json.dumps(content, indent=4))
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            for place in made:
-                place.rmdir()
-        raise cannot_write(folder, error) from error

@@ -78,7 +78,8 @@ def predict_cases(
         probabilities: whether to write them too.
         resume: whether to keep the predictions that were made from the same files, model and choices.
         uncertainty: whether each case is also predicted from one modality less, see `Predictor.predict`.
-        overwrite: whether a prediction of another case that has the same name is replaced.
+        overwrite: whether a file that has the name of a case's prediction is replaced though it is another case's, or
+            nothing says what it was made from.
         preparing: how many cases are read and preprocessed at once, each by a thread.
         exporting: how many are brought to their own grid and written at once, each by a thread.
         check_ahead: whether a process of its own, which yields to everything else, reads the files of the cases that
@@ -97,7 +98,7 @@ def predict_cases(
         others = None if overwrite else replaced_files(case, run.target(case))
         if resume and run.is_made(case):
             run.record(case, {"status": "kept"})
-        elif others:
+        elif others is not None:
             run.record(case, {"status": "refused", "error": _of_another_case(run.target(case), others)})
         elif problem := ending_problem(case.case):
             run.record(case, {"status": "refused", "error": f"The case's name {problem}: rename its files."})
@@ -213,7 +214,7 @@ class _Run:
         """Append the row of a case and report its line."""
         status = row["status"]
         target = self.target(case)
-        if status in ("refused", "failed") and target.exists() and not replaced_files(case, target):
+        if status in ("refused", "failed") and target.exists() and replaced_files(case, target) is None:
             row = {**row, "error": f"{row['error']} (An earlier prediction of it is still in the output folder.)"}
         try:
             append_row(self.output / STATUS_FILE, self.completed(case, row))
@@ -326,9 +327,8 @@ def replaced_files(case: CaseFiles, target: Path) -> list[str] | None:
 
 
 def _of_another_case(target: Path, files: Sequence[str]) -> str:
-    return (
-        f"{target} is the prediction of {', '.join(files)}: choose another output folder, or replace it (--overwrite)."
-    )
+    known = f"is the prediction of {', '.join(files)}" if files else "is there, and nothing says what it was made from"
+    return f"{target} {known}: choose another output folder, or replace it (--overwrite)."
 
 
 def _identity(file: Path) -> Row:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import struct
+from pathlib import Path
 from threading import Thread
 
 import nibabel
@@ -20,6 +22,42 @@ from nnunet_missingmod.cases.integrity import (
     count_hidden_nonfinite,
     tiff_complaints,
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.nrrd", "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n{}: {}\n"),
+        ("a.NRRD", "NRRD0004\r\ntype: uint8\r\n{}: {}\r\ndimension: 3\r\nsizes: 4 4 4\r\nencoding: raw\r\n\r\n"),
+        ("a.mha", "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\n{} = {}\n"),
+        ("b.mha", "ObjectType = Image\r\nNDims = 3\r\nDimSize = 4 4 4\r\nElementType = MET_UCHAR\r\n{} = {}\r\n"),
+    ],
+)
+def test_a_header_whose_voxels_lie_in_another_file_is_refused(tmp_path, name, header):
+    (tmp_path / "other.raw").write_bytes(bytes(range(64)))
+    fields = ["ElementDataFile"] if name.endswith(".mha") else ["data file", "datafile", "Data File"]
+    for field in fields:
+        for named in (tmp_path / "other.raw", "other.raw", "LIST"):
+            (tmp_path / name).write_bytes(header.format(field, named).encode())
+            with pytest.raises(ValueError, match=f"its voxels lie in another file, {named}: save it as one file"):
+                checked_header(tmp_path / name, strict=False)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_voxels_that_look_like_a_header_are_voxels(tmp_path, ending, compress):
+    text = b"\ndata file: x\nElementDataFile = x\n".ljust(64)
+    image = sitk.GetImageFromArray(np.frombuffer(text, np.uint8).reshape(4, 4, 4))
+    file = tmp_path / f"a{ending}"
+    sitk.WriteImage(image, str(file), useCompression=compress)
+    checked_header(file, strict=True)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.nii.gz")
+    for file in (tmp_path / "a.nii.gz", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="it is a device or a pipe, not a file"):
+            check_whole(file)
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nnunet_missingmod import cli
-from nnunet_missingmod.commands import predict as module
+from nnunet_missingmod.inference import output_description
 
 TRAINER = "nnUNetTrainerModalityDropout"
 
@@ -205,7 +205,7 @@ def test_a_start_on_a_full_disk_leaves_nothing(model, given, tmp_path, capsys, m
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         path.write_text("{}")
 
-    monkeypatch.setattr(module, "write_text", full)
+    monkeypatch.setattr(output_description, "write_text", full)
     assert predict("-i", given, "-o", tmp_path / "new" / "out", "-m", model) == 2
     assert f"Cannot write into {tmp_path / 'new' / 'out'}: No space left on device" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

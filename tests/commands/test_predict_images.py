@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,10 @@ def content(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+def content_of_all(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_files_called_as_every_patients_name_their_case_by_the_folder(predict, patients, tmp_path, capsys):
     for patient in patients:
         assert predict(*images(patient)) == 0
@@ -83,6 +88,34 @@ def test_a_prediction_of_which_nothing_is_known_is_kept(predict, patients, tmp_p
     (tmp_path / "out" / "PATIENT1.missingmod.json").write_text("[]")
     assert predict(*images(patients[0])) == 2
     assert "PATIENT1.nii.gz is the prediction of files that are not known" in capsys.readouterr().err
+
+
+def test_in_a_folder_files_of_which_nothing_is_known_are_kept(predict, patients, tiny, tmp_path, capsys):
+    references = tmp_path / "out"
+    references.mkdir()
+    reference = references / f"{tiny.cases[0]}.nii.gz"
+    reference.write_bytes(tiny.label(tiny.cases[0]).read_bytes())
+    for _ in range(2):  # also where the first call has left rows and files of its own
+        assert predict("-i", tiny.raw / "imagesTr") == 1
+        said = capsys.readouterr().out
+        assert (
+            f"{tiny.cases[0]}: REFUSED. {reference} is there, and nothing says what it was made from: choose another "
+            "output folder, or replace it (--overwrite).\n"
+        ) in said
+        assert f"{tiny.cases[1]}: predicted" in said
+        assert reference.read_bytes() == tiny.label(tiny.cases[0]).read_bytes()
+    assert predict("-i", tiny.raw / "imagesTr", "--overwrite") == 0
+    assert reference.read_bytes() != tiny.label(tiny.cases[0]).read_bytes()
+
+
+def test_other_models_and_datasets_keep_their_files(predict, patients, tiny, model, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    before = [content_of_all(folder) for folder in (other, tiny.raw)]
+    for folder in (other, other / "fold_0", tiny.raw):
+        assert cli.main(["predict", *images(patients[0]), "-m", str(model), "-o", str(folder)]) == 2
+        assert f"-o {folder} is a" in capsys.readouterr().err
+    assert [content_of_all(folder) for folder in (other, tiny.raw)] == before
 
 
 def test_a_folder_is_predicted_again_but_takes_no_other_folders_place(predict, patients, tiny, tmp_path, capsys):

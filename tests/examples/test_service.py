@@ -110,6 +110,32 @@ def test_an_upload_without_a_file_name_is_not_passed_over(client, tiny):
     assert answer.json()["detail"] == "T1: send a file that ends with .nii.gz, got ''."
 
 
+def test_a_request_that_is_cut_off_is_not_served_with_less(client, tiny):
+    good = tiny.image("case_000", 1).read_bytes()
+    part = b'--X\r\nContent-Disposition: form-data; name="%s"; filename="a.nii.gz"\r\n\r\n%s\r\n'
+    whole = part % (b"FLAIR", good) + part % (b"T1", good) + b"--X--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=X"}
+    for lost in (len(b"--X--\r\n"), len(b"X--\r\n"), len(good) // 2, len(good) + 50):
+        answer = client.post("/segment", content=whole[:-lost], headers=headers)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["detail"].startswith("The request is cut off")
+    answer = client.post("/segment", content=whole, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.headers["X-Prediction"])["present"] == ["FLAIR", "T1"]
+
+
+def test_an_upload_that_names_a_file_of_the_server_is_refused(make_tiny_dataset, make_model, tmp_path):
+    tiny = make_tiny_dataset(file_ending=".nrrd", num_cases=0)
+    (tmp_path / "secret.raw").write_bytes(bytes(range(256)) * 32)
+    header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 16 16 16\nencoding: raw\n"
+    with serving(make_model(tiny, "nnUNetTrainerModalityDropout")) as client:
+        for named in (tmp_path / "secret.raw", "/dev/urandom", "LIST\n/dev/zero"):
+            upload = f"{header}data file: {named}\n".encode()
+            answer = client.post("/segment", files={"T1": ("a.nrrd", upload)})
+            assert answer.status_code == 422, answer.text
+            assert "its voxels lie in another file" in answer.json()["detail"]
+
+
 def test_a_picture_is_segmented_and_has_no_volume(make_tiny_dataset, make_model, tmp_path):
     tiny = make_tiny_dataset(names=("R", "G", "B"), file_ending=".png", reader="NaturalImage2DIO", num_cases=0)
     pixels = np.random.default_rng(0).integers(1, 255, (20, 24, 3)).astype(np.uint8)
