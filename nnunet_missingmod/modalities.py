@@ -214,11 +214,11 @@ def choose_subset(words: Sequence[str], names: Sequence[str]) -> Subset:
     return tuple(sorted(channels))
 
 
-def choose_channel(name: str, names: Sequence[str]) -> int:
-    """Return the channel of a modality: that of exactly this name, else of this name in upper or lower case.
+def channel_called(name: str, names: Sequence[str]) -> int | None:
+    """Return the channel of exactly this name, else of this name in upper or lower case; None if there is none.
 
     Raises:
-        ValueError: it is not the name of a modality (the message lists them, and the nearest), or the name of several.
+        ValueError: it may be several, none of which is written so.
     """
     for spelled in (str, str.strip, lambda text: text.strip().casefold()):
         found = [channel for channel, other in enumerate(names) if spelled(other) == spelled(name)]
@@ -228,6 +228,17 @@ def choose_channel(name: str, names: Sequence[str]) -> int:
             raise ValueError(
                 f"{name!r} may be {' or '.join(names[channel] for channel in found)}: write it exactly so."
             )
+    return None
+
+
+def choose_channel(name: str, names: Sequence[str]) -> int:
+    """Return the channel of a modality: that of exactly this name, else of this name in upper or lower case.
+
+    Raises:
+        ValueError: it is not the name of a modality (the message lists them, and the nearest), or the name of several.
+    """
+    if (channel := channel_called(name, names)) is not None:
+        return channel
     folded = [other.strip().casefold() for other in names]
     (near,) = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0.0)
     raise ValueError(

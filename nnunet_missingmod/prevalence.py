@@ -56,6 +56,15 @@ def read_prevalence(file: Path, names: Sequence[str]) -> dict[Subset, float]:
     return {subset: counts[subset] for subset in by_size(counts)}
 
 
+def is_prevalence_file(file: Path) -> bool:
+    """Return whether a file begins as a prevalence file does; whether the rest of it can be read is not said."""
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            return tuple(stream.readline().strip().split(",")) == HEADER
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def write_prevalence(file: Path, counts: Mapping[Subset, float], names: Sequence[str]) -> None:
     """Write a prevalence file, the most frequent subset first; ``file`` has the old or all of the new content.
 

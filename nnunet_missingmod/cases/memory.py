@@ -77,6 +77,11 @@ class MemoryImage:
                 sitk.WriteImage(self._image, str(file))
                 return reader.read_images([str(file)])
         array = sitk.GetArrayFromImage(self._image).astype(np.float32)
+        if isinstance(reader, NaturalImage2DIO) and array.ndim == 3 and len(array) > 1:
+            raise ValueError(
+                f"its shape is {array.shape}, and the model segments pictures, which are (Y, X): give each colour as "
+                "the image of its own modality"
+            )
         spacing = [abs(mm) for mm in reversed(self._image.GetSpacing())]
         is_flat = array.ndim == 2
         image = array[None, None] if is_flat else array[None]

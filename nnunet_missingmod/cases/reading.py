@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,17 +142,28 @@ def read_files(
         one, other = ((read.images[c].shape[1:], read.properties[c]) for c in (first, channel))
         apart = geometry.distance_voxels(one[0], one[1], other[1]) if one[0] == other[0] else float("inf")
         if apart > geometry_tolerance_voxels:
+            distance = f" ({apart:.3g} voxels apart)" if math.isfinite(apart) else ""
             read.problems.append(
-                f"two modalities lie on different voxel grids ({apart:.3g} voxels apart). "
+                f"two modalities lie on different voxel grids{distance}. "
                 f"{printable(files[first].name)} ({names[first]}): {geometry.describe(*one)}; "
-                f"{described}: {geometry.describe(*other)}. Resample one onto the other, or, if only the header is "
-                'wrong, raise "geometry_tolerance_voxels" in the plans\' "missingmod" block (predict: '
-                "--geometry-tolerance)."
+                f"{described}: {geometry.describe(*other)}. "
+                f"{_fix_of_grids([files[first], files[channel]], is_measured=bool(distance))}"
             )
         elif apart > 0:
             read.distances_voxels[names[channel]] = apart
     read.copies.update(_copies({names[channel]: image for channel, image in read.images.items()}))
     return read
+
+
+def _fix_of_grids(images: Sequence[Path | MemoryImage], *, is_measured: bool) -> str:
+    if not is_measured:
+        return "Resample one onto the other."
+    if any(isinstance(image, MemoryImage) for image in images):
+        return "Resample one onto the other; an array lies at the origin, so give all as arrays, or none."
+    return (
+        "Resample one onto the other, or, if only the header is wrong, raise "
+        '"geometry_tolerance_voxels" in the plans\' "missingmod" block (predict: --geometry-tolerance).'
+    )
 
 
 def _is_grey_for_colours(file: Path | MemoryImage, names: Sequence[str]) -> bool:

@@ -143,10 +143,14 @@ def _check_file(file: Path) -> None:
     """Check that the file of ``--prevalence`` can be written.
 
     Raises:
-        UsageError: it is a folder, or lies where nothing can be written.
+        UsageError: it is a folder or some other file, or lies where nothing can be written.
     """
+    from nnunet_missingmod.prevalence import is_prevalence_file
+
     if file.is_dir():
         raise UsageError(f"--prevalence is a file to write, and {file} is a folder.")
+    if file.exists() and not is_prevalence_file(file):
+        raise UsageError(f"--prevalence writes {file}, which is there and no prevalence file: choose another name.")
     try:
         check_output(file.absolute().parent)
     except UsageError as error:

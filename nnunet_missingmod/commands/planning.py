@@ -8,6 +8,7 @@ import themselves. So nothing is written into nnU-Net.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from nnunet_missingmod import host
+from nnunet_missingmod.commands.options import cannot_start
 from nnunet_missingmod.commands.parser import Parser
 from nnunet_missingmod.errors import FailedError, UsageError, listed
 
@@ -40,7 +42,8 @@ def run_plan(args: argparse.Namespace) -> int:
     Plans of complete cases name nnU-Net's preprocessor, so that stock nnU-Net can use them without this package.
 
     Raises:
-        UsageError: nnU-Net's preprocessor is asked for, though a training case lacks files.
+        UsageError: there is no such dataset, a folder of nnU-Net is not set, or nnU-Net's preprocessor is asked for,
+            though a training case lacks files.
     """
     host.host_folder()
     from nnunet_missingmod.planning.training_files import dataset_lacks_files
@@ -49,6 +52,7 @@ def run_plan(args: argparse.Namespace) -> int:
     if not _is_given(_EXTRACTOR[0], words):
         words += _EXTRACTOR
     given = _read(words)
+    _check_datasets(given.d)
     if given.preprocessor_name in (None, host.HOST_PREPROCESSOR):
         lacking = [number for number in given.d if dataset_lacks_files(number)]
         if lacking and given.preprocessor_name:
@@ -69,12 +73,13 @@ def run_preprocess(args: argparse.Namespace) -> int:
     """Run ``nnUNetv2_preprocess``.
 
     Raises:
-        UsageError: the plans name nnU-Net's preprocessor, though a training case lacks files.
+        UsageError: as `run_plan`; or the plans name nnU-Net's preprocessor, though a training case lacks files.
     """
     host.host_folder()
     from nnunet_missingmod.planning.training_files import dataset_lacks_files, planned_without_absence
 
     given = _read(args.others)
+    _check_datasets(given.d)
     for number in given.d:
         unfit = planned_without_absence(number, given.plans_name, given.c)
         if unfit and dataset_lacks_files(number):
@@ -104,6 +109,16 @@ def _read(words: Sequence[str]) -> argparse.Namespace:
         return parser.parse_known_args(words)[0]
     except argparse.ArgumentError:
         return parser.parse_args([])
+
+
+def _check_datasets(numbers: Sequence[int]) -> None:
+    from nnunet_missingmod.cases.dataset import find_dataset
+
+    with cannot_start():
+        for number in numbers:
+            find_dataset(str(number))
+    if numbers and not os.environ.get("nnUNet_preprocessed"):  # noqa: SIM112 - the host's name
+        raise UsageError("nnUNet_preprocessed is not set, where nnU-Net keeps plans and preprocessed data: set it.")
 
 
 def _refuse_abbreviations(parser: Any) -> None:

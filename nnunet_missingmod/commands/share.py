@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
+from pathlib import Path
 
 from nnunet_missingmod.commands.options import (
     add_checkpoint,
@@ -18,6 +20,7 @@ from nnunet_missingmod.commands.options import (
 )
 from nnunet_missingmod.commands.values import filled, path
 from nnunet_missingmod.errors import FailedError, UsageError
+from nnunet_missingmod.sharing.manifest import MANIFEST, README
 from nnunet_missingmod.storage import check_output, file_fingerprint, name_problem
 
 
@@ -30,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(model)
     add_option(parser, "-o", "--output", metavar="FILE", type=path, required=True, help="the zip, as model.zip")
     parser.add_argument(
-        "--license", metavar="NAME", type=filled, default="unknown", help="as cc-by-4.0 (default: %(default)s)"
+        "--license", metavar="NAME", type=filled, help="as cc-by-4.0 (default: that of a shared model, else unknown)"
     )
     parser.add_argument(
         "--for-nnunet",
@@ -50,16 +53,18 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_missingmod.inference.advise import ExpectedAccuracy
     from nnunet_missingmod.inference.model_folder import open_model_folder, plans_errors_explained
     from nnunet_missingmod.inference.share import names_of_cases, share_for_nnunet, share_model
-    from nnunet_missingmod.inference.share_page import check_license
+    from nnunet_missingmod.inference.share_page import UNKNOWN, check_license, license_of
 
     with cannot_start():
-        check_license(args.license)
+        page = folder / README
+        told = license_of(page.read_text(encoding="utf-8")) if (folder / MANIFEST).is_file() else UNKNOWN
+        license = check_license(told if args.license is None else args.license)
         with plans_errors_explained(folder):
             model = open_model_folder(folder, folds=args.folds, checkpoint_name=args.checkpoint)
         accuracy = ExpectedAccuracy.of_model(model)
     pack = share_for_nnunet if args.for_nnunet else share_model
     try:
-        pack(model, args.output, license=args.license, accuracy=accuracy)
+        pack(model, args.output, license=license, accuracy=accuracy)
     except ValueError as error:
         raise FailedError(str(error)) from error
     print_line(
@@ -80,3 +85,13 @@ def _check_output(args: argparse.Namespace) -> None:
         raise UsageError(f"-o {args.output} cannot be: the name {problem}.")
     if args.output.is_dir() or args.output.resolve() == (args.model and args.model.resolve()):
         raise UsageError(f"-o {args.output} is a folder, or the model itself: choose another name.")
+    if args.output.exists() and not _is_of_a_model(args.output):
+        raise UsageError(f"-o {args.output} is there and no zip of a model: choose another name.")
+
+
+def _is_of_a_model(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.rpartition("/")[2] == "plans.json" for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False

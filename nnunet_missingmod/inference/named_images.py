@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import SimpleITK as sitk
 
 from nnunet_missingmod.cases.memory import MemoryImage, SpacedArray
+from nnunet_missingmod.modalities import channel_called
 
 NamedImage: TypeAlias = str | os.PathLike[str] | sitk.Image | SpacedArray | MemoryImage
 
@@ -26,10 +27,13 @@ def assign_names(images: Mapping[str, NamedImage], names: Sequence[str]) -> dict
     holds all J channels (RGB) as the file of the first channel, as in nnU-Net.
 
     Raises:
-        ValueError: a name is not that of a channel, two names are those of one channel or have the same image, there is
-            no image, or one is neither a path nor an image.
+        ValueError: the case is no mapping, a name is not that of a channel or may be that of several, two names are
+            those of one channel or have the same image, there is no image, or one is neither a path nor an image.
     """
     listed = ", ".join(names)
+    if not isinstance(images, Mapping):
+        example = f'{{"{names[0]}": "scan.nii.gz"}}'
+        raise ValueError(f"A case is {{modality: image}}, as {example}; got {type(images).__name__}.")
     if not images:
         raise ValueError(f"No modality is given. Give at least one of: {listed}.")
     given: dict[int, str] = {}
@@ -59,11 +63,9 @@ def assign_each(
 
 
 def _channel_of(name: str, names: Sequence[str]) -> int:
-    if name in names:
-        return names.index(name)
+    if isinstance(name, str) and (channel := channel_called(name, names)) is not None:
+        return channel
     folded = [each.casefold() for each in names]
-    if isinstance(name, str) and folded.count(name.casefold()) == 1:
-        return folded.index(name.casefold())
     near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
     suggestion = f" Did you mean {names[folded.index(near[0])]!r}?" if near else ""
     raise ValueError(f"The model has no modality {name!r}.{suggestion} Its modalities are: {', '.join(names)}.")

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from itertools import islice
 
+from nnunet_missingmod.evaluation.conventions import evaluated_regions
 from nnunet_missingmod.evaluation.report.text import interval_text
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
 from nnunet_missingmod.inference.model_files import FINAL
@@ -14,7 +15,7 @@ from nnunet_missingmod.inference.model_folder import ModelFolder
 
 UNKNOWN = "unknown"
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
-_TAGS = ("medical", "mri", "nnunet", "image-segmentation", "missing-modalities")
+_TAGS = ("medical", "nnunet", "image-segmentation", "missing-modalities")
 _CHECKED = (
     "The weights are safetensors and the rest is JSON. manifest.json has the size and SHA-256 of every file; they are "
     "checked before anything is loaded, and no code of the model is executed."
@@ -38,6 +39,12 @@ def check_license(license: str) -> str:
     return license
 
 
+def license_of(page: str) -> str:
+    """Return the license that a page of a shared model names in its front matter; ``unknown`` if it names none."""
+    found = re.search(r"^license: *\"?([^\"\s]+)\"? *$", page.split("\n---", 1)[0], re.MULTILINE)
+    return found[1] if found and _LICENSE.fullmatch(found[1]) else UNKNOWN
+
+
 def page_of(
     model: ModelFolder,
     *,
@@ -57,7 +64,7 @@ def page_of(
         for_nnunet: whether the zip is the one that stock nnU-Net installs.
     """
     packed = ", ".join(f"{package} {version}" for package, version in versions.items())
-    regions = [str(region) for region in model.dataset_json["labels"] if region != "background"]
+    regions = evaluated_regions(model.dataset_json)
     terms = (
         "Nobody has said under which license it may be used: ask whoever gave it to you."
         if license == UNKNOWN

@@ -20,19 +20,20 @@ Fold = dict[str, list[str]]
 """An entry of splits_final.json: cases under ``train`` and ``val``."""
 
 _YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
-_DATE = rf"(?:{_YEAR}[-_]?{_MONTH}[-_]?{_DAY}|{_DAY}[-_]?{_MONTH}[-_]?{_YEAR})"
+_DATE = rf"(?:{_YEAR}[-_.]?{_MONTH}[-_.]?{_DAY}|{_DAY}[-_.]?{_MONTH}[-_.]?{_YEAR})"
 # What may follow a patient in the name of a case, most telling first. A date may be followed by a time or a number, the
 # number of a visit by a letter. Only t, m, w, y and d need a separator before them: 3T1 is none. D001 is none either.
-_DATED = rf"[-_]{_DATE}(?:[-_T]\d{{1,6}})?"
+_DATED = rf"[-_. ]{_DATE}(?:[-_T. ]\d{{1,6}})?"
 _VISITS = (
     _DATED,
-    r"(?:[-_](?i:[tmwy])|[-_]d|[-_]D(?=\d{1,2}(?!\d))|(?:[-_]|(?<=\d))(?i:v|visit|sess?|session|scan|tp|timepoint|time|day"
-    r"|week|wk|month|mo|year|yr|fu|followup|run|exam|study))[-_]?\d+[A-Za-z]?",
-    r"[-_](?i:baseline|bl|followup|fu|pre|post|preop|postop|first|second|third|last)",
+    r"(?:[-_. ](?i:[tmwy])|[-_. ]d|[-_. ]D(?=\d{1,2}(?!\d))|(?:[-_. ]|(?<=\d))"
+    r"(?i:v|visit|sess?|session|scan|tp|timepoint|time|day"
+    r"|week|wk|month|mo|year|yr|fu|followup|run|exam|study))[-_. ]?\d+[A-Za-z]?",
+    r"[-_. ](?i:baseline|bl|followup|fu|pre|post|preop|postop|first|second|third|last)",
     r"(?<=\d\d)[-_]\d{1,3}",
 )
 # What all names may end with: it tells nothing about visits, and may stand after them.
-_SHARED_END = re.compile(r"(?:[-_.][A-Za-z][A-Za-z0-9]*)*$")
+_SHARED_END = re.compile(r"(?:[-_. ][A-Za-z][A-Za-z0-9]*)*$")
 _MOST_VISITS = 12
 
 # How often folds are made anew where one lacks a modality.

@@ -5,6 +5,7 @@ It turns the files of a case into the array of which training and prediction tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from nnunet_missingmod.cases.preflight import read_case_labels
 from nnunet_missingmod.cases.reading import judge_channels, read_case
 from nnunet_missingmod.modalities import channel_names
 
+# Along each axis; far above any field of view of the same organ.
+_MOST_TIMES_THE_MEDIAN = 10
 _WHITE = 255  # of nnU-Net's RGBTo01Normalization
 _NAMELESS_CASE = "(array)"  # the name in messages of a case that is given as an array
 
@@ -172,6 +175,7 @@ class MissingModPreprocessor(DefaultPreprocessor):
         )
         properties[plans_block.BLOCK] = {**read, **report}
         _check_colours(data, names, present, configuration_manager.normalization_schemes, case=case)
+        _check_extent(data.shape[1:], properties["spacing"], plans_manager, configuration_manager, case=case)
         # With zeros in absent channels, nnU-Net crops by the present ones. The mark overwrites the zeros after
         # normalisation and resampling.
         data = absence.fill_case(data, present)
@@ -225,6 +229,38 @@ def _hide_what_is_not_used(data: np.ndarray, names: Sequence[str], used: list[in
     kept = np.zeros(len(data), dtype=bool)
     kept[used] = True
     absence.mark_case(data, kept)
+
+
+def _check_extent(
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
+    *,
+    case: str,
+) -> None:
+    """Refuse an image that resampling would make nothing or beyond measure of, as of a voxel size in metres.
+
+    Raises:
+        CaseRefusedError: along an axis less than half a voxel would be left, or there would be more than ten times as
+            many along each axis as in the median training case.
+    """
+    order = plans_manager.transpose_forward
+    target_mm = configuration_manager.spacing  # those of a 2D configuration keep the slices as they are
+    axes = order[len(order) - len(target_mm) :]
+    extents = [shape[axis] * spacing_mm[axis] / mm for axis, mm in zip(axes, target_mm, strict=True)]
+    median = configuration_manager.configuration.get("median_image_size_in_voxels") or extents
+    is_huge = math.prod(extents) > math.prod(_MOST_TIMES_THE_MEDIAN * number for number in median)
+    if is_huge or round(min(extents)) < 1:
+        sizes, made, usual = (
+            " x ".join(f"{number:.3g}" for number in numbers)
+            for numbers in ([spacing_mm[axis] for axis in axes], extents, median)
+        )
+        raise CaseRefusedError(
+            case,
+            f"its voxels of {sizes} mm make an image of {made} voxels at the model's resolution, where training had "
+            f"{usual}. Is the size in another unit than mm? Correct the headers.",
+        )
 
 
 def _check_colours(

@@ -49,8 +49,10 @@ def _read(file: Path) -> LayerData:
     return sitk.GetArrayFromImage(image), described, "image"
 
 
-def given_of(layer: Any) -> Path | tuple[Any, tuple[float, ...]]:
+def given_of(layer: Any) -> Path | sitk.Image | tuple[Any, tuple[float, ...]]:
     """Return what ``Predictor.predict`` is given of a layer: its file if it was read here, else array and spacing.
+
+    Of a file whose voxels were changed in the viewer it is an image of these voxels at the file's place.
 
     The spacing is how far the viewer shows neighbouring voxels apart, by whatever says so: other readers keep the size
     of a voxel in ``affine`` and leave ``scale`` at 1.
@@ -58,8 +60,20 @@ def given_of(layer: Any) -> Path | tuple[Any, tuple[float, ...]]:
     Args:
         layer: of napari.
     """
-    file = layer.metadata.get(FILE_KEY)
-    return Path(file) if file else (np.asarray(layer.data), tuple(float(mm) for mm in _spacing_mm(layer)))
+    file, shown = layer.metadata.get(FILE_KEY), np.asarray(layer.data)
+    if file is None:
+        return shown, tuple(float(mm) for mm in _spacing_mm(layer))
+    try:
+        image = sitk.ReadImage(file)
+    except RuntimeError:  # the model says what is wrong with it
+        return Path(file)
+    if np.array_equal(sitk.GetArrayViewFromImage(image), shown, equal_nan=True):
+        return Path(file)
+    if shown.shape != image.GetSize()[::-1]:
+        return shown, tuple(float(mm) for mm in _spacing_mm(layer))
+    changed = sitk.GetImageFromArray(shown)
+    changed.CopyInformation(image)
+    return changed
 
 
 def place_problem(layers: Sequence[Any]) -> str | None:

@@ -83,6 +83,9 @@ def test_pictures_and_tiffs_are_what_their_readers_return(tmp_path: Path) -> Non
     found, of_memory = MemoryImage((flat, (1, 1))).read(NaturalImage2DIO())
     np.testing.assert_array_equal(found, expected)
     assert of_memory == properties
+    for colours in (np.stack([flat] * 3), np.stack([flat] * 3, axis=-1)):
+        with pytest.raises(ValueError, match=r"pictures, which are \(Y, X\): give each colour as"):
+            MemoryImage((colours, (1, 1, 1))).read(NaturalImage2DIO())
     volume = np.random.default_rng(3).normal(size=(4, 7, 9)).astype(np.float32)
     tifffile.imwrite(tmp_path / "a_0000.tif", volume, photometric="minisblack")
     (tmp_path / "a.json").write_text(json.dumps({"spacing": [3.0, 1.0, 1.0]}))

@@ -224,11 +224,13 @@ def test_another_folder_of_images_is_inspected_and_the_dataset_left_alone(tiny, 
     assert file.read_text() == "subset,count\nT2,1\n"
     capsys.readouterr()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "dataset.json").write_text("{}")
     for arguments, message in (
         (["-i", tmp_path / "nowhere"], "There is no folder"),
         (["-i", tmp_path / "empty"], "is empty"),
         (["--prevalence", tmp_path], "--prevalence is a file to write"),
         (["--prevalence", tmp_path / "prevalence.csv" / "x"], "x cannot be written: Not a directory"),
+        (["--prevalence", tmp_path / "dataset.json"], "dataset.json, which is there and no prevalence file"),
     ):
         assert inspect(901, *arguments) == 2
         assert message in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 
 import pytest
@@ -59,6 +60,7 @@ def test_options_go_to_nnunet_with_ours_where_they_are_needed_and_none_is_given(
 @pytest.mark.parametrize("words", [["-d=901"], ["-c", "2d", "-d=901"], ["-d", "1", "-d", "901"], ["-d", "1", "901"]])
 def test_incomplete_cases_get_our_preprocessor_however_the_dataset_is_named(words, called, make_tiny_dataset):
     tiny = make_tiny_dataset(num_cases=2)
+    shutil.copytree(tiny.raw, tiny.raw.with_name("Dataset001_Complete"))
     tiny.image("case_000", 1).unlink()
     assert main(["plan", *words]) == 0
     assert called == [["nnUNetv2_plan_and_preprocess", *words, *EXTRACTOR, *PREPROCESSOR]]
@@ -117,13 +119,24 @@ def test_wrong_usage_starts_nothing(name, words, said, capsys, make_tiny_dataset
     assert argparse.ArgumentParser.parse_known_args is parse
 
 
-def test_what_stops_nnunet_is_said_in_one_line(capsys, monkeypatch, tmp_path):
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(variable, str(tmp_path))
-    assert main(["preprocess", "-d", "777"]) == 1
+def test_what_stops_nnunet_is_said_in_one_line(capsys, make_tiny_dataset):
+    make_tiny_dataset(num_cases=1)
+    assert main(["preprocess", "-d", "901", "-plans_name", "Other"]) == 1
     said = capsys.readouterr().err
-    assert "nnUNetv2_preprocess failed: RuntimeError: Could not find a dataset with the ID 777" in said
+    assert "nnUNetv2_preprocess failed: " in said
+    assert "Other" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["plan", "preprocess"])
+def test_a_dataset_or_a_folder_that_is_not_there_is_wrong_usage(name, capsys, monkeypatch, make_tiny_dataset):
+    make_tiny_dataset(num_cases=1)
+    assert main([name, "-d", "777"]) == 2
+    assert "There is no dataset Dataset777_* in " in capsys.readouterr().err
+    for variable in ("nnUNet_preprocessed", "nnUNet_raw"):
+        monkeypatch.delenv(variable)
+        assert main([name, "-d", "901"]) == 2
+        assert f"{variable} is not set" in capsys.readouterr().err
 
 
 def test_the_help_names_nnunet_s_command_and_what_is_put_in(capsys):

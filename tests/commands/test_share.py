@@ -51,6 +51,31 @@ def test_it_says_what_it_wrote(model, tmp_path, capsys):
         assert "fold_1/checkpoint_final.safetensors" in archive.namelist()
 
 
+def test_a_shared_model_that_is_packed_again_keeps_its_license(model, tmp_path):
+    first, again = tmp_path / "first.zip", tmp_path / "again.zip"
+    assert share(model, "-o", first, "--license", "cc-by-4.0") == 0
+    assert share(first, "-o", again) == 0
+    assert again.read_bytes() == first.read_bytes()
+    assert share(first, "-o", again, "--license", "mit") == 0
+    with zipfile.ZipFile(again) as archive:
+        assert b'license: "mit"' in archive.read("README.md")
+
+
+def test_only_a_zip_of_a_model_is_replaced(model, tmp_path, capsys):
+    file = tmp_path / "data.zip"
+    for content in (b"no zip", b""):
+        file.write_bytes(content)
+        assert share(model, "-o", file) == 2
+        assert f"-o {file} is there and no zip of a model: choose another name." in capsys.readouterr().err
+        assert file.read_bytes() == content
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("patients.csv", "a")
+    assert share(model, "-o", file) == 2
+    file.unlink()
+    for kind in ([], ["--for-nnunet"], []):
+        assert share(model, "-o", file, *kind) == 0
+
+
 def test_a_model_by_nnunets_names_for_nnunet(model, tmp_path):
     file = tmp_path / "model.zip"
     assert share("-d", 901, "-c", "3d_fullres", "-tr", TRAINER, "-o", file, "--for-nnunet") == 0

@@ -22,7 +22,7 @@ def test_names_become_channels_in_channel_order():
     ]
 
 
-@pytest.mark.parametrize(("given", "meant"), [("T1c", "T1ce"), ("t2 ", "T2"), ("flaire", "FLAIR")])
+@pytest.mark.parametrize(("given", "meant"), [("T1c", "T1ce"), ("t2w", "T2"), ("flaire", "FLAIR")])
 def test_wrong_name_is_refused_with_the_right_ones(given, meant):
     said = f"no modality '{given}'. Did you mean '{meant}'? Its modalities are: FLAIR, T1, T1ce, T2."
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -32,7 +32,7 @@ def test_wrong_name_is_refused_with_the_right_ones(given, meant):
 def test_the_case_of_a_name_matters_only_where_it_tells_channels_apart():
     assert assign_names({"t1CE": "a.mha", "flair": "b.mha"}, NAMES) == {0: Path("b.mha"), 2: Path("a.mha")}
     assert assign_names({"t1": "a.mha", "T1": "b.mha"}, ("T1", "t1")) == {0: Path("b.mha"), 1: Path("a.mha")}
-    with pytest.raises(ValueError, match="no modality 'Ax'. Did you mean 'ax'"):
+    with pytest.raises(ValueError, match="'Ax' may be ax or AX: write it exactly so"):
         assign_names({"Ax": "a.mha"}, ("ax", "AX"))
     with pytest.raises(ValueError, match="'T1' and 't1' are both T1. Give it once"):
         assign_names({"T1": "a.mha", "t1": "b.mha"}, NAMES)
@@ -103,3 +103,15 @@ def test_case_whose_files_are_called_as_every_patients_is_called_as_their_folder
     monkeypatch.chdir(tmp_path / "PATIENT1")
     assert common_name([Path("/data/PATIENT2") / file for file in files], NAMES) == "PATIENT2"
     assert common_name([Path(file) for file in files], NAMES) == "PATIENT1"
+
+
+@pytest.mark.parametrize("case", [Path("a.nii.gz"), "a.nii.gz", [Path("a.nii.gz")], None])
+def test_a_case_is_a_mapping(case):
+    with pytest.raises(ValueError, match=r'A case is {modality: image}, as {"FLAIR": "scan.nii.gz"}; got '):
+        assign_names(case, NAMES)
+
+
+def test_a_name_that_may_be_two_modalities_is_neither():
+    assert list(assign_names({" t2 ": "a.nii.gz"}, ("T1", "T2"))) == [1]
+    with pytest.raises(ValueError, match="'T1C' may be T1c or t1C: write it exactly so"):
+        assign_names({"T1C": "a.nii.gz"}, ("T1c", "t1C"))

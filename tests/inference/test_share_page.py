@@ -11,7 +11,7 @@ from nnunet_missingmod.evaluation.model_card import make_card
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
 from nnunet_missingmod.inference.model_folder import open_model_folder
-from nnunet_missingmod.inference.share_page import check_license, page_of
+from nnunet_missingmod.inference.share_page import check_license, license_of, page_of
 
 VERSIONS = {"nnunet_missingmod": "1.2", "nnunetv2": "2.8.1", "torch": "2.9"}
 
@@ -46,11 +46,24 @@ def test_the_front_matter_is_what_the_hub_reads(model):
         "license": "cc-by-4.0",
         "library_name": "nnunet_missingmod",
         "pipeline_tag": "image-segmentation",
-        "tags": ["medical", "mri", "nnunet", "image-segmentation", "missing-modalities"],
+        "tags": ["medical", "nnunet", "image-segmentation", "missing-modalities"],
     }
     assert "License: CC-BY-4.0." in rest
     assert "packed with nnunet_missingmod 1.2, nnunetv2 2.8.1, torch 2.9" in rest
     assert model.fingerprint in rest
+
+
+def test_the_page_tells_its_license(model):
+    assert license_of(page(model, license="CC-BY-4.0")) == "cc-by-4.0"
+    assert license_of(page(model).replace('"unknown"', "mit")) == "mit"  # as edited on the Hub
+    for text in ("", "license: mit\n---\n", "---\nlicense: no license\n---\n", "---\n---\nlicense: mit\n"):
+        assert license_of(text) == ("mit" if text.startswith("license") else "unknown")
+
+
+def test_the_ignore_label_is_not_segmented(make_tiny_dataset, make_model):
+    tiny = make_tiny_dataset(("T1", "T2"), num_cases=1, labels={"background": 0, "a": 1, "b": 2, "ignore": 3})
+    model = open_model_folder(make_model(tiny, "nnUNetTrainerModalityDropout", configuration="2d"))
+    assert "that segments a, b in " in page(model)
 
 
 def test_a_license_that_nobody_gave_is_unknown(model):

@@ -187,6 +187,10 @@ def test_the_folds_of_nnunet_are_its_own():
         (["P01_Y1", "P01_Y2", "P02_Y1"], ["P01"]),
         (["P01_run-1", "P01_run-2", "P02_run-1"], ["P01"]),
         (["P01_first", "P01_second", "P02_first"], ["P01"]),
+        (["Müller Hans 2020-01-01", "Müller Hans 2021-03-04", "Maier Eva 2020-01-01"], ["Müller Hans"]),
+        (["p1.2020.01.02", "p1.2021.03.04", "p2.2020.01.02"], ["p1"]),
+        (["P 01 visit 1", "P 01 visit 2", "P 02 visit 1"], ["P 01"]),
+        (["p1.v1", "p1.v2", "p2.v1"], ["p1"]),
         (["OAS30001_d0129", "OAS30001_d0757", "OAS30002_d0653"], ["OAS30001"]),
     ],
 )

@@ -35,6 +35,18 @@ def run_array(tiny, data, properties, *, configuration="3d_fullres"):
     )
 
 
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+@pytest.mark.parametrize("factor", [1e-3, 1e3], ids=["metres", "micrometres"])
+def test_a_voxel_size_in_another_unit_is_refused(make_tiny_dataset, configuration, factor):
+    tiny = make_tiny_dataset()
+    manager = PlansManager(tiny.plans)
+    data, properties = manager.image_reader_writer_class().read_images(tiny.images("case_000"))
+    run_array(tiny, data, properties, configuration=configuration)
+    sizes = [mm * factor for mm in properties["spacing"]]
+    with pytest.raises(CaseRefusedError, match=r"its voxels of .* mm make an image of .* another unit than mm"):
+        run_array(tiny, data, properties | {"spacing": sizes}, configuration=configuration)
+
+
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_complete_case_equals_the_hosts(make_tiny_dataset, configuration):
     tiny = make_tiny_dataset(schemes=["ZScoreNormalization", "CTNormalization", "NoNormalization", "CTNormalization"])

@@ -74,6 +74,10 @@ def test_a_file_is_a_layer_with_its_size_and_is_given_as_the_file(tmp_path: Path
     ((data, described, kind),) = read(str(file))
     assert (data.shape, described["name"], described["scale"], kind) == ((3, 4, 5), "p.1_T1", (3.0, 2.0, 1.0), "image")
     assert given_of(Layer("t1", data, described["scale"], metadata=described["metadata"])) == file
+    changed = given_of(Layer("t1", data + 1, described["scale"], metadata=described["metadata"]))
+    assert isinstance(changed, sitk.Image)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(changed), data + 1)
+    assert (changed.GetSpacing(), changed.GetOrigin()) == (image.GetSpacing(), image.GetOrigin())
     assert find_reader([str(file), "b.png"]) is None
 
 
