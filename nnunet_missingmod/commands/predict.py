@@ -305,7 +305,10 @@ def _case_of_images(args: argparse.Namespace, predictor: Predictor) -> CaseFiles
     name = args.case or common_name(list(files.values()), predictor.modalities)
     if problem := name_problem(name):
         raise UsageError(f"The case would be called {name!r}, which {problem}: name it with --case.")
-    target = args.output / f"{name}{predictor.model.file_ending}"
+    ending = predictor.model.file_ending
+    if name.endswith(ending):
+        raise UsageError(f"The case would be called {name!r}: leave out the ending {ending} (--case).")
+    target = args.output / f"{name}{ending}"
     if target.resolve() in {file.resolve() for file in files.values()}:
         raise UsageError(f"The prediction would overwrite an image: choose another -o or --case than {name}.")
     case = CaseFiles(name, files)

@@ -56,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
     from nnunet_missingmod.inference.share_page import UNKNOWN, check_license, license_of
 
     with cannot_start():
-        page = folder / README
-        told = license_of(page.read_text(encoding="utf-8")) if (folder / MANIFEST).is_file() else UNKNOWN
+        page = folder / README  # the copy of a model of the Hub has none
+        is_shared = (folder / MANIFEST).is_file() and page.is_file()
+        told = license_of(page.read_text(encoding="utf-8")) if is_shared else UNKNOWN
         license = check_license(told if args.license is None else args.license)
         with plans_errors_explained(folder):
             model = open_model_folder(folder, folds=args.folds, checkpoint_name=args.checkpoint)

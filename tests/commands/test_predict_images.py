@@ -137,6 +137,21 @@ def test_a_folder_is_predicted_again_but_takes_no_other_folders_place(predict, p
     assert predict("-i", tmp_path / "b", "--overwrite") == 0
 
 
+def test_a_case_is_named_without_the_ending_of_its_file(make_tiny_dataset, make_model, tmp_path, capsys):
+    tiny = make_tiny_dataset(num_cases=1, file_ending=".nrrd")
+    words = [
+        "predict",
+        "-m",
+        make_model(tiny, "nnUNetTrainerModalityDropout"),
+        "-o",
+        tmp_path / "out",
+        "--case",
+        "x.nrrd",
+    ]
+    assert cli.main([*map(str, words), "--image", f"T1={tiny.image('case_000', 1)}"]) == 2
+    assert "'x.nrrd': leave out the ending .nrrd (--case)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

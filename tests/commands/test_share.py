@@ -56,6 +56,10 @@ def test_a_shared_model_that_is_packed_again_keeps_its_license(model, tmp_path):
     assert share(model, "-o", first, "--license", "cc-by-4.0") == 0
     assert share(first, "-o", again) == 0
     assert again.read_bytes() == first.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        archive.extractall(tmp_path / "copy")
+    (tmp_path / "copy" / "README.md").unlink()  # as in the copy of a model of the Hub
+    assert share(tmp_path / "copy", "-o", again) == 0
     assert share(first, "-o", again, "--license", "mit") == 0
     with zipfile.ZipFile(again) as archive:
         assert b'license: "mit"' in archive.read("README.md")
