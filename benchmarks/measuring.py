@@ -80,6 +80,10 @@ def ratio(rounds: Rounds, name: str, reference: str) -> Ratio:
     return Ratio(low, median, high, statistics.median(values[reference] for values in rounds), len(rounds))
 
 
+# Rare enough that what the error passes through, to its end, is not interrupted once more.
+AGAIN_SECONDS = 5.0
+
+
 class Budget:
     """Minutes from now on, within which measurements may begin and end."""
 
@@ -96,7 +100,10 @@ class Budget:
 
     @contextmanager
     def limit(self) -> Iterator[None]:
-        """Inside, raise TimeoutError when the budget is over; at once if it is over already."""
+        """Inside, raise TimeoutError when the budget is over; at once if it is over already.
+
+        What catches the error inside and goes on gets it again: a compiler, which has another way if one fails.
+        """
         if not self.seconds():
             raise TimeoutError
 
@@ -104,7 +111,7 @@ class Budget:
             raise TimeoutError
 
         before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds() or 1e-6)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds() or 1e-6, AGAIN_SECONDS)
         try:
             yield
         finally:

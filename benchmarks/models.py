@@ -37,13 +37,9 @@ MEMORY_TARGET = {"cuda": 8.0, "cpu": 0.12}
 
 @contextlib.contextmanager
 def dataset_without_images() -> Iterator[Path]:
-    """Make nnU-Net's folders with a dataset.json and a fingerprint, and yield ``nnUNet_preprocessed/DATASET``.
-
-    Inside, many networks of one class may be compiled. Torch counts them together, and leaves what is beyond its limit
-    uncompiled, which in a training with one of them does not happen.
-    """
+    """Make nnU-Net's folders with a dataset.json and a fingerprint, and yield ``nnUNet_preprocessed/DATASET``."""
     before = dict(os.environ)
-    with TemporaryDirectory() as folder, torch._dynamo.config.patch(recompile_limit=100):
+    with TemporaryDirectory() as folder:
         for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             os.environ[variable] = str(Path(folder) / variable)
         os.environ.setdefault("nnUNet_n_proc_DA", "1")
@@ -66,6 +62,24 @@ def dataset_without_images() -> Iterator[Path]:
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+def hooks_guarded() -> contextlib.AbstractContextManager[None]:
+    """Inside, what is compiled of a network is not used for another of the same class that has other hooks.
+
+    Torch does not look at hooks by default, so that stock nnU-Net's network beside one whose features are read by hooks
+    would be run in its place.
+    """
+    return torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)
+
+
+def compiled_side_by_side() -> contextlib.AbstractContextManager[None]:
+    """Inside, many networks of one class may be compiled and used in turn, whatever hooks they have.
+
+    Torch counts them together, and leaves what is beyond its limit uncompiled, which in a training with one of them
+    does not happen. Where one is measured after the other, ``torch._dynamo.reset`` is better: it keeps the limit.
+    """
+    return torch._dynamo.config.patch(recompile_limit=100, skip_nnmodule_hook_guards=False)
 
 
 def dataset_json() -> dict[str, Any]:

@@ -19,7 +19,15 @@ from typing import Any, NamedTuple
 
 import torch
 from measuring import Ratio, cell, compare, device_name, device_parser, exit_code, synchronised
-from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
+from models import (
+    MEMORY_TARGET,
+    compiled_side_by_side,
+    dataset_without_images,
+    fresh,
+    make_batch,
+    make_plans,
+    make_trainer,
+)
 
 from nnunet_missingmod.training.step import TeacherOutput
 
@@ -104,7 +112,7 @@ def measure(
 ) -> tuple[list[str], bool]:
     """Return the lines of the tables, and whether all limits are kept; of some trainers, or of all."""
     arms = [arm for arm in ARMS if trainers is None or arm.trainer in trainers]
-    with dataset_without_images() as preprocessed:
+    with dataset_without_images() as preprocessed, compiled_side_by_side():
         plans = {kind: make_plans(kind, preprocessed, memory_target_gb=memory_target_gb) for kind in (STOCK, OWN)}
         steps = [stepper(make_trainer(arm.trainer, plans[arm.planner], device, **arm.block)) for arm in arms]
         stock = stepper(make_trainer("nnUNetTrainer", plans[STOCK], device))
@@ -144,7 +152,7 @@ def measure_parts(device: torch.device, *, pairs: int, memory_target_gb: float) 
 
     Each part is the difference between the steps with it and without, measured in turn.
     """
-    with dataset_without_images() as preprocessed:
+    with dataset_without_images() as preprocessed, compiled_side_by_side():
         plans = make_plans(STOCK, preprocessed, memory_target_gb=memory_target_gb)
         steps = {
             "whole": stepper(make_trainer(SELF, plans, device)),

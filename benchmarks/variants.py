@@ -15,7 +15,15 @@ from typing import Any
 
 import torch
 from measuring import Ratio, compare, device_name, device_parser, mixed_precision, synchronised
-from models import MEMORY_TARGET, dataset_without_images, fresh, make_batch, make_plans, make_trainer
+from models import (
+    MEMORY_TARGET,
+    compiled_side_by_side,
+    dataset_without_images,
+    fresh,
+    make_batch,
+    make_plans,
+    make_trainer,
+)
 
 from nnunet_missingmod.networks.backbone import unwrapped
 
@@ -94,7 +102,7 @@ def main() -> None:
     target = arguments.memory_target or MEMORY_TARGET[device.type]
     print(f"{device_name(device)}, target {target} GB, {arguments.pairs} pairs\n")
     print("| variant | time / time without | quartiles |\n| --- | --: | --: |")
-    with dataset_without_images() as preprocessed:
+    with dataset_without_images() as preprocessed, compiled_side_by_side():
         plans = make_plans("ExperimentPlanner", preprocessed, memory_target_gb=target)
         for measure in (measure_choices, measure_teacher):
             for name, ratio in measure(plans, device, arguments.pairs):

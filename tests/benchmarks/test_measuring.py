@@ -25,6 +25,24 @@ def test_a_budget_interrupts_what_is_measured_when_it_is_over():
         raise AssertionError("began although it was over")
 
 
+def test_what_catches_the_end_of_a_budget_and_goes_on_gets_it_again(monkeypatch):
+    monkeypatch.setattr(measuring, "AGAIN_SECONDS", 0.2)
+    caught = []
+
+    def goes_on() -> None:
+        try:
+            time.sleep(20)
+        except TimeoutError as error:
+            caught.append(error)
+        time.sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError), measuring.Budget(0.1 / 60).limit():
+        goes_on()
+    assert caught
+    assert time.monotonic() - began < 10
+
+
 def test_what_ends_in_time_is_not_interrupted_later():
     with measuring.Budget(0.1 / 60).limit():
         pass
