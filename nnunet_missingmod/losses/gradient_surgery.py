@@ -37,10 +37,13 @@ def weights_without_conflicts(products: Tensor, rng: np.random.Generator) -> Ten
     """Return w (S,) with which `without_conflicts` is sum_i w_i g_i, on the CPU, from what it needs to know of them.
 
     Args:
-        products: (S, S), g_i . g_j. A GPU is waited for here, once, and not for each of the comparisons.
+        products: (S, S), g_i . g_j. A GPU is waited for here, once, and not for each of the comparisons. Where they
+            are not all finite, the weights are those of the plain mean, which then is not finite either.
         rng: draws the orders.
     """
     known = products.cpu().double().numpy()
+    if not np.isfinite(known).all():
+        return torch.full((len(known),), 1 / len(known), dtype=torch.float64)
     lengths = known.diagonal()
     # Row i holds which of the h_j make up g_i: g_i = sum_j coefficients_ij h_j.
     coefficients = np.eye(len(products))

@@ -42,11 +42,17 @@ class Positions(nn.Module):
         return functional.interpolate(self.values, size=tuple(grid), mode=mode, align_corners=False)
 
 
+def _gelu(values: torch.Tensor) -> torch.Tensor:
+    return functional.gelu(values)
+
+
 def _block(channels: int) -> nn.TransformerEncoderLayer:
     heads = math.gcd(channels, _MOST_HEADS)
-    # No dropout of tokens: nnU-Net trains without, and the same input gives the same loss.
+    # No dropout of tokens: nnU-Net trains without, and the same input gives the same loss. An activation that torch
+    # does not know keeps it from its fused layer for prediction, which inductor cannot compile (torch 2.14: other
+    # strides than it expects). Torch does not take that layer under autocast either, and on a CPU it is the slower one.
     return nn.TransformerEncoderLayer(
-        channels, heads, _MLP * channels, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        channels, heads, _MLP * channels, dropout=0.0, activation=_gelu, batch_first=True, norm_first=True
     )
 
 

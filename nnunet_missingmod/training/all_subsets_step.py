@@ -23,6 +23,53 @@ from nnunet_missingmod.networks.branches import Branches, SubsetOutput, fuse_sub
 # The loss of a subset's output, and the values that are to be reported beside it.
 Evaluate = Callable[[SubsetOutput], tuple[Tensor, Mapping[str, Tensor]]]
 
+# Where mixed precision's factor brings the largest gradient at first, in a training on patches of 128 x 128 x 128.
+_LARGEST = 2.0**-6
+# The largest gradient is then 2^-24, the least that half precision holds: below this, all of them would be zero.
+_LEAST_SHARE = 2.0**-18
+# A step that is lost here halves GradScaler's factor, too, which doubles after 2,000 others: were this one raised as
+# often, that one would not recover.
+_STEPS_TO_GROW = 4000
+
+
+class SurgeryScale:
+    """What the gradients of a subset are multiplied by so that half precision holds them on their way back.
+
+    The factor of mixed precision comes to the mean of the subsets, after this, so that it cures no overflow here. Hence
+    this one adapts as that one does: it halves with each backward pass that overflows, and doubles after many steps
+    without one, up to where it began. It is kept on the device, so that no step waits for it, and not in the
+    checkpoint: a training that goes on finds it again within a few steps.
+    """
+
+    def __init__(self) -> None:
+        self._share: Tensor | None = None
+        self._steps: Tensor | None = None
+
+    def of(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the factor for a subset's gradients: the largest becomes 2^-6, or the share of it that fits."""
+        largest = torch.stack([gradient.abs().amax() for gradient in gradients]).amax()
+        if self._share is None:
+            self._share, self._steps = torch.ones_like(largest), torch.zeros_like(largest)
+        return _LARGEST * self._share / largest.clamp(min=torch.finfo(torch.float32).tiny)
+
+    def note(self, factor: Tensor, vector: Tensor) -> None:
+        """Halve what follows if the backward pass of finite gradients, so multiplied, gave a vector that is not."""
+        assert self._share is not None
+        assert self._steps is not None
+        # The factor is zero or NaN where what it was made for is not finite.
+        overflowed = (factor > 0) & ~torch.linalg.vector_norm(vector).isfinite()
+        self._share = torch.where(overflowed, self._share / 2, self._share).clamp(min=_LEAST_SHARE)
+        self._steps = torch.where(overflowed, 0, self._steps)
+
+    def end_step(self) -> None:
+        """Count a step whose backward passes have been noted; double what follows after many without overflow."""
+        if self._share is None or self._steps is None:
+            return
+        self._steps = self._steps + 1
+        grows = self._steps >= _STEPS_TO_GROW
+        self._share = torch.where(grows, (2 * self._share).clamp(max=1), self._share)
+        self._steps = torch.where(grows, 0, self._steps)
+
 
 def mean_over_subsets(
     branches: Branches,
@@ -32,6 +79,7 @@ def mean_over_subsets(
     parameters: Sequence[nn.Parameter],
     surgery: str = OFF,
     network: Sequence[nn.Parameter] = (),
+    scale: SurgeryScale | None = None,
     rng: np.random.Generator | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the mean loss over ``subsets``, and the mean of each reported value.
@@ -47,6 +95,7 @@ def mean_over_subsets(
         surgery: ``logits``: what conflicts between subsets is taken out of the gradients of the branches' outputs;
             ``parameters``: of those of the network's parameters, which takes a backward pass for each subset.
         network: its parameters, for the latter.
+        scale: the training's, for the latter, which adapts to this step.
         rng: draws the orders of both.
     """
     rows = branches.outputs()
@@ -68,7 +117,8 @@ def mean_over_subsets(
             elif surgery == "logits":
                 operated.append(of_subset)
             else:
-                of_network.append(_of_network(of_subset.add_to([None] * len(rows), rows, 1), rows, network))
+                assert scale is not None
+                of_network.append(_of_network(of_subset.add_to([None] * len(rows), rows, 1), rows, network, scale))
             of_parameters = [
                 _add(so_far, new, share) for so_far, new in zip(of_parameters, found[len(rows) :], strict=True)
             ]
@@ -78,6 +128,8 @@ def mean_over_subsets(
         changed: Sequence[Tensor] = rows
         if surgery == "parameters":
             assert rng is not None
+            assert scale is not None
+            scale.end_step()
             changed = network
             of_rows = [*unflatten(without_conflicts(torch.stack(of_network), rng), network)]
         elif surgery == "logits":
@@ -130,30 +182,24 @@ def _products(gradients: Sequence[_OfSubset]) -> Tensor:
     return products
 
 
-def _of_network(of_rows: Sequence[Tensor | None], rows: Sequence[Tensor], network: Sequence[nn.Parameter]) -> Tensor:
+def _of_network(
+    of_rows: Sequence[Tensor | None], rows: Sequence[Tensor], network: Sequence[nn.Parameter], scale: SurgeryScale
+) -> Tensor:
     """Return one subset's gradient of the network's parameters as a vector."""
     given = [(output, gradient) for output, gradient in zip(rows, of_rows, strict=True) if gradient is not None]
-    scale = _scale_for_half_precision([output for output, _ in given], [gradient for _, gradient in given])
+    in_half = any(output.dtype == torch.float16 for output, _ in given)
+    factor = scale.of([gradient for _, gradient in given]) if in_half else 1.0
     found = torch.autograd.grad(
         [output for output, _ in given],
         list(network),
-        [(gradient * scale).to(output.dtype) for output, gradient in given],
+        [(gradient * factor).to(output.dtype) for output, gradient in given],
         retain_graph=True,
         allow_unused=True,
     )
-    return flatten(found, network) / scale
-
-
-def _scale_for_half_precision(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor | float:
-    """Return what gradients are multiplied by so that half precision holds them: 1 where there is none.
-
-    The factor of mixed precision comes to the mean of the subsets, after this; so the largest gradient is brought to
-    where that factor brings it at first in a training on patches of 128 x 128 x 128.
-    """
-    if not gradients or all(output.dtype != torch.float16 for output in outputs):
-        return 1.0
-    largest = torch.stack([gradient.abs().amax() for gradient in gradients]).amax()
-    return 2.0**-6 / largest.clamp(min=torch.finfo(torch.float32).tiny)
+    vector = flatten(found, network)
+    if isinstance(factor, Tensor):
+        scale.note(factor, vector)
+    return vector / factor
 
 
 class _Differentiated(torch.autograd.Function):

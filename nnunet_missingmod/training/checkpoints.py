@@ -9,8 +9,8 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
-from fnmatch import fnmatch
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunet_missingmod.host import CLASS_TABLE
 from nnunet_missingmod.plans_block import BLOCK
 from nnunet_missingmod.sharing.manifest import WEIGHTS
+from nnunet_missingmod.training.checksums import ChecksumError, SummedFile, check_sums
 from nnunet_missingmod.training.safe_checkpoint import read_safe_checkpoint
 from nnunet_missingmod.training.saving import CHECKPOINT_NAMES, remove_leftovers, saved_completely, staging_folder
 from nnunet_missingmod.training.weights import WeightsError, check_finite
@@ -46,6 +47,8 @@ _ALLOWED_GLOBALS: list[Any] = [
 ]
 
 
+# The part with the values that are no tensors, and with how tensors are made of the other parts.
+_PICKLED = "*/data.pkl"
 # What zipfile raises where bits of its directory are wrong.
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
 
@@ -61,7 +64,8 @@ class TornCheckpointError(CheckpointError):
 def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Return what nnU-Net saved in ``file``, its tensors on the CPU.
 
-    The file's checksums are verified first, because torch loads damaged data without an error.
+    Its checksums are verified, because torch loads damaged data without an error: those of the pickled values before
+    these are looked at, and those of tensors as they are read, so that they are read once.
 
     Args:
         file: in torch's zip format, in which nnU-Net saves; of a shared model, safetensors are in its place.
@@ -74,9 +78,11 @@ def read_checkpoint(file: Path, *, mapped: bool = False) -> dict[str, Any]:
     """
     if file.with_suffix(WEIGHTS).is_file():
         checkpoint = _read_safe(file)
-    else:
+    elif mapped:
         _check_sums(file)
-        checkpoint = _read_pickled(file, mapped=mapped)
+        checkpoint = _read_pickled(file)
+    else:
+        checkpoint = _read_summed(file)
     _check_complete(checkpoint, file)
     if not mapped:
         try:
@@ -103,31 +109,43 @@ def _check_complete(checkpoint: Mapping[str, Any], file: Path) -> None:
 
 
 def _check_sums(file: Path, *, of: str = "*") -> None:
-    """Check the sums of those parts of a file whose names match ``of``."""
+    with _torn_if_damaged(file):
+        check_sums(file, of=of)
+
+
+@contextmanager
+def _torn_if_damaged(file: Path) -> Iterator[None]:
+    """Say of a file that it is damaged where its sums are wrong, or that it cannot be read where zipfile cannot."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            for part in archive.namelist():
-                if fnmatch(part, of):
-                    _read_through(archive, part, file)
+        yield
+    except CheckpointError:
+        raise
+    except ChecksumError as error:
+        raise TornCheckpointError(f"{file} is damaged: {error}.") from error
     except _UNREADABLE as error:
         raise TornCheckpointError(
             f"{file} cannot be read, perhaps its training was killed while saving: {error}."
         ) from error
 
 
-def _read_through(archive: zipfile.ZipFile, part: str, file: Path) -> None:
-    try:
-        with archive.open(part) as stream:
-            while stream.read(1 << 20):
-                pass
-    except zipfile.BadZipFile as error:
-        raise TornCheckpointError(f"{file} is damaged: the checksum of {part} in it is wrong.") from error
+def _read_summed(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds, read once, its sums compared with what is returned."""
+    _check_sums(file, of=_PICKLED)
+    with _torn_if_damaged(file), SummedFile(file) as summed:
+        try:
+            checkpoint = _read_pickled(file, summed)
+        except CheckpointError:
+            check_sums(file)  # where it is damaged, that is why
+            raise
+        summed.check()
+    return checkpoint
 
 
-def _read_pickled(file: Path, *, mapped: bool) -> dict[str, Any]:
+def _read_pickled(file: Path, summed: SummedFile | None = None) -> dict[str, Any]:
+    """Return what a checkpoint holds; without a file that compares sums its tensors are left in the file."""
     try:
         with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(summed or file, map_location="cpu", weights_only=True, mmap=summed is None)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if "PytorchStreamReader" in str(error):
             raise TornCheckpointError(f"{file} is damaged: {error}") from error
@@ -236,9 +254,9 @@ def newest_readable(folder: Path) -> CheckpointChoice:
 
 def _read_values(file: Path) -> dict[str, Any]:
     """Return what a checkpoint holds beside tensors, which are left in the file and not checked."""
-    _check_sums(file, of="*/data.pkl")
+    _check_sums(file, of=_PICKLED)
     try:
-        checkpoint = _read_pickled(file, mapped=True)
+        checkpoint = _read_pickled(file)
     except CheckpointError:
         _check_sums(file)  # where it is damaged, that is why
         raise

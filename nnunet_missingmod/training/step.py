@@ -23,7 +23,7 @@ from nnunet_missingmod.networks.branches import Branches, SubsetOutput
 from nnunet_missingmod.networks.decoded import DecodedFeatures
 from nnunet_missingmod.networks.decoders import decoders_in
 from nnunet_missingmod.networks.fusion import mean_fusion
-from nnunet_missingmod.training.all_subsets_step import mean_over_subsets
+from nnunet_missingmod.training.all_subsets_step import SurgeryScale, mean_over_subsets
 
 # nnU-Net's loss of an output and its target, either of them a list with deep supervision.
 SegmentationLoss = Callable[..., Tensor]
@@ -80,6 +80,7 @@ class StepTerms(nn.Module):
         self.head = head
         self.surgery = OFF
         self.operated_on: Sequence[nn.Parameter] = ()
+        self._surgery_scale = SurgeryScale()
         self.names = tuple(terms)
         for name, term in terms.items():
             assert isinstance(term, nn.Module)
@@ -196,6 +197,7 @@ class StepTerms(nn.Module):
             parameters=parameters,
             surgery=self.surgery,
             network=self.operated_on,
+            scale=self._surgery_scale,
             rng=self._rng,
         )
         for name in self.names:

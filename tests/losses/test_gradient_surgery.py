@@ -46,6 +46,12 @@ def test_an_objective_without_a_gradient_conflicts_with_none() -> None:
     assert without_conflicts(gradients, np.random.default_rng(0)).isfinite().all()
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite_makes_a_result_that_is_not_and_no_warning(value: float) -> None:
+    gradients = torch.tensor([[1.0, 0.0], [value, 0.0], [-1.0, 1.0]])
+    assert not without_conflicts(gradients, np.random.default_rng(0)).isfinite().all()
+
+
 def test_a_vector_goes_to_tensors_and_back() -> None:
     like = [torch.zeros(2, 3), torch.zeros(4)]
     vector = flatten([torch.ones(2, 3), None], like)

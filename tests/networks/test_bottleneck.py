@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -98,6 +99,31 @@ def test_what_is_not_kept_moves_no_bit_of_what_is_fused_and_gets_no_gradient(nam
     counted.square().sum().backward()
     assert (values.grad[~KEPT] == 0).all()
     assert (values.grad[KEPT] != 0).any()
+
+
+@BOTH
+@torch.no_grad()
+def test_a_prediction_does_not_take_torchs_fused_layer_which_inductor_cannot_compile(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fused(*_arguments: object) -> None:
+        raise AssertionError("fused")
+
+    monkeypatch.setattr(torch, "_transformer_encoder_layer_fwd", fused)
+    values, bottleneck = features(), built(name)
+    torch.testing.assert_close(bottleneck.eval()(values, KEPT)[0], bottleneck.train()(values, KEPT)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.every
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's inductor needs a compiler")
+@torch.no_grad()
+def test_the_code_that_inductor_makes_predicts_the_same() -> None:
+    torch._dynamo.reset()
+    bottleneck = TokenBottleneck(8, J, (2, 3)).eval()
+    values = torch.randn(B, J, 8, 2, 3)
+    torch.testing.assert_close(torch.compile(bottleneck)(values, KEPT)[0], bottleneck(values, KEPT)[0])
+    torch._dynamo.reset()
 
 
 @BOTH

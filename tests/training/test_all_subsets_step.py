@@ -16,7 +16,8 @@ from nnunet_missingmod.modalities import all_subsets
 from nnunet_missingmod.networks.branches import fuse_subsets
 from nnunet_missingmod.networks.channel_encoder import ChannelEncoder
 from nnunet_missingmod.networks.parallel import ParallelNetwork
-from nnunet_missingmod.training.all_subsets_step import mean_over_subsets
+from nnunet_missingmod.training import all_subsets_step
+from nnunet_missingmod.training.all_subsets_step import SurgeryScale, mean_over_subsets
 
 J = 3
 
@@ -146,6 +147,7 @@ def test_surgery_changes_the_gradients_that_it_is_to_change_and_keeps_the_value(
         parameters=list(head.parameters()),
         surgery=surgery,
         network=parameters,
+        scale=SurgeryScale(),
         rng=np.random.default_rng(3),
     )
     plain, _ = mean_over_subsets(network(batch(), return_branches=True), all_subsets(J), opposed(head), parameters=[])
@@ -181,6 +183,7 @@ def test_surgery_of_tiny_gradients_under_mixed_precision_is_that_of_full_precisi
                 parameters=[],
                 surgery=surgery,
                 network=parameters,
+                scale=SurgeryScale(),
                 rng=np.random.default_rng(3),
             )
         gradients = torch.autograd.grad(total * 2.0**16, parameters, allow_unused=True)
@@ -189,3 +192,91 @@ def test_surgery_of_tiny_gradients_under_mixed_precision_is_that_of_full_precisi
     assert found[1].isfinite().all()
     assert torch.nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.99
     assert 0.9 < found[1].norm() / found[0].norm() < 1.1
+
+
+class Steep(torch.autograd.Function):
+    """The identity, through which gradients grow on their way back, in the precision of what goes through."""
+
+    @staticmethod
+    def forward(ctx, x, gain):
+        ctx.gain = gain
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.gain, None
+
+
+def exact_step(network, scale, *, gain, half):
+    """The gradient of the network's parameters by exact surgery, in mixed or in full precision."""
+    parameters = list(network.parameters())
+
+    def evaluate(output):
+        return (-1 if len(output.subset) == 2 else 1) * (output.logits**2).mean(), {}
+
+    with torch.autocast("cpu", torch.float16, enabled=half):
+        branches = network(batch().float(), return_branches=True)
+        branches = branches._replace(logits=Steep.apply(branches.logits, gain), encoder=[])
+        total, _ = mean_over_subsets(
+            branches,
+            all_subsets(J),
+            evaluate,
+            parameters=[],
+            surgery="parameters",
+            network=parameters,
+            scale=scale,
+            rng=np.random.default_rng(3),
+        )
+    return flatten(torch.autograd.grad(total, parameters, allow_unused=True), parameters)
+
+
+def test_surgery_that_overflows_in_half_precision_loses_few_steps_and_goes_on_with_the_same_gradients(network):
+    network.float()
+    scale, gain = SurgeryScale(), 2.0**20
+    steps = [exact_step(network, scale, gain=gain, half=True) for _ in range(5)]
+    assert not steps[0].isfinite().all()
+    expected = gain * exact_step(network, SurgeryScale(), gain=1.0, half=True)
+    assert steps[-1].isfinite().all()
+    assert torch.nn.functional.cosine_similarity(steps[-1], expected, dim=0) > 0.999
+    assert 0.99 < steps[-1].norm() / expected.norm() < 1.01
+
+
+def test_after_many_steps_without_overflow_the_scale_is_where_it_began_and_no_higher(network, monkeypatch):
+    monkeypatch.setattr(all_subsets_step, "_STEPS_TO_GROW", 2)
+    network.float()
+    scale = SurgeryScale()
+    gradients = [torch.tensor([0.25, -4.0])]
+    began = scale.of(gradients)
+    assert 4 * began == 2.0**-6
+    exact_step(network, scale, gain=2.0**24, half=True)
+    assert scale.of(gradients) < began / 2
+    for _ in range(40):
+        exact_step(network, scale, gain=1.0, half=True)
+    assert torch.equal(scale.of(gradients), began)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_loss_that_is_not_finite_does_not_lower_the_scale(value):
+    scale = SurgeryScale()
+    began = scale.of([torch.ones(2)])
+    factor = scale.of([torch.tensor([1.0, value])])
+    scale.note(factor, torch.tensor([value]))
+    assert torch.equal(scale.of([torch.ones(2)]), began)
+
+
+def test_however_often_it_overflows_the_scale_stays_above_zero():
+    scale = SurgeryScale()
+    for _ in range(1000):
+        scale.note(scale.of([torch.ones(2)]), torch.tensor([float("inf")]))
+    assert scale.of([torch.ones(2)]) > 0
+
+
+def test_a_scale_changes_no_bit_of_a_step_in_full_precision_and_is_not_changed_by_it(network):
+    network.float()
+    lowered = SurgeryScale()
+    exact_step(network, lowered, gain=2.0**24, half=True)
+    before = lowered.of([torch.ones(2)])
+    assert before < SurgeryScale().of([torch.ones(2)])
+    steps = [exact_step(network, scale, gain=2.0**24, half=False) for scale in (SurgeryScale(), lowered)]
+    assert torch.equal(*steps)
+    assert torch.equal(lowered.of([torch.ones(2)]), before)
