@@ -3,8 +3,9 @@
     python benchmarks/variants.py [--device cpu] [--pairs 12] [--memory-target 0.12]
 
 Presence conditioning and a channel encoder of width 2 are compared with the flagship's student, in turn, in one
-process, under the plans of nnU-Net's planner. The teacher's variants are compared with its forward pass as it is.
-Prints median and quartiles over pairs.
+process, under the plans of nnU-Net's planner. The teacher's variants are compared with its forward pass as it is. RDL's
+step as it was before subsets were fused by a matrix product is compared with the step as it is, under the plans of
+MissingModPlanner. Prints median and quartiles over pairs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from measuring import Ratio, compare, device_name, device_parser, mixed_precision, synchronised
@@ -24,10 +26,13 @@ from models import (
     make_plans,
     make_trainer,
 )
+from step_memory import OWN, STOCK
 
 from nnunet_missingmod.networks.backbone import unwrapped
+from nnunet_missingmod.networks.branches import Pairs
+from nnunet_missingmod.networks.fusion import mean_fusion
 
-STUDENT = "nnUNetTrainerHolderMI"
+STUDENT, OBJECTIVE = "nnUNetTrainerHolderMI", "nnUNetTrainerRDL"
 CHOICES: dict[str, dict[str, Any]] = {
     "presence conditioning": {"presence_conditioning": True},
     "channel encoder of width 2": {"channel_encoder_width": 2},
@@ -73,6 +78,20 @@ def measure_teacher(plans: dict[str, Any], device: torch.device, pairs: int) -> 
     return list(found.items())
 
 
+def measure_fusion(plans: dict[str, Any], device: torch.device, pairs: int) -> list[tuple[str, Ratio]]:
+    """Return the ratio of RDL's step, with subsets fused from copies (B, J, ...) of branches, to the step as it is."""
+    trainer = make_trainer(OBJECTIVE, plans, device)
+    step = _step(trainer)
+
+    def copying() -> float:
+        with patch.object(Pairs, "mean", lambda pairs, rows, kept: mean_fusion(pairs.scatter(rows), kept)):
+            return step()
+
+    return list(
+        compare(step, {"subsets fused from copies of the branches: a step of RDL": copying}, pairs=pairs).items()
+    )
+
+
 def _step(trainer: Any) -> Callable[[], float]:
     batch = make_batch(trainer)
     return synchronised(lambda: trainer.train_step(fresh(batch)), trainer.device)
@@ -103,8 +122,8 @@ def main() -> None:
     print(f"{device_name(device)}, target {target} GB, {arguments.pairs} pairs\n")
     print("| variant | time / time without | quartiles |\n| --- | --: | --: |")
     with dataset_without_images() as preprocessed, compiled_side_by_side():
-        plans = make_plans("ExperimentPlanner", preprocessed, memory_target_gb=target)
-        for measure in (measure_choices, measure_teacher):
+        stock, own = (make_plans(name, preprocessed, memory_target_gb=target) for name in (STOCK, OWN))
+        for measure, plans in ((measure_choices, stock), (measure_teacher, stock), (measure_fusion, own)):
             for name, ratio in measure(plans, device, arguments.pairs):
                 print(f"| {name} | {ratio.cells()} |", flush=True)
 
