@@ -19,7 +19,7 @@ from nnunet_missingmod.cases.image_file import spacing_file
 from nnunet_missingmod.choices import FILE_KEYS
 from nnunet_missingmod.inference.check_ahead import Check, CheckAhead, check_of
 from nnunet_missingmod.inference.overlap import overlapped
-from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING, Prediction
+from nnunet_missingmod.inference.prediction import FINGERPRINTS, SIDECAR_ENDING, UNFINISHED, Prediction
 from nnunet_missingmod.inference.predictor import Predictor
 from nnunet_missingmod.inference.stages import InferredCase, PreparedCase
 from nnunet_missingmod.inference.uncertainty import describe, warnings_of
@@ -98,7 +98,7 @@ def predict_cases(
         others = None if overwrite else replaced_files(case, run.target(case))
         if resume and run.is_made(case):
             run.record(case, {"status": "kept"})
-        elif others is not None:
+        elif others or (others is not None and not run.sidecar(case).exists()):
             run.record(case, {"status": "refused", "error": _of_another_case(run.target(case), others)})
         elif problem := ending_problem(case.case):
             run.record(case, {"status": "refused", "error": f"The case's name {problem}: rename its files."})
@@ -274,6 +274,10 @@ class _Run:
         """Where the segmentation goes."""
         return self.output / f"{case.case}{self.predictor.model.file_ending}"
 
+    def sidecar(self, case: CaseFiles) -> Path:
+        """What says how the segmentation was made."""
+        return self.output / f"{case.case}{SIDECAR_ENDING}"
+
     def is_made(self, case: CaseFiles) -> bool:
         """Whether the case's prediction is there as it was written, made from what it would be made from now.
 
@@ -282,7 +286,7 @@ class _Run:
         endings = (".npz", ".pkl") if self.probabilities else ()
         made = [self.target(case), *(self.output / f"{case.case}{ending}" for ending in endings)]
         try:
-            sidecar = read_json_object(self.output / f"{case.case}{SIDECAR_ENDING}")
+            sidecar = read_json_object(self.sidecar(case))
             is_whole = all(sidecar[FINGERPRINTS][file.name] == file_fingerprint(file) for file in made)
             made_from = sidecar["made_from"]
             if not self.uncertainty:
@@ -312,13 +316,16 @@ def _row_of(case: CaseFiles, made: Future[Row]) -> Row:
 def replaced_files(case: CaseFiles, target: Path) -> list[str] | None:
     """Return which files of another case the prediction that is at ``target`` already was made from.
 
-    It is another case's if it was made from none of the case's files. None if there is no prediction or it is the
-    case's own; an empty list if there is one of which nothing is known.
+    It is another case's if it was made from none of the case's files. None if there is no prediction, or it is the
+    case's own or was being replaced when the program was killed; an empty list if there is one of which nothing is
+    known.
     """
     if not target.exists():
         return None
     try:
         sidecar = read_json_object(target.with_name(f"{case.case}{SIDECAR_ENDING}"))
+        if sidecar.get("status") == UNFINISHED:
+            return None
         made_from = [str(identity["file"]) for identity in sidecar["made_from"]["files"].values()]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []

@@ -27,9 +27,10 @@ from nnunet_missingmod.cases.geometry import is_flat, simpleitk_geometry
 from nnunet_missingmod.cases.integrity import check_name
 from nnunet_missingmod.cases.reorientation import Reorientation
 from nnunet_missingmod.evaluation.conventions import evaluated_regions
-from nnunet_missingmod.storage import file_fingerprint, moved_when_complete, read_json_object
+from nnunet_missingmod.storage import file_fingerprint, moved_when_complete, read_json_object, write_text
 
 SIDECAR_ENDING = ".missingmod.json"
+UNFINISHED = "unfinished"  # the status in the sidecar while a prediction takes another's place
 FINGERPRINTS = "sha256"  # the key of {file name: its fingerprint} in the sidecar
 
 
@@ -186,8 +187,11 @@ def _all_or_nothing(path: Path, *, sidecar: Path) -> Iterator[Path]:
             for file in _listed_probabilities(sidecar):
                 if not (folder / file.name).exists():
                     file.unlink(missing_ok=True)
-            # A kill from here on may leave a segmentation without its sidecar, but never with that of an older one.
-            sidecar.unlink(missing_ok=True)
+            # A kill from here on may leave a segmentation without its row, but never with that of an older one.
+            if (folder / sidecar.name).exists():
+                write_text(sidecar, json.dumps({"status": UNFINISHED}) + "\n")
+            else:
+                sidecar.unlink(missing_ok=True)
     except OSError as error:
         raise _with_free_space(error, path) from error
 

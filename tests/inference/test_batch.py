@@ -66,6 +66,33 @@ def predict(predictor, given, out, **options):
     }
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("last", ["case_000.nii.gz", "case_000.missingmod.json"])
+def test_a_kill_while_files_take_their_places_costs_no_later_prediction(
+    predictor, given, out, monkeypatch, last, is_first
+):
+    if not is_first:
+        predict(predictor, given, out)
+    replace = os.replace
+
+    def killed(source, target):
+        if os.path.basename(source) == last:  # from the hidden folder in which the files were written
+            raise SystemExit
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(SystemExit):
+            predict(predictor, given, out)
+    if (sidecar := out / "case_000.missingmod.json").exists():
+        assert json.loads(sidecar.read_text()) == {"status": "unfinished"}
+    for resume in (True, False):
+        tally, rows = predict(predictor, given, out, resume=resume)
+        assert tally["refused"] == 1
+        assert rows["case_000"]["status"] == "predicted"
+    assert json.loads(sidecar.read_text())["status"] == "predicted"
+
+
 def test_each_case_gets_prediction_or_reason_and_a_row(predictor, given, out, capsys):
     tally, rows = predict(predictor, given, out)
     assert tally == {"predicted": 2, "refused": 1}

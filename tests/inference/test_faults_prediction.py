@@ -162,9 +162,9 @@ cli.main(sys.argv[1:])
 
 def test_killed_while_writing_leaves_the_previous_prediction_and_continues(model, given, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "p.nii.gz").write_text("previous")
     command = ["predict", "-i", given, "-o", out, "-m", model, "-device", "cpu"]
+    assert cli.main([*map(str, command)]) == 0
+    (out / "p.nii.gz").write_text("previous")
     child = subprocess.Popen([sys.executable, "-c", KILLED, *map(str, command)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while "written" not in child.stdout.readline():

@@ -134,7 +134,7 @@ def test_a_kill_while_probabilities_are_removed_leaves_the_sidecar_that_lists_th
     assert {file.name for file in tmp_path.iterdir()} == set(before)
 
 
-@pytest.mark.parametrize("moved", range(4))
+@pytest.mark.parametrize("moved", range(5))
 def test_kill_between_two_files_never_leaves_a_segmentation_with_another_ones_sidecar(tmp_path, monkeypatch, moved):
     target = tmp_path / "patient.nii.gz"
     make(probabilities=True).save(target, sidecar={"made_from": "the files of before"})
@@ -152,8 +152,9 @@ def test_kill_between_two_files_never_leaves_a_segmentation_with_another_ones_si
     with pytest.raises(KeyboardInterrupt):
         other.save(target, sidecar={"made_from": "the files of now"})
     assert len(calls) == moved + 1
-    assert (target.read_bytes() == before) == (moved < 3), "the segmentation is the third of four files"
-    assert not (tmp_path / "patient.missingmod.json").exists()
+    assert (target.read_bytes() == before) == (moved < 4), "the segmentation is the fourth of five files"
+    said = json.loads((tmp_path / "patient.missingmod.json").read_text())
+    assert said == {"status": "unfinished"} if moved else said["made_from"] == "the files of before"
 
 
 def test_file_that_does_not_hold_what_was_written_is_no_prediction(tmp_path, monkeypatch):
