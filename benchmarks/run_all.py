@@ -7,7 +7,8 @@ option: what remains then is not run, and said to be. Exit code 1 if a limit is 
 end; the sections say which.
 
 What takes longer or answers a single question is run by itself: ``predict_time.py``, ``image_sizes.py``,
-``slim_encoders.py``, ``mirrored_batches.py``, ``variants.py``, ``window_profile.py``, and ``gpu.py``, which measures a GPU.
+``slim_encoders.py``, ``mirrored_batches.py``, ``variants.py``, ``window_profile.py``, and ``gpu.py``, which measures a
+GPU.
 """
 
 from __future__ import annotations
