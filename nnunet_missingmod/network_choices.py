@@ -173,8 +173,8 @@ ENCODER_LOSS_KEYS: tuple[Key, ...] = (
     Key("auxiliary_weight", 1.0, WEIGHT, "Weight of the auxiliary term, a sum over modalities.",
         idle=is_none("auxiliary")),
     Key("segmentation_from", 0.0, SHARE,
-        "Share of the training before which the loss of the network's own output has weight 0, and the auxiliary alone "
-        "trains encoders.",
+        "Share of the training before which the loss of the network's own output has weight 0, and the other terms "
+        "alone train encoders.",
         idle=is_none("auxiliary")),
 )
 # fmt: on

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from nnunet_missingmod.plans_block import check_choices, differences, resolve, with_numbers
+from nnunet_missingmod.plans_block import (
+    KEYS_OF_METHODS,
+    PRETRAINING_KEYS,
+    check_choices,
+    differences,
+    resolve,
+    with_numbers,
+)
 
 NAMES = ("FLAIR", "T1", "T1+C")
 UNIFORM = {"modality_dropout": "uniform"}
@@ -48,6 +55,37 @@ def test_what_goes_together_is_accepted(block, own):
 def test_what_contradicts_or_does_nothing_is_refused_with_the_fix(block, message):
     with pytest.raises(ValueError, match=message):
         check_choices(resolve(block, UNIFORM), NAMES, UNIFORM)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("modality_dropout", "uniform_count"),
+        ("modality_dropout_probability", 0.9),
+        ("modality_dropout_seed", 5),
+        ("modality_dropout_from", 0.5),
+        ("modality_dropout_until", 0.9),
+        ("validation_subsets", "cycle"),
+    ],
+)
+def test_beside_a_fixed_subset_no_key_says_how_others_are_drawn(key, value):
+    own = {**UNIFORM, "modality_dropout_probability": 0.5}
+    block = {"modality_subset": ["T1"], key: value}
+    if key == "modality_dropout_probability":
+        own["modality_dropout"] = "bernoulli"
+    keys = PRETRAINING_KEYS if key != "modality_dropout_seed" else KEYS_OF_METHODS
+    with pytest.raises(ValueError, match=f"{key} does nothing, because .*modality_subset.*: leave it out"):
+        check_choices(resolve(block, own, keys=keys), NAMES, own, keys=keys)
+    check_choices(resolve({key: value}, {**own, "modality_dropout_until": 0.9}), NAMES, own)
+    fixed = {"modality_subset": ["T1"], "modality_dropout": "none"}
+    check_choices(resolve(fixed, own), NAMES, own)
+
+
+def test_the_seed_is_of_the_masks_too():
+    block = {"modality_dropout": "none", "modality_dropout_seed": 5}
+    check_choices(resolve(block, keys=PRETRAINING_KEYS), NAMES, keys=PRETRAINING_KEYS)
+    with pytest.raises(ValueError, match="modality_dropout_seed does nothing, because nothing is dropped"):
+        check_choices(resolve(block, keys=KEYS_OF_METHODS), NAMES, keys=KEYS_OF_METHODS)
 
 
 def test_a_teacher_leaves_subsets_to_its_students():

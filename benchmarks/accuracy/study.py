@@ -25,6 +25,8 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
+from math import inf
 from pathlib import Path
 
 from curves import curves_table, draw_curves
@@ -41,10 +43,10 @@ from nnunet_missingmod.storage import write_text
 
 
 def in_order(folder: StudyFolder, names: Sequence[str], seeds: Sequence[int], folds: Sequence[int]) -> list[Training]:
-    """Return the trainings to run: what others come after first, seed by seed and fold by fold."""
+    """Return the trainings to run, each once: what others come after first, seed by seed and fold by fold."""
     firsts = [first for name in names if (first := folder.study.arm(name).comes_after) is not None]
     wanted = sorted(dict.fromkeys([*firsts, *names]), key=lambda name: folder.study.arm(name).comes_after is not None)
-    return [Training(name, seed, fold) for seed in seeds for fold in folds for name in wanted]
+    return [Training(name, *of) for of in dict.fromkeys(product(seeds, folds)) for name in wanted]
 
 
 def part_of(folder: StudyFolder, trainings: Sequence[Training], part: int, parts: int) -> list[Training]:
@@ -163,6 +165,29 @@ def print_tables(tables: dict[str, str]) -> None:
     sys.stdout.write("\n\n".join(f"{name}\n\n{text}" for name, text in tables.items()) + "\n")
 
 
+def whole(text: str, least: int = 0) -> int:
+    """Read a whole number, ``least`` or more."""
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"it is a whole number from {least} on, got {text}")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Read a whole number from 1 on."""
+    return whole(text, 1)
+
+
+def millimetres(text: str) -> float:
+    """Read a size of voxels."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0
+    if not 0 < found < inf:
+        raise argparse.ArgumentTypeError(f"it is a number of mm above 0, got {text}")
+    return found
+
+
 def parser_of_steps() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,17 +200,17 @@ def parser_of_steps() -> argparse.ArgumentParser:
     table.add_argument("folder", type=Path, nargs="?")
     prepare.add_argument("--configuration", choices=("2d", "3d_fullres"), default="2d")
     prepare.add_argument(
-        "--epoch-steps", type=int, default=EPOCH_STEPS, help="steps of an epoch (default: %(default)s)"
+        "--epoch-steps", type=count, default=EPOCH_STEPS, help="steps of an epoch (default: %(default)s)"
     )
     prepare.add_argument("--raw", type=Path, help="a raw dataset, DatasetXXX_NAME, in place of phantoms")
-    prepare.add_argument("--spacing", type=float, help="resample it to voxels of so many mm")
-    prepare.add_argument("--folds", type=int, default=5, help="of the raw dataset, by nnU-Net's rule")
+    prepare.add_argument("--spacing", type=millimetres, help="resample it to voxels of so many mm")
+    prepare.add_argument("--folds", type=count, help="of the raw dataset, by nnU-Net's rule (default: 5)")
     prepare.add_argument("--splits", type=Path, help="folds as in nnU-Net's splits_final.json")
     prepare.add_argument("--patients", help="regular expression whose group is the patient in the name of a case")
     run.add_argument("--arms", nargs="+", help="default: those of the study's first table")
-    run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    run.add_argument("--folds", nargs="+", type=int, help="default: all")
-    run.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    run.add_argument("--seeds", nargs="+", type=whole, default=[0, 1, 2])
+    run.add_argument("--folds", nargs="+", type=whole, help="default: all")
+    run.add_argument("--jobs", type=count, default=2, help="trainings at a time")
     run.add_argument("--part", help="I/N: the I-th of N parts, for a job array")
     table.add_argument("--baseline", help="the arm that others are compared with, in a folder of scores alone")
     table.add_argument(
@@ -209,11 +234,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.step == "prepare":
             shared = {"configuration": args.configuration, "epoch_steps": args.epoch_steps}
+            of_raw = {"spacing": args.spacing, "folds": args.folds, "splits": args.splits, "patients": args.patients}
+            given = {name: value for name, value in of_raw.items() if value is not None}
             if args.raw is None:
+                for name in given:
+                    raise ValueError(f"--{name} is of a raw dataset: give it by --raw, or leave --{name} out.")
                 prepare_phantoms(folder, **shared)
             else:
-                chosen = {"folds": args.folds, "splits": args.splits, "patients": args.patients}
-                prepare_raw(folder, args.raw, spacing_mm=args.spacing, **chosen, **shared)
+                spacing = given.pop("spacing", None)
+                prepare_raw(folder, args.raw, spacing_mm=spacing, **given, **shared)
         elif args.step == "table" and not folder.is_prepared:
             print_tables(tables_of_scores(folder.study, folder.root, args.baseline, args.patients))
         elif args.step == "table":

@@ -40,6 +40,10 @@ def read_runs(runs: Path, split: str) -> pd.DataFrame:
 
     What has no score is left out. A training that has a network of its own for every subset that the others of its fold
     are scored on is the arm ``dedicated``.
+
+    Raises:
+        FileNotFoundError: there is no file of scores.
+        ValueError: a file cannot be read, or the files have two scores of one training.
     """
     files = sorted([*runs.glob("[!.]*.csv"), *runs.glob("[!.]*.csv.gz")])
     if not files:
@@ -50,6 +54,13 @@ def read_runs(runs: Path, split: str) -> pd.DataFrame:
     rows = rows.fillna({"seed": 0, "fold": 0}).astype({"seed": int, "fold": int})
     if "split" in rows:
         rows = rows[rows["split"] == split]
+    training = ["arm", "seed", "fold", "case", "subset", "region"]
+    if len(twice := rows[rows.duplicated(training)]):
+        which = ", ".join(f"{name} {value}" for name, value in twice[training].iloc[0].items())
+        raise ValueError(
+            f"{runs} has more than one score of {which}: trainings of an arm are told apart by the columns seed and "
+            "fold."
+        )
     own = rows[rows["arm"].str.startswith(f"{DEDICATED}_")]
     subsets = rows.groupby("fold")["subset"].nunique()
     found = own.groupby(["seed", "fold"])["subset"].transform("nunique")

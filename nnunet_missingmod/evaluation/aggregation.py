@@ -123,6 +123,8 @@ class CaseValues:
     nsd_tolerance_mm: float
     bounds: tuple[float, float]
     """The least and the largest value that the metric can have in these images."""
+    unruled: tuple[str, ...] = ()
+    """The models of whose rows some have no sizes: what their empty masks score is what their files say."""
 
     @property
     def scored(self) -> tuple[Subset, ...]:
@@ -186,6 +188,7 @@ def pool(
             for of_region, region in enumerate(grid.regions)
         },
         nsd_tolerance_mm=min(tolerances),
+        unruled=tuple(sorted({row.model for row in grid.rows if not row.has_sizes}, key=grid.models.index)),
         bounds=used.bounds(
             metric,
             diagonal_mm=max((row.diagonal_mm for row in grid.rows if not isnan(row.diagonal_mm)), default=nan),

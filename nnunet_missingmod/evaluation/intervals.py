@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isnan, nan, sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,15 @@ _Cell = tuple[int, NDArray[np.float64], NDArray[np.float64]]
 class Interval:
     """A mean, the limits of its confidence interval, and the number of cases it averages; undefined numbers are NaN.
 
-    If it averages several subsets or regions, ``count`` is that of the one with the fewest cases.
+    If it averages several subsets or regions, ``count`` is that of the one with the fewest cases. ``counts`` says what
+    it counts: shares count patients.
     """
 
     mean: float
     low: float
     high: float
     count: int
+    counts: Literal["cases", "patients"] = "cases"
 
     def as_json(self) -> dict[str, float | int | None]:
         """Return the numbers by name, undefined ones as None, since JSON has no NaN."""

@@ -129,7 +129,12 @@ def read_per_subject(
                     diagonal_mm=nan,
                 )
             )
-    return _in_shares(rows, path, [region for region in regions if region not in measured])
+    notes = []
+    if unmeasured := [region for region in regions if region not in measured]:
+        notes.append(f"{path} has no region {', '.join(unmeasured)}.")
+    if without := [region for region in measured if columns[region][1] not in first]:
+        notes.append(f"{path} has no HD95 of {', '.join(without)}.")
+    return _in_shares(rows, path, notes)
 
 
 def _lines(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -214,8 +219,7 @@ def _number(text: str, column: str, path: Path, line: int) -> float:
     return value
 
 
-def _in_shares(rows: list[ScoreRow], path: Path, unmeasured: Sequence[str]) -> PerSubjectScores:
-    notes = [f"{path} has no region {', '.join(unmeasured)}."] if unmeasured else []
+def _in_shares(rows: list[ScoreRow], path: Path, notes: list[str]) -> PerSubjectScores:
     highest = max((row.dice for row in rows if not isnan(row.dice)), default=nan)
     if highest > _MOST_OF_A_SHARE:
         notes.append(f"Dice in {path} is taken as percent: the highest is {highest:g}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from math import nan, sqrt
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from nnunet_missingmod.evaluation.intervals import Interval, by_patient, patient
 
 SHARES_FROM = 15
 """The fewest patients for which the interval of a share or of F1 is shown (docs/metrics.md)."""
+
+PATIENTS: Literal["patients"] = "patients"
+"""What the intervals here count."""
 
 # Limits are rounded to so many decimals: what lies beyond is rounding error.
 _DECIMALS = 12
@@ -48,18 +51,19 @@ def share_interval(
     sums, _ = by_patient(both, None if patients is None else patient_numbers(patients), whole=True)
     number = len(sums)
     if not number:
-        return Interval(nan, nan, nan, 0)
+        return Interval(nan, nan, nan, 0, PATIENTS)
     all_events, all_trials = sums.sum(axis=0)
     share = float(all_events / all_trials)
     if number < SHARES_FROM:
-        return Interval(share, nan, nan, number)
+        return Interval(share, nan, nan, number, PATIENTS)
     residuals = (sums[:, 0] - share * sums[:, 1]) / all_trials
     variance = float(np.square(residuals).sum())
     effective = share * (1 - share) / variance if variance > _ROUNDING else float(number)
     z = float(stdtrit(number - 1, (1 + confidence) / 2))
     middle = (share + z * z / (2 * effective)) / (1 + z * z / effective)
     half = z / (1 + z * z / effective) * sqrt(share * (1 - share) / effective + z * z / (4 * effective**2))
-    return Interval(share, round(max(middle - half, 0.0), _DECIMALS), round(min(middle + half, 1.0), _DECIMALS), number)
+    low, high = round(max(middle - half, 0.0), _DECIMALS), round(min(middle + half, 1.0), _DECIMALS)
+    return Interval(share, low, high, number, PATIENTS)
 
 
 def f1_interval(
@@ -84,4 +88,4 @@ def f1_interval(
     positives = np.asarray(true_positives, np.float64)
     share = share_interval(positives, positives + false_positives + false_negatives, patients, confidence=confidence)
     mean, low, high = (2 * value / (1 + value) for value in (share.mean, share.low, share.high))
-    return Interval(mean, low, high, share.count)
+    return Interval(mean, low, high, share.count, PATIENTS)

@@ -66,7 +66,15 @@ class UnimodalTerm(nn.Module, StepTerm):
         """
         assert setting.decoder is not None
         assert setting.segmentation is not None
-        level = choices["auxiliary_level"] if choices["auxiliary"] == "unimodal_low" else 0
+        level, lowest = 0, len(setting.decoder.channels) - 2
+        if choices["auxiliary"] == "unimodal_low":
+            level = choices["auxiliary_level"]
+            if level > lowest:
+                fix = f"set it to a level from 1 to {lowest}" if lowest else 'set auxiliary to "unimodal"'
+                raise ValueError(
+                    f'"missingmod" block of the plans: auxiliary_level is {level}, and no decoder of this network of '
+                    f"{lowest + 2} levels can end there: {fix}."
+                )
         return cls(setting.decoder.build(level=level), level, setting.segmentation)
 
     def of_step(self, step: Step) -> Tensor:

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from nnunet_missingmod.absence import over_voxels, present_of
 from nnunet_missingmod.losses.reduction import autocast_off
 from nnunet_missingmod.losses.term import Setting, Step, StepTerm
-from nnunet_missingmod.modalities import all_subsets
+from nnunet_missingmod.modalities import MOST_SUBSETS, all_subsets
 from nnunet_missingmod.networks.gaussian_fusion import Gaussians, bounded, product
 
 
@@ -83,7 +83,17 @@ class GaussianDivergenceTerm(nn.Module, StepTerm):
 
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any], setting: Setting) -> GaussianDivergenceTerm:
-        """Return the term; it has no settings."""
+        """Return the term; it has no settings.
+
+        Raises:
+            ValueError: there are too many subsets to compare in each step.
+        """
+        number = 2 ** len(setting.modality_names) - 1
+        if number > MOST_SUBSETS:
+            raise ValueError(
+                f'"missingmod" block of the plans: feature_fusion "gaussian_product" would compare {number:,} subsets '
+                'in each step: set it to "moments", "mean" or "concatenate".'
+            )
         return cls()
 
     def of_step(self, step: Step) -> Tensor:

@@ -111,10 +111,11 @@ class MethodTrainer(TermTrainer):
         cases = len(rotating_samples(0, self.batch_size, 0.5)) if self.choices["two_subsets"] else self.batch_size
         taught = len(rotating_samples(0, cases, self.choices["taught_share"]))
         if "contrastive" in taught_terms(self.choices) and taught < 2:
+            fixes = ['set "taught_share" to 1'] if self.choices["taught_share"] < 1 else []
+            fixes += [f'set "{key}" to false' for key in ("two_subsets", "contrastive") if self.choices[key]]
             raise ValueError(
                 f'"contrastive" holds cases of a batch apart, and in a batch of {self.batch_size} one case is taught: '
-                'set "taught_share" to 1, "two_subsets" or "contrastive" to false, or use plans with a larger '
-                "batch_size."
+                f"{', '.join(fixes)}, or use plans with a larger batch_size."
             )
 
     def _compile_teacher(self) -> None:

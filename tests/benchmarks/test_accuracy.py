@@ -268,6 +268,40 @@ def test_patients_are_named_in_test_cases_too_and_stand_on_one_side():
         prepare._patients(cases, "(.+)_")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--splits", "my.json"], "--splits is of a raw dataset: give it by --raw"),
+        (["--spacing", "2"], "--spacing is of a raw dataset"),
+        (["--folds", "3"], "--folds is of a raw dataset"),
+        (["--patients", "(.+)_"], "--patients is of a raw dataset"),
+        *((["--raw", "x", "--spacing", mm], "argument --spacing: it is a number of mm above 0") for mm in
+          ("-1", "0", "nan", "inf", "a")),
+        *((["--epoch-steps", steps], "argument --epoch-steps: it is a whole number from 1 on") for steps in
+          ("0", "-5", "1.5")),
+        (["--raw", "x", "--folds", "0"], "argument --folds: it is a whole number from 1 on"),
+    ],
+)  # fmt: skip
+def test_what_phantoms_do_not_have_and_what_cannot_be_meant_is_refused_before_the_folder_is_claimed(
+    tmp_path, capsys, given, said
+):
+    with pytest.raises(SystemExit):
+        study.main(["prepare", "methods", str(tmp_path / "new"), *given])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_training_that_is_named_twice_is_run_once(folder, capsys):
+    assert study.in_order(folder, ["dropout"], [0, 1, 0], [1, 1]) == [
+        Training("dropout", 0, 1),
+        Training("dropout", 1, 1),
+    ]
+    for given in (["--seeds", "-1"], ["--jobs", "0"], ["--folds", "-2"]):
+        with pytest.raises(SystemExit):
+            study.main(["run", "equal_budgets", str(folder.root), *given])
+        assert f"argument {given[0]}: " in capsys.readouterr().err
+
+
 def test_folds_that_are_not_there_are_refused(folder, capsys):
     with pytest.raises(SystemExit):
         study.main(["run", "equal_budgets", str(folder.root), "--folds", "0", "9"])

@@ -246,3 +246,15 @@ def test_a_folder_of_scores_made_elsewhere_has_tables(tmp_path, capsys):
     with pytest.raises(SystemExit):
         study.main(["table", "equal_budgets", str(tmp_path)])
     assert "has no arm 'dropout': give one of ours, theirs" in capsys.readouterr().err
+
+
+def test_two_trainings_that_no_column_tells_apart_are_refused(tmp_path, capsys):
+    for number in (0, 1):
+        rows = [*scores_of("ours", number, 0, better=0.1 * number), *scores_of("theirs", number, 0)]
+        frame = pd.DataFrame(rows, columns=COLUMNS)
+        frame.drop(columns=["seed", "fold", "split"]).to_csv(tmp_path / f"run{number}.csv", index=False)
+    with pytest.raises(SystemExit):
+        study.main(["table", "equal_budgets", str(tmp_path), "--baseline", "theirs"])
+    error = capsys.readouterr().err
+    assert "more than one score of arm ours, seed 0, fold 0, case " in error
+    assert "told apart by the columns seed and fold" in error

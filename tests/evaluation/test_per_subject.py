@@ -122,6 +122,7 @@ def test_of_regions_that_differ_in_case_alone_none_takes_the_others_column(read)
     found = read("subject,modalities,ET_dice\na,T1,0.5\n", regions=("ET", "et"))
     assert [row.region for row in found.rows] == ["ET"]
     assert found.notes[0].endswith("has no region et.")
+    assert found.notes[1].endswith("has no HD95 of ET.")
 
 
 def test_a_file_of_one_model_has_any_name_and_folds_of_its_own_are_kept(read):

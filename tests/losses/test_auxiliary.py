@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from nnunet_missingmod.losses.auxiliary import UnimodalTerm, unimodal_loss
+from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.backbone import Separately
 
 ENCODED = torch.tensor([[True, False, True], [True, False, False]])
@@ -32,6 +34,21 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
     target = torch.randint(0, 2, (2, 1, 3))
     run = lambda logits: unimodal_loss(logits, target, ENCODED, segmentation=cross_entropy)  # noqa: E731
     assert torch.autograd.gradcheck(run, logits)
+
+
+@pytest.mark.parametrize(
+    ("channels", "level", "fix"),
+    [((4, 8, 16), 2, "set it to a level from 1 to 1"), ((4, 8), 1, 'set auxiliary to "unimodal"')],
+)
+def test_a_level_where_no_decoder_ends_is_refused_by_its_key(channels: tuple[int, ...], level: int, fix: str) -> None:
+    design = SimpleNamespace(channels=channels, build=lambda level: nn.Identity())
+    setting = Setting(("a",), channels, 2, Head("softmax"), decoder=design, segmentation=cross_entropy)
+    choices = {"auxiliary": "unimodal_low", "auxiliary_level": level}
+    with pytest.raises(
+        ValueError, match=f"block of the plans: auxiliary_level is {level}, .*{len(channels)} levels.*{fix}"
+    ):
+        UnimodalTerm.from_choices(choices, setting)
+    assert UnimodalTerm.from_choices({**choices, "auxiliary": "unimodal"}, setting).level == 0
 
 
 def test_nothing_encoded_costs_nothing_and_keeps_the_graph() -> None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from nnunet_missingmod.losses.gaussian_divergence import gaussian_divergence, subset_divergence
+from nnunet_missingmod.losses.gaussian_divergence import (
+    GaussianDivergenceTerm,
+    gaussian_divergence,
+    subset_divergence,
+)
+from nnunet_missingmod.losses.posteriors import Head
+from nnunet_missingmod.losses.term import Setting
 from nnunet_missingmod.networks.gaussian_fusion import Gaussians, product
 
 J = 3
@@ -44,6 +51,16 @@ def test_it_equals_a_loop_over_samples_and_their_subsets() -> None:
         prior = sum(kl_divergence(normal(b, subset), standard).mean() for subset in subsets)
         expected.append(between / max(1, len(subsets) - 1) + prior / len(subsets))
     torch.testing.assert_close(subset_divergence(given, PRESENT, ENCODED), sum(expected) / 3)
+
+
+def test_more_subsets_than_a_step_can_compare_are_refused_before_it() -> None:
+    for number, is_refused in ((16, False), (17, True)):
+        setting = Setting(tuple(f"M{j}" for j in range(number)), (4,), 2, Head("softmax"))
+        if is_refused:
+            with pytest.raises(ValueError, match='"gaussian_product" would compare 131,071 subsets .*: set it to "mom'):
+                GaussianDivergenceTerm.from_choices({}, setting)
+        else:
+            GaussianDivergenceTerm.from_choices({}, setting)
 
 
 def test_it_is_zero_for_standard_normals_that_say_nothing() -> None:

@@ -371,18 +371,18 @@ def test_other_numbers_of_modalities(make_tiny_dataset, preprocess, make_method,
 
 
 @pytest.mark.parametrize(
-    ("more", "is_refused"),
+    ("more", "fixes"),
     [
-        ({"taught_share": 0.5}, True),
-        ({"two_subsets": True}, True),
-        ({"contrastive": False, "taught_share": 0.5}, False),
+        ({"taught_share": 0.5}, 'set "taught_share" to 1, set "contrastive" to false, or use'),
+        ({"two_subsets": True}, 'set "two_subsets" to false, set "contrastive" to false, or use'),
+        ({"contrastive": False, "taught_share": 0.5}, None),
     ],
 )
-def test_contrast_asks_for_two_cases_of_a_batch_that_are_taught(make_tiny_dataset, make_method, more, is_refused):
+def test_contrast_asks_for_two_cases_of_a_batch_that_are_taught(make_tiny_dataset, make_method, more, fixes):
     trainer = make_method("nnUNetTrainerPMKL", make_tiny_dataset(), **more)
     trainer.batch_size = 2
-    if is_refused:
-        with pytest.raises(ValueError, match="in a batch of 2 one case is taught"):
+    if fixes:
+        with pytest.raises(ValueError, match=f"in a batch of 2 one case is taught: {fixes}"):
             trainer._check_contrast()
     else:
         trainer._check_contrast()

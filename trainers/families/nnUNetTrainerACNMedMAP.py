@@ -8,7 +8,8 @@ class nnUNetTrainerACNMedMAP(nnUNetTrainerACN):
 
     Which layer is aligned is not said; Eq. 17 puts it beside mutual information, on the path of all modalities. Differs
     from what is natural, one channel encoder before both networks: here each has one of its own, and only the
-    partner's is aligned. Differs from ACN as nnUNetTrainerACN does.
+    partner's is aligned. Eq. 17 has no consistency and weights of 1 beside 0.125 of the alignment: here both are ACN's.
+    Differs from ACN as nnUNetTrainerACN does.
     """
 
     network = "early"

@@ -8,7 +8,8 @@ class nnUNetTrainerM3AE(MethodTrainer):
 
     Differs from M3AE: nnU-Net's backbone, loss and training; half of the batch's cases are shown twice, so that a step
     of an even batch costs as much as any; features of the bottleneck are compared, as in the paper, where the released
-    code compares the coarsest output.
+    code compares the coarsest output; a missing modality is a learned constant, where there it is a part of a learned
+    image.
     """
 
     absent_fill = "learned"

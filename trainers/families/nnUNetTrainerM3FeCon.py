@@ -7,7 +7,7 @@ class nnUNetTrainerM3FeCon(MethodTrainer):
     """Give each modality a slim encoder, and let attention make up the bottleneck of those that are missing.
 
     Differs from M3FeCon: every sample has a subset of its own; tokens have the channels of their level and a perceptron
-    four times as wide.
+    four times as wide; a missing modality is one learned vector, where there each voxel of it has one.
     """
 
     network = "modality_encoders"

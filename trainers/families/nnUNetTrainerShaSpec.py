@@ -7,7 +7,8 @@ class nnUNetTrainerShaSpec(MethodTrainer):
     """Give modalities a shared encoder beside their own; the shared features' mean stands in for missing modalities.
 
     Differs from ShaSpec: nnU-Net's backbone, loss and training; the mean stands in, as in the paper, where the released
-    code takes the first modality that is there; absent images pass no encoder.
+    code takes the first modality that is there; absent images pass no encoder; no phase of complete cases comes first
+    (`"modality_dropout_from"`).
     """
 
     network = "modality_encoders"

@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nnunet_missingmod.errors import listed
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column, pool
 from nnunet_missingmod.evaluation.conventions import BRATS, DICE, Convention, Metric
 from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Bootstrap, Interval, column_mean
@@ -59,7 +60,10 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, rows (a region's stand together), and how their values came about: metric, convention, tests."""
+    """Columns, rows (a region's stand together), and how their values came about: metric, convention, tests.
+
+    ``cases`` is how many there are, if that is known, and ``unruled`` as in `CaseValues`.
+    """
 
     modalities: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -69,10 +73,12 @@ class Table:
     confidence: float | None = None
     comparisons: tuple[Comparison, ...] = ()
     ranks: tuple[Rank, ...] = ()
+    cases: int | None = None
+    unruled: tuple[str, ...] = ()
 
     def note(self, *, intervals: bool = True) -> str:
         """Say what the cells are: metric, convention, intervals if shown, marks, and how many cases they average."""
-        parts = [f"{self.metric.heading}, mean over cases; {self.convention.text(self.metric)}."]
+        parts = [f"{self.metric.heading}, mean over cases; {self._ruling()}."]
         if self.confidence is not None and intervals:
             kind, start = ("studentised", SKEWED_FROM) if self.metric.skewed else ("expanded percentiles", SHOWN_FROM)
             parts.append(
@@ -87,9 +93,19 @@ class Table:
         if any(DISAGREES in row.marks for row in self.rows):
             parts.append(f"{DISAGREES} Likewise, but the ranks point the other way than the mean.")
         counts = {count for row in self.rows for count in row.counts}
-        if len(counts) > 1:
-            parts.append(f"A cell averages the cases whose score is defined: {min(counts)} to {max(counts)} of them.")
+        if len(counts) > 1 or (counts and self.cases is not None and max(counts) < self.cases):
+            number = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(max(counts))
+            of_all = "them" if self.cases is None else str(self.cases)
+            parts.append(f"A cell averages the cases whose score is defined: {number} of {of_all}.")
         return " ".join(parts)
+
+    def _ruling(self) -> str:
+        """Say what empty masks score."""
+        ruled = [row.model for row in self.rows if not row.is_difference and row.model not in self.unruled]
+        if not ruled:
+            return "empty masks score what the files of scores say"
+        but = f"; those of {listed(self.unruled)}, what their files of scores say" if self.unruled else ""
+        return self.convention.text(self.metric) + but
 
 
 def region_table(
@@ -191,6 +207,8 @@ def table_of(
             marks = tuple("" if test is None else _mark(test) for test in tests) if any(tests) else ()
             table_rows.append(replace(line, is_difference=True, p_holm=p_holm, marks=marks))
     return Table(
+        cases=len(values.cases),
+        unruled=values.unruled,
         modalities=values.modalities,
         columns=tuple(columns),
         rows=tuple(table_rows),

@@ -223,19 +223,23 @@ def records_to_csv(records: Iterable[Any], **more: str) -> str:
     """Return records of one dataclass as CSV text: a column per field, in full precision, NaN as ``nan``.
 
     An interval is three columns, ``NAME``, ``NAME_low`` and ``NAME_high``, and its number of cases one, ``cases`` of
-    the first interval of a record that has no such field and ``NAME_cases`` of any other. ``more`` are columns before
-    these, with one value each. Without records the text is empty.
+    the first interval of a record that has no such field and ``NAME_cases`` of any other; of an interval that counts
+    patients, ``patients`` and ``NAME_patients``. ``more`` are columns before these, with one value each. Without
+    records the text is empty.
     """
     lines: list[dict[str, object]] = []
     for record in records:
         line: dict[str, object] = dict(more)
+        is_first = True
         for field in fields(record):
             value = getattr(record, field.name)
             if not isinstance(value, Interval):
                 line[field.name] = value
                 continue
             line |= {field.name: value.mean, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
-            line["cases" if "cases" not in line else f"{field.name}_cases"] = value.count
+            has_bare_name = is_first and value.counts not in line
+            line[value.counts if has_bare_name else f"{field.name}_{value.counts}"] = value.count
+            is_first = False
         lines.append(line)
     return _csv_text([list(lines[0]), *(list(line.values()) for line in lines)]) if lines else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from math import floor, isnan, log10
 
 from nnunet_missingmod.evaluation.detection import Detection
 from nnunet_missingmod.evaluation.intervals import SHOWN_FROM, SKEWED_FROM, Interval
@@ -33,10 +33,11 @@ def volume_section(found: Sequence[VolumeAgreement], *, shown_subsets: Sequence[
         (
             *row,
             # One for each model if they were scored on other cases.
-            " / ".join(dict.fromkeys(number_text(each.reference_ml, decimals=1) for each in of_row.values())),
-            *(_agreement_text(of_row[model]) if model in of_row else "n/a" for model in models),
+            " / ".join(dict.fromkeys(number_text(each.reference_ml, decimals=decimals) for each in of_row.values())),
+            *(_agreement_text(of_row[model], decimals) if model in of_row else "n/a" for model in models),
         )
         for row, of_row in by_row.items()
+        for decimals in [_decimals(*(each.reference_ml for each in of_row.values()))]
     )
     text = (
         "Predicted minus reference volume in mL, all cases, those with an empty reference among them: the mean (bias) "
@@ -48,17 +49,23 @@ def volume_section(found: Sequence[VolumeAgreement], *, shown_subsets: Sequence[
     return Section("volumes", title, text, (SectionTable("Bias; limits of agreement (mL)", head, body),))
 
 
-def _agreement_text(each: VolumeAgreement) -> str:
-    bias = _ml_text(each.bias_ml, signed=True)
+def _agreement_text(each: VolumeAgreement, decimals: int) -> str:
+    bias = _ml_text(each.bias_ml, decimals, signed=True)
     if isnan(each.lower_ml.mean):
         return bias
-    ends = (number_text(limit.mean, signed=True, decimals=1) for limit in (each.lower_ml, each.upper_ml))
+    ends = (number_text(limit.mean, signed=True, decimals=decimals) for limit in (each.lower_ml, each.upper_ml))
     return f"{bias}; {' to '.join(ends)}"
 
 
-def _ml_text(interval: Interval, *, signed: bool = False) -> str:
+def _decimals(*volumes_ml: float) -> int:
+    """Return with how many decimals volumes are shown: one, and of small ones as many as have two digits of each."""
+    smallest = min((volume for volume in volumes_ml if volume > 0), default=1.0)
+    return max(1, 1 - floor(log10(smallest)))
+
+
+def _ml_text(interval: Interval, decimals: int, *, signed: bool = False) -> str:
     mean, low, high = (
-        number_text(value, signed=signed, decimals=1) for value in (interval.mean, interval.low, interval.high)
+        number_text(value, signed=signed, decimals=decimals) for value in (interval.mean, interval.low, interval.high)
     )
     return mean if isnan(interval.low) else f"{mean} ({low} to {high})"
 
@@ -143,4 +150,5 @@ def _cell(each: Detection, kind: str) -> str:
     if kind == "f1":
         return interval_text(each.f1)
     share = interval_text(each.false_positive_share)
-    return share if isnan(each.false_positive_ml.mean) else f"{share}; {_ml_text(each.false_positive_ml)} mL"
+    volume = each.false_positive_ml
+    return share if isnan(volume.mean) else f"{share}; {_ml_text(volume, _decimals(volume.mean))} mL"

@@ -128,14 +128,27 @@ def test_the_note_says_metric_convention_intervals_and_counts():
     values = pool(rows_of({"A": (0.5, None), "B": (0.2, 0.4)}), modalities=AB, convention=NNUNET)
     note = table_of(values, subset_columns(AB, scored=values.scored)).note()
     assert note.startswith("Dice (%), mean over cases; undefined and left out")
-    assert "1 to 2 of them" in note
+    assert "1 to 2 of 2." in note
     assert "interval" not in note
+    alone = pool(rows_of({"A": (0.5, None), "B": (0.2, None)}), modalities=AB, convention=NNUNET)
+    assert "whose score is defined: 1 of 2." in table_of(alone, subset_columns(AB, scored=alone.scored)).note()
+    full = pool(rows_of({"A": (0.5, 0.1), "B": (0.2, 0.4)}), modalities=AB)
+    assert "whose score is defined" not in table_of(full, subset_columns(AB, scored=full.scored)).note()
     distances = pool([row(0.5)], modalities=AB, metric=HD95)
     table = table_of(distances, subset_columns(AB), bootstrap=Bootstrap(confidence=0.9))
     assert "HD95 (mm)" in table.note()
     assert "the image's diagonal where one of them is" in table.note()
     assert "90 % confidence" in table.note()
     assert "confidence" not in table.note(intervals=False)
+
+
+def test_the_note_does_not_say_of_files_of_scores_what_their_empty_masks_score():
+    outside = rows_of({"A": (0.5, 0.1)}, model="outside", reference=-1, predicted=-1, voxel_mm3=math.nan)
+    rows = [*rows_of({"A": (0.2, 0.4)}), *outside]
+    both = region_table(rows, subset_columns(AB)[:1], modalities=AB, differences=[("ours", "outside")])
+    assert "where one of them is; those of outside, what their files of scores say." in both.note()
+    alone = region_table(outside, subset_columns(AB)[:1], modalities=AB)
+    assert alone.note().startswith("Dice (%), mean over cases; empty masks score what the files of scores say.")
 
 
 def test_rows_that_make_no_table_are_refused():

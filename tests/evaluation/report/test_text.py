@@ -218,6 +218,9 @@ def test_records_are_lines_with_three_columns_for_an_interval():
     ]  # fmt: skip
     assert line == ["dice", "a, b", repr(1 / 3), "-0.5", "1.0", "7", "0.5", "nan", "nan", "3"]
     assert records_to_csv([]) == ""
+    of_patients = Record("a", Interval(0.5, 0.1, 0.9, 20, "patients"), Interval(2.0, 1.0, 3.0, 4))
+    header = records_to_csv([of_patients]).splitlines()[0]
+    assert header == "name,gain,gain_low,gain_high,patients,share,share_low,share_high,share_cases"
 
 
 def test_sections_are_headings_tables_and_links_to_figures():

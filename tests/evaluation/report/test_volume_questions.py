@@ -26,6 +26,19 @@ def test_bias_and_limits_stand_in_one_cell():
     assert table.body == (("ET", "A+B", "10.0", "0.0; −2.0 to +2.0"),)
 
 
+def test_small_volumes_are_shown_with_two_digits():
+    small = [
+        row(0.5, case=f"c{case}", reference=24, predicted=24 + 5 * (case - 1), subset="A", voxel_mm3=2.0)
+        for case in range(3)
+    ]
+    small.append(row(0.0, case="c3", reference=0, predicted=3, subset="A", voxel_mm3=2.0))
+    grid = grid_of(small, AB)
+    section = volume_section(volume_agreements(grid, bootstrap=QUICK), shown_subsets=["A"])
+    assert section.tables[0].body[0][2:] == ("0.036", "+0.002; −0.016 to +0.019")
+    section = detection_section(detections(grid, bootstrap=QUICK), shown_subsets=["A"])
+    assert section.tables[1].body == (("ET", "A", "100.0; 0.0060 mL"),)
+
+
 def test_models_of_other_cases_have_their_own_mean_reference():
     theirs = [row(0.5, model="theirs", case="big", reference=500_000, predicted=500_000, subset="A+B")]
     section = volume_section(volume_agreements(grid_of([*ROWS, *theirs], AB), bootstrap=QUICK), shown_subsets=["A+B"])
