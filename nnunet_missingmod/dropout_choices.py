@@ -41,6 +41,8 @@ DROPOUT_KEYS: tuple[Key, ...] = (
         "first a uniform number of modalities, then a uniform subset of that size; or each modality kept by itself, "
         "conditioned on at least one. In a table, each named modality is dropped by itself with its own probability, "
         "the others never; drawn again while nothing is left.",
+        ((lambda c: isinstance(c["modality_dropout"], dict) and not any(c["modality_dropout"].values()),
+          'modality_dropout names no modality of a probability above 0: give one, or set it to "none".'),),
         # "none" says the same as modality_subset, which a table contradicts.
         idle=(lambda c: c["modality_dropout"] in MODALITY_DROPOUTS and _is_fixed(c), _IS_FIXED)),
     Key("modality_dropout_probability", 0.5, BELOW_ONE, 'Probability that `"bernoulli"` drops a modality.',

@@ -207,7 +207,8 @@ def choose_subset(words: Sequence[str], names: Sequence[str]) -> Subset:
         for part in map(unescape, split_escaped(word, "+")):
             if not part.strip():
                 raise ValueError(f"In {word!r} the name of a modality is empty; they are {', '.join(names)}.")
-            channel = choose_channel(part, names)
+            if (channel := channel_called(part, names)) is None:
+                raise ValueError(f"{_unknown(part, names)} Join the modalities of a subset by +.")
             if channel in channels:
                 raise ValueError(f"{names[channel]} is named twice in {' '.join(words)!r}: name each modality once.")
             channels.append(channel)
@@ -237,14 +238,16 @@ def choose_channel(name: str, names: Sequence[str]) -> int:
     Raises:
         ValueError: it is not the name of a modality (the message lists them, and the nearest), or the name of several.
     """
-    if (channel := channel_called(name, names)) is not None:
-        return channel
+    channel = channel_called(name, names)
+    if channel is None:
+        raise ValueError(_unknown(name, names))
+    return channel
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
     folded = [other.strip().casefold() for other in names]
     (near,) = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0.0)
-    raise ValueError(
-        f"{name!r} is no modality of {', '.join(names)}; did you mean {subset_name([folded.index(near)], names)}? "
-        "Join the modalities of a subset by +."
-    )
+    return f"{name!r} is no modality of {', '.join(names)}; did you mean {subset_name([folded.index(near)], names)}?"
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:

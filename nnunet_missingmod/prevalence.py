@@ -60,7 +60,7 @@ def is_prevalence_file(file: Path) -> bool:
     """Return whether a file begins as a prevalence file does; whether the rest of it can be read is not said."""
     try:
         with file.open(encoding="utf-8-sig") as stream:
-            return tuple(stream.readline().strip().split(",")) == HEADER
+            return _is_header(stream.readline().split(","))
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -99,9 +99,13 @@ def _rows(file: Path) -> list[tuple[int, list[str]]]:
     if not rows:
         raise PrevalenceError(f"{file} is empty: save it as {_EXAMPLE}.")
     (line, header), *others = rows
-    if tuple(cell.strip().casefold() for cell in header) != HEADER:
+    if not _is_header(header):
         raise PrevalenceError(f"{file}, line {line}: the header is {','.join(header)!r}. Save it as {_EXAMPLE}.")
     return others
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return tuple(cell.strip().casefold() for cell in cells) == HEADER
 
 
 def _parse(row: Sequence[str], names: Sequence[str]) -> tuple[Subset, float]:

@@ -50,6 +50,7 @@ def test_what_goes_together_is_accepted(block, own):
         ({**TABLE, **ENUMERATE}, 'set modality_dropout to "none"'),
         ({**SUBSETS, **ENUMERATE, "modality_dropout": "none"}, 'set modality_subsets to "none", or choose a trainer'),
         ({**TABLE, "modality_dropout_probability": 0.3}, 'modality_dropout is not "bernoulli"'),
+        ({"modality_dropout": {"FLAIR": 0}}, "modality_dropout names no modality of a probability above 0: give one"),
     ],
 )
 def test_what_contradicts_or_does_nothing_is_refused_with_the_fix(block, message):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_missingmod.modalities import all_subsets
-from nnunet_missingmod.prevalence import PrevalenceError, read_prevalence, write_prevalence
+from nnunet_missingmod.prevalence import PrevalenceError, is_prevalence_file, read_prevalence, write_prevalence
 
 NAMES = ("T2", "DWI", "T1+C", "all", "a,b", "-x")
 
@@ -81,3 +81,18 @@ def test_what_is_no_prevalence_file_is_refused_with_file_line_and_fix(tmp_path, 
 def test_a_folder_is_no_prevalence_file(tmp_path):
     with pytest.raises(PrevalenceError, match="Is a directory"):
         read_prevalence(tmp_path, NAMES)
+
+
+def test_what_is_read_as_a_prevalence_file_is_known_as_one(tmp_path):
+    file = tmp_path / "p.csv"
+    for header, is_one in (
+        ("subset,count", True),
+        (" Subset , COUNT", True),
+        ("subset;count", False),
+        ("name,count", False),
+    ):
+        file.write_text(f"{header}\nT2,3\n", encoding="utf-8")
+        assert is_prevalence_file(file) is is_one
+        if is_one:
+            assert read_prevalence(file, ["T2"]) == {(0,): 3}
+    assert not is_prevalence_file(tmp_path / "nowhere.csv")

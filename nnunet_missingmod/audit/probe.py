@@ -50,7 +50,7 @@ class Probe:
     Args:
         network: any module. Its parameters, buffers, gradients and modes are afterwards as they were.
         num_modalities: J.
-        input_shape: (X, Y) or (X, Y, Z), without batch and channels.
+        input_shape: (X,), (X, Y) or (X, Y, Z), without batch and channels.
         absent: how the network is told what is absent. ``"nan"``: an absent channel has NaN in at least one voxel, and
             ``network(images)`` is called. ``"zero"``: an absent channel is zero, and the network knows nothing of
             absence. Otherwise a function ``(images, present)`` that hands both to the network in whatever way it takes
@@ -88,7 +88,7 @@ class Probe:
             raise ValueError(f"A network has at least one modality, got num_modalities={num_modalities}.")
         if len(input_shape) not in (1, 2, 3) or min(input_shape) < 1:
             raise ValueError(
-                f"input_shape is (X, Y) or (X, Y, Z) without batch and channels, got {tuple(input_shape)}."
+                f"input_shape is (X,), (X, Y) or (X, Y, Z) without batch and channels, got {tuple(input_shape)}."
             )
         if absent is None:
             absent = NAN if named is None else _sample_by_sample(named, num_modalities)
@@ -112,6 +112,8 @@ class Probe:
         self.names = tuple(names) if names is not None else tuple(f"m{j}" for j in range(num_modalities))
         if len(self.names) != num_modalities:
             raise ValueError(f"There are {num_modalities} modalities, and names for {len(self.names)}.")
+        if len(set(self.names)) != num_modalities:
+            raise ValueError(f"names are to tell modalities apart, got {', '.join(self.names)}.")
         self.seed = seed
         self.subsets = _subsets_of(self.uses) if subsets is None else by_size(subsets)
         if not self.subsets or not all(subset and set(subset) <= set(self.uses) for subset in self.subsets):

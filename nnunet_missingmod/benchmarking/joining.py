@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 10
 # What only one of two parts may know; the others have to be equal.
 _COMPARED_WHERE_KNOWN = ("folds", "checkpoint", "contents", "scores")
+_IN_WORDS = {"outside": "models that are not nnU-Net's", "tolerance_mm": "tolerance"}
 # Options of the report that decide what is counted or shown, and are not to be chosen among unseen.
 _DECISIVE = ("patients", "margin")
 
@@ -120,7 +121,7 @@ def _differences(one: Shared, other: Shared) -> list[str]:
     """Return in words what differs between what two parts share."""
     ours, theirs = vars(one), vars(other)
     found = [
-        key.replace("_mm", "").replace("_", " ")
+        _IN_WORDS.get(key, key.replace("_", " "))
         for key, value in ours.items()
         if key not in _COMPARED_WHERE_KNOWN and value != theirs[key]
     ]

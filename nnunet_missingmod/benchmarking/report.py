@@ -162,7 +162,9 @@ def write_evaluation(evaluation: Part, measured: Rows, output: Path, failures: l
         margin_is_late=options.margin_is_late,
     )
     cards: list[str] = []
-    if len(shared.subsets) < 2 ** len(task.modalities) - 1:
+    if not shared.models:
+        logger.info("No model card: only models of nnU-Net have one.")
+    elif len(shared.subsets) < 2 ** len(task.modalities) - 1:
         logger.info("No model card: it needs all subsets.")
     elif evaluation.finished:
         cards, problems = write_cards(evaluation, rows, provenance, patients, convention, uncertainty)

@@ -149,7 +149,9 @@ def _lines(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
             headings = [name.strip() for name in next(reader, [])]
             refuse_semicolons(headings, path)
             numbered = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: save it as CSV in UTF-8.") from error
+    except (OSError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if not numbered:
         raise ValueError(f"{path} has no line below its headings.")

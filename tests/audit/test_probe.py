@@ -118,6 +118,7 @@ def test_a_network_may_change_its_input_in_place(training):
         ({"uses": [3]}, "channels 0..2"),
         ({"subsets": [()]}, "non-empty"),
         ({"names": ["T1"]}, "names for 1"),
+        ({"names": ["T1", "T2", "T1"]}, "names are to tell modalities apart, got T1, T2, T1"),
         ({"named": len, "extra_channels": 1}, "hands over modalities alone"),
     ],
 )

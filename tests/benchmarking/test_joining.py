@@ -53,6 +53,7 @@ def test_a_part_that_is_missing_or_has_not_finished_is_named_with_its_cases(tmp_
     ("change", "message"),
     [
         ({"shared": replace(SHARED, tolerance_mm=2.0)}, "they differ in tolerance. Run one"),
+        ({"shared": replace(SHARED, outside={"theirs": "x"})}, "they differ in models that are not nnU-Net's. Run one"),
         ({"shared": replace(SHARED, subsets=((0,),), cases=("a",))}, "they differ in subsets, cases"),
         ({"weights": {"ours": {"0": "x"}}}, "Fold 0 of ours had other weights in part 1"),
         ({"shared": replace(SHARED, folds={"ours": ("0", "1", "2")})}, r"folds of ours \(0 against 0\+1\+2\)"),

@@ -165,6 +165,9 @@ def test_what_is_wrong_is_named_with_its_line(read, text, message):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     options = {"model": "m", "fold": "", "named": ["m"], "regions": REGIONS, "modalities": NAMES, "tolerance_mm": 1.0}
-    for name in ("binary.csv", "nowhere.csv"):
-        with pytest.raises(ValueError, match=f"{name} cannot be read"):
+    for name, said in (
+        ("binary.csv", "is no text in UTF-8: save it as CSV in UTF-8"),
+        ("nowhere.csv", "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} {said}"):
             read_per_subject(tmp_path / name, **options)
