@@ -237,7 +237,8 @@ def main(argv: list[str] | None = None) -> int:
             of_raw = {"spacing": args.spacing, "folds": args.folds, "splits": args.splits, "patients": args.patients}
             given = {name: value for name, value in of_raw.items() if value is not None}
             if args.raw is None:
-                for name in given:
+                if given:
+                    name = next(iter(given))
                     raise ValueError(f"--{name} is of a raw dataset: give it by --raw, or leave --{name} out.")
                 prepare_phantoms(folder, **shared)
             else:
