@@ -310,7 +310,7 @@ def substitution_order(choices: Mapping[str, Any], modality_names: Sequence[str]
         if len(order) != len(others) or set(numbers[-1]) != set(others):
             listed = ", ".join(names[other] for other in others)
             raise ValueError(
-                f"{_OF_THE_PLANS} substitution must name, for {name}, each of {listed} once, got {orders}."
+                f"{_OF_THE_PLANS} substitution must name, for {name}, each of {listed} once, got {chosen}."
             )
     return numbers
 

@@ -17,7 +17,7 @@ SUBSET_KEYS: tuple[Key, ...] = (
         "Whether half of a batch's samples are shown in a step, others in each, and each with two subsets.",
         ((lambda c: c["two_subsets"] and c["subset_objective"] == "enumerate",
           'a step of all subsets shows each: set two_subsets to false.'),
-         (lambda c: c["two_subsets"] and c["modality_dropout"] == OFF,
+         (lambda c: c["two_subsets"] and c["modality_dropout"] == OFF and c["modality_subset"] == "all",
           'two_subsets draws two subsets of a case: set modality_dropout to "uniform".'),
          (lambda c: c["two_subsets"] and c["modality_subset"] != "all",
           'two_subsets draws two subsets of a case, and modality_subset shows the same one twice: set two_subsets and '

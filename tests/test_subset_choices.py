@@ -31,7 +31,7 @@ def test_what_goes_together_is_accepted(block):
         ({"two_subsets": True}, 'set modality_dropout to "uniform"'),
         ({"subset_consistency": True}, "set two_subsets to true"),
         (
-            {"modality_dropout": "uniform", "two_subsets": True, "modality_subset": ["T1"]},
+            {"two_subsets": True, "modality_subset": ["T1"]},
             "shows the same one twice: set two_subsets and subset_consistency to false",
         ),
         ({"subset_consistency_weight": 1}, "subset_consistency is false"),
@@ -40,3 +40,9 @@ def test_what_goes_together_is_accepted(block):
 def test_what_contradicts_or_does_nothing_is_refused(block, message):
     with pytest.raises(ValueError, match=message):
         check_choices(resolve(block), NAMES)
+
+
+def test_a_trainer_that_drops_modalities_shows_no_two_subsets_of_one():
+    own = {"modality_dropout": "uniform", "two_subsets": True}
+    with pytest.raises(ValueError, match="shows the same one twice: set two_subsets and subset_consistency to false"):
+        check_choices(resolve({"modality_subset": ["T1"]}, own), NAMES, own)
