@@ -25,6 +25,11 @@ class FailedError(RuntimeError):
     """A command has started and cannot end as it should: exit code 1. The message says what happened and what to do."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 case`` or ``2 cases``, of a noun whose plural ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def listed(values: Collection[object], *, most: int = 5, rest: str = "others") -> str:
     """Return values for a message, separated by commas; of many, the first ones ``and`` the rest.
 

@@ -9,7 +9,7 @@ from nnunet_missingmod.benchmarking.request import UsageError as of_requests
 from nnunet_missingmod.cases.dataset import DatasetError
 from nnunet_missingmod.commands.options import UsageError as of_commands
 from nnunet_missingmod.commands.table import COMMANDS
-from nnunet_missingmod.errors import listed
+from nnunet_missingmod.errors import counted, listed
 from nnunet_missingmod.host import HostError
 
 
@@ -57,6 +57,10 @@ def test_codes_mean_the_same_in_every_command(monkeypatch, capsys, command, erro
 def test_the_codes_are_documented():
     documented = errors.__doc__ or ""
     assert all(f"\n{code} " in documented for code in (0, 1, 2, 130))
+
+
+def test_things_are_counted_in_words():
+    assert [counted(number, "case") for number in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
 
 
 def test_of_many_values_the_first_are_listed():

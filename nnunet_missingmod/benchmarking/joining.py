@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from nnunet_missingmod.benchmarking.parts import Part, ReportOptions, Rows, Shared, share_of
-from nnunet_missingmod.errors import UsageError, listed
+from nnunet_missingmod.errors import UsageError, counted, listed
 from nnunet_missingmod.evaluation.agreement import KINDS, AgreementRow
 from nnunet_missingmod.evaluation.scores import ScoreRow
 from nnunet_missingmod.modalities import subset_name
@@ -43,7 +43,8 @@ def join(parts: Sequence[tuple[Part, Rows]]) -> tuple[Part, Rows]:
             what = "has not finished" if number in there else "is missing"
             cases = listed(lacking, most=_SHOWN, rest="{} more") or "none"
             again = f"-num_parts {first.of} -part_id {number}"
-            failures.append(f"part {number} of {first.of} {what}; its {len(lacking)} cases: {cases}. Run it: {again}.")
+            its = f"its {counted(len(lacking), 'case')}: {cases}"
+            failures.append(f"part {number} of {first.of} {what}; {its}. Run it: {again}.")
     finished = [(part, rows) for part, rows in parts if part.finished]
     weights: dict[str, dict[str, str]] = {}
     for part, _ in finished:

@@ -105,8 +105,8 @@ def _mixed_forms(cases: Sequence[InspectedCase]) -> list[str]:
     if not in_one or not apart:
         return []
     fewer, form = min((in_one, "one file of all channels"), (apart, "a file per modality"), key=lambda one: len(one[0]))
-    number = f"{len(fewer)} of {len(in_one) + len(apart)}"
-    return [f"{number} cases are {form}, unlike the others: {listed(fewer)}. Save all alike."]
+    number = f"{len(fewer)} of {len(in_one) + len(apart)} cases {'is' if len(fewer) == 1 else 'are'}"
+    return [f"{number} {form}, unlike the others: {listed(fewer)}. Save all alike."]
 
 
 def reader_of(folder: Path, dataset_json: Mapping[str, Any], files: Sequence[Path]) -> CaseReader:

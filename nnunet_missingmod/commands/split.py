@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_missingmod.commands.options import add_dataset, cannot_start, one_dataset, print_line
 from nnunet_missingmod.commands.values import filled, path
-from nnunet_missingmod.errors import UsageError
+from nnunet_missingmod.errors import UsageError, counted
 from nnunet_missingmod.storage import check_output, write_text
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
         has = Counter(channel for case in fold["val"] for channel in present[case])
         of_modality = ", ".join(f"{name} {has[channel]}" for channel, name in enumerate(names))
         owners = len({patients.get(case, case) for case in fold["val"]})
-        of_patients = f" of {owners} patients" if patients else ""
-        print_line(f"fold {number}: validates {len(fold['val'])} cases{of_patients}; with {of_modality}")
+        of_patients = f" of {counted(owners, 'patient')}" if patients else ""
+        print_line(f"fold {number}: validates {counted(len(fold['val']), 'case')}{of_patients}; with {of_modality}")
     faults = faults_of_folds(folds, present, names, patients=patients)
     for fault in faults:
         print_line(fault)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from itertools import islice
 
+from nnunet_missingmod.errors import counted
 from nnunet_missingmod.evaluation.conventions import evaluated_regions
 from nnunet_missingmod.evaluation.report.text import interval_text
 from nnunet_missingmod.inference.advise import ExpectedAccuracy
@@ -167,7 +168,7 @@ def _accuracy_lines(accuracy: ExpectedAccuracy | None) -> list[str]:
         "## Accuracy",
         "",
         f"Dice in percent ({100 * card.confidence:g} % interval) by the modalities that a case has, on "
-        f"{len(card.cases)} cases: {_plain(str(card.provenance.get('cases', 'unknown')))}.",
+        f"{counted(len(card.cases), 'case')}: {_plain(str(card.provenance.get('cases', 'unknown')))}.",
         "",
         f"| modalities | {' | '.join(['mean', *map(_plain, card.regions)])} |",
         f"| --- |{' --: |' * (1 + len(card.regions))}",

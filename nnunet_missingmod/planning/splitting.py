@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
+from nnunet_missingmod.errors import counted, listed
+
 HOST_FOLDS, HOST_SEED = 5, 12345
 """What nnU-Net splits by where there is no splits_final.json."""
 Fold = dict[str, list[str]]
@@ -236,12 +238,12 @@ def faults_of_folds(
             lacking = [names[channel] for channel in every if not has[channel]]
             if lacking:
                 said.append(f"Fold {number} {verb} no case with {', '.join(lacking)}.")
-        on_both = {"cases": set(fold["train"]) & set(fold["val"])}
+        on_both = {"case": set(fold["train"]) & set(fold["val"])}
         if patients:
             train, val = ({patients[case] for case in fold[kind] if case in patients} for kind in ("train", "val"))
-            on_both["patients"] = train & val
+            on_both["patient"] = train & val
         for what, both in on_both.items():
             if both:
-                shown = ", ".join(sorted(both)[:5]) + (" ..." if len(both) > 5 else "")
-                said.append(f"Fold {number} validates on {len(both)} {what} that it trains on: {shown}.")
+                shown = listed(sorted(both))
+                said.append(f"Fold {number} validates on {counted(len(both), what)} that it trains on: {shown}.")
     return said

@@ -45,7 +45,7 @@ def test_a_part_that_is_missing_or_has_not_finished_is_named_with_its_cases(tmp_
     assert not joined.finished
     assert joined.failures[1:] == (
         "part 1 of 3 has not finished; its 2 cases: b, e. Run it: -num_parts 3 -part_id 1.",
-        "part 2 of 3 is missing; its 1 cases: c. Run it: -num_parts 3 -part_id 2.",
+        "part 2 of 3 is missing; its 1 case: c. Run it: -num_parts 3 -part_id 2.",
     )
 
 

@@ -51,7 +51,7 @@ def test_cases_in_one_file_among_cases_of_a_file_per_modality_are_listed(make_ti
         pixels = rng.integers(1, 255, (20, 24, bands)).astype(np.uint8).squeeze()
         io.imsave(tiny.image(case, 0), pixels, check_contrast=False)
     _, problems = inspect_dataset(tiny.raw, {**tiny.dataset_json, "numTraining": 3})
-    said = "1 of 3 cases are a file per modality, unlike the others: c. Save all alike."
+    said = "1 of 3 cases is a file per modality, unlike the others: c. Save all alike."
     assert said in problems
 
 

@@ -141,7 +141,7 @@ def test_inspect_warns_of_a_case_on_both_sides(tiny, capsys):
     folds = [{"train": tiny.cases, "val": tiny.cases[:1]}]
     (tiny.preprocessed / "splits_final.json").write_text(json.dumps(folds))
     assert main(["inspect", "901"]) == 0
-    assert "- Fold 0 validates on 1 cases that it trains on: case_000." in capsys.readouterr().out
+    assert "- Fold 0 validates on 1 case that it trains on: case_000." in capsys.readouterr().out
 
 
 def test_inspect_warns_of_visits_of_a_patient_on_both_sides(make_tiny_dataset, capsys):

@@ -138,8 +138,8 @@ def test_cases_on_both_sides_of_a_fold_are_named():
         {"train": [*present, "gone"], "val": [*present, "gone"]},
     ]
     assert faults_of_folds(folds, present, NAMES) == [
-        "Fold 0 validates on 1 cases that it trains on: c8.",
-        "Fold 1 validates on 10 cases that it trains on: c0, c1, c2, c3, c4 ....",
+        "Fold 0 validates on 1 case that it trains on: c8.",
+        "Fold 1 validates on 10 cases that it trains on: c0, c1, c2, c3, c4 and others.",
     ]
 
 
@@ -151,7 +151,7 @@ def test_what_is_wrong_with_folds_is_said():
         "Fold 0 validates no case with T1.",
         "Fold 1 trains on no case with T1.",
         "Fold 1 validates no case with T1ce.",
-        "Fold 1 validates on 1 patients that it trains on: p.",
+        "Fold 1 validates on 1 patient that it trains on: p.",
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import isinf, isnan
 
+from nnunet_missingmod.errors import counted
 from nnunet_missingmod.evaluation.aggregation import CaseValues, Column
 from nnunet_missingmod.evaluation.conventions import DICE
 from nnunet_missingmod.evaluation.detection import Detection
@@ -28,9 +29,8 @@ def few_patients_warning(patients: int, cases: int) -> str:
     if patients >= FEW_PATIENTS:
         return ""
     return (
-        f"Warning: {cases} {'case' if cases == 1 else 'cases'} of {patients} "
-        f"{'patient' if patients == 1 else 'patients'} are fewer than {FEW_PATIENTS} patients: differences of a point "
-        "or two of Dice are mostly not resolved."
+        f"Warning: {counted(cases, 'case')} of {counted(patients, 'patient')} are fewer than {FEW_PATIENTS} patients: "
+        "differences of a point or two of Dice are mostly not resolved."
     )
 
 
@@ -58,7 +58,7 @@ def in_short(values: CaseValues, column: Column, *, patients: Mapping[str, str] 
     for each in orders(values, columns=[column], regions=every, patients=patients):
         if isnan(each.chance):
             continue
-        over = f"({column.heading}, all regions, {each.patients} patients)"
+        over = f"({column.heading}, all regions, {counted(each.patients, 'patient')})"
         if each.difference == 0:
             lines.append(f"{each.better} and {each.other} have the same mean Dice {over}.")
             continue

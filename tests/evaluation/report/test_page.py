@@ -79,13 +79,13 @@ def report():
 def test_the_page_says_what_was_compared_how_and_where_it_comes_from(report):
     text = " ".join(html_report(report).split())
     for part in (
-        "2 model(s), 5 cases of 5 patients, 3 subsets of A, B; regions WT, ET",
+        "2 models, 5 cases of 5 patients, 3 subsets of A, B; regions WT, ET",
         "100 resamples, seed 7",
         "within 1 mm",
         "nnunet_missingmod evaluate",
         "2.8.1",
         "case c9 with A: it is torn",
-        "1 prediction(s) could not be scored",
+        "1 prediction could not be scored",
         '<td class="number">0.456</td>',
         BRATS.text(DICE),
         BRATS.text(HD95),
@@ -225,7 +225,7 @@ def test_the_page_says_from_how_many_patients_on_intervals_are_shown(report):
 def test_the_page_says_where_patients_are_too_few_for_any_mark(report):
     text = " ".join(html_report(report).split())
     # Four or five patients; both regions of three subsets and of one average.
-    assert "With 4 patient(s) no test of a family of 6 can be marked: the smallest possible p is 0.125" in text
+    assert "With 4 patients no test of a family of 6 can be marked: the smallest possible p is 0.125" in text
     assert "Each case counts as a patient of its own." in text
     assert "how much another training of them would differ is not in them" in text
     many = random_rows(models=("ours", "theirs"), modalities=AB, cases=9)
